@@ -1,0 +1,59 @@
+"""The command line: thin, no arithmetic.
+
+One module a command; each imports at its top only what is light (click, errors), and the rest inside the
+function that runs, so that ``dcbmr --help`` comes back at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dcbmr import __version__
+from dcbmr.cli import plugins
+from dcbmr.errors import DcbmrError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dcbmr")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Recommend songs that nobody has played yet, from play counts and audio.
+
+    \b
+    plays ── split ── factorize ─┐
+                                 ├─ train ── evaluate / recommend / similar / predict
+    audio ── featurize ──────────┘
+
+    Start with:  dcbmr demo -o demo
+    """
+    context.obj = {"debug": debug}
+
+
+for command in (plugins.command,):
+    cli.add_command(command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C."""
+    words = sys.argv[1:] if args is None else args
+    try:
+        status = cli.main(words, prog_name="dcbmr", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
+        sys.stderr.close()
+        sys.exit(1)
+    except DcbmrError as error:
+        if "--debug" in words:
+            raise
+        click.echo(f"dcbmr: {error}", err=True)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,110 @@
+"""What the commands share: options, tables, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+threads_option = click.option(
+    "--threads",
+    "n_threads",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Threads to use.  [default: every core]",
+)
+seed_option = click.option(
+    "--seed", "random_state", type=int, default=0, show_default=True, help="Seed of every random choice."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+
+
+def output_option(what: str) -> Callable[[Any], Any]:
+    """``-o DIR``: where a command writes its directory."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        required=True,
+        help=f"Directory to write {what} to.",
+    )
+
+
+def table_options(command: Any) -> Any:
+    """``--json`` and ``--tsv``: how a command prints its rows; a table for people when neither is given."""
+    command = click.option(
+        "--tsv", "form", flag_value="tsv", type=click.UNPROCESSED, help="Print tab-separated values."
+    )(command)
+    return click.option("--json", "form", flag_value="json", type=click.UNPROCESSED, help="Print JSON.")(
+        command
+    )
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None) -> None:
+    """Print rows, which share their keys, as JSON, as TSV or as a table."""
+    if form == "json":
+        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        return
+    columns = list(rows[0]) if rows else []
+    if form == "tsv":
+        click.echo("\t".join(columns))
+        for row in rows:
+            click.echo("\t".join(_cell(row[column], exact=True) for column in columns))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        numeric = all(isinstance(row[column], int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[column], exact=False)) for column in columns))
+    # Not a terminal: as wide as the rows are, so that nothing is cut when piped.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: Any, *, exact: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value) if exact else f"{value:.5f}"
+    return str(value).replace("\t", " ").replace("\n", " ")
+
+
+@contextmanager
+def progress_bar(*columns: Any) -> Iterator[Progress]:
+    """A progress display on standard error; on a terminal only, plain logs stay plain.
+
+    ``columns`` replace the default ones between the bar and the times.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        *(columns or (MofNCompleteColumn(),)),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        yield progress

@@ -1,0 +1,225 @@
+"""What a plugin implements and what the host lends it.
+
+A regressor learns to predict the factors of a song from its features; a loss is an objective that such a
+regressor may minimise. The host calls a regressor only through the protocols of this module, and a plugin
+needs nothing else of dcbmr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+    from torch import Tensor
+
+FeatureKind = Literal["mel", "mfcc", "bow", "bow_pca"]
+
+
+@runtime_checkable
+class SongFeatures(Protocol):
+    """One kind of feature of the songs in hand; row ``i`` is row ``i`` of the target.
+
+    Attributes
+    ----------
+    kind : str
+        "mel" or "mfcc" (frames), "bow" or "bow_pca" (one vector a song).
+    song_ids : sequence of str
+        The songs, in row order.
+    n_dims : int
+        Length of a frame or of a vector.
+    n_frames : ndarray of shape (n_songs,), int64
+        Frames of each song; 1 for kinds with one vector a song.
+    """
+
+    kind: str
+    song_ids: Sequence[str]
+    n_dims: int
+    n_frames: NDArray[np.int64]
+
+    def vectors(self) -> NDArray[np.float32] | csr_array:
+        """Return one vector a song, (n_songs, n_dims); only for kinds "bow" and "bow_pca"."""
+        ...
+
+    def frames(self, song: int) -> NDArray[Any]:
+        """Return the frames of row ``song``, (n_frames, n_dims) float32; only for "mel" and "mfcc"."""
+        ...
+
+    def windows(
+        self,
+        songs: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        length: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return a window of each of ``songs``, (B, length, n_dims); songs shorter than it wrap round.
+
+        Parameters
+        ----------
+        songs : ndarray of shape (B,), int64
+            Rows of the songs.
+        starts : ndarray of shape (B,), int64
+            First frame of each window; frames are counted round the song's end.
+        length : int
+            Frames in a window.
+        out : ndarray of shape (B, length, n_dims), float32, C-contiguous, optional
+            Where to write; a new array if None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FactorTarget:
+    """What factorize learned, restricted to the training songs; the arrays are read-only.
+
+    Attributes
+    ----------
+    song_factors : ndarray of shape (n_songs, n_factors), float32
+    user_factors : ndarray of shape (n_users, n_factors), float32
+    surplus : csr_array of shape (n_songs, n_users), float32
+        Confidence above one, s = c - 1 = alpha * log(1 + r / epsilon); songs in rows.
+    groups : ndarray of shape (n_songs,), int64, or None
+        The artist of each song, as a number, where artists are known.
+    validation : ndarray of shape (n_songs,), bool
+        Songs the host set aside for early stopping and model choice, by artist where known. The user
+        factors have seen their plays: good enough to choose with, not to report.
+    """
+
+    song_factors: NDArray[np.float32]
+    user_factors: NDArray[np.float32]
+    surplus: csr_array
+    groups: NDArray[np.int64] | None
+    validation: NDArray[np.bool_]
+
+
+def _silent(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class FitRun:
+    """What the host lends a long fit.
+
+    Attributes
+    ----------
+    checkpoint : Path or None
+        A directory the fit may write its checkpoints to; None to write none.
+    resume : bool
+        Continue from what lies in ``checkpoint``, if anything does.
+    n_threads : int or None
+        Threads to use; None for every core of the process.
+    report : callable
+        ``report(step, n_steps, figures)`` shows progress; ``n_steps`` is None when unknown. It raises to
+        cancel the fit, which the fit lets through.
+    """
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    n_threads: int | None = None
+    report: Callable[[int, int | None, Mapping[str, float]], None] = _silent
+
+
+@runtime_checkable
+class Regressor(Protocol):
+    """Predicts song factors from features.
+
+    A class whose constructor takes annotated, keyword-only hyper-parameters and only stores them. The
+    names ``loss``, ``device`` and ``random_state`` are reserved: the command-line flags of those names
+    fill them where the constructor declares them.
+
+    A model with users of its own (metric learning) also has ``user_factors(counts) -> (n_users, width)``,
+    where the columns of ``counts`` are the songs given to fit; its predictions then have that width.
+    """
+
+    def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
+        """Learn from ``songs`` and ``target``, row by row the same songs; return self."""
+        ...
+
+    def predict(self, songs: SongFeatures) -> NDArray[np.float32]:
+        """Return predictions of shape (n_songs, width), in the units of ``song_factors``."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the fitted model into an existing, empty directory: safetensors and JSON, never pickle."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what ``save`` wrote; import and execute nothing that the directory names."""
+        ...
+
+
+class Loss(Protocol):
+    """Objective of a batch: the mean over its songs of a sum over factors, or over users.
+
+    ``factory(target, **params)`` makes one for a :class:`FactorTarget`.
+    """
+
+    def __call__(self, predicted: Tensor, songs: Tensor) -> Tensor:
+        """Return a scalar on ``predicted.device``.
+
+        Parameters
+        ----------
+        predicted : tensor of shape (B, n_factors), float32
+            In the units of ``song_factors``.
+        songs : tensor of shape (B,), int64
+            Rows of the target.
+        """
+        ...
+
+
+def _resolve(factory: str | Callable[..., Any]) -> Callable[..., Any]:
+    if not isinstance(factory, str):
+        return factory
+    module, _, name = factory.partition(":")
+    resolved: Callable[..., Any] = getattr(import_module(module), name)
+    return resolved
+
+
+@dataclass(frozen=True)
+class RegressorSpec:
+    """A regressor as a plugin offers it.
+
+    Attributes
+    ----------
+    name : str
+        What ``--regressor`` takes.
+    factory : str or callable
+        The class, or "package.module:Name", imported on first use.
+    summary : str
+        One line for ``dcbmr plugins``.
+    feature : {"mel", "mfcc", "bow", "bow_pca"}
+        The kind of feature that fit and predict are given.
+    losses : tuple of str, or None
+        The objectives the regressor takes as its argument ``loss``: None for any registered loss, empty
+        where there is nothing to choose.
+    """
+
+    name: str
+    factory: str | Callable[..., Any] = field(repr=False)
+    summary: str
+    feature: FeatureKind = "bow_pca"
+    losses: tuple[str, ...] | None = ()
+
+    def resolve(self) -> Callable[..., Any]:
+        """Return the class, importing its module if it is not yet."""
+        return _resolve(self.factory)
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """A loss as a plugin offers it: what ``--loss`` takes, its factory and one line about it."""
+
+    name: str
+    factory: str | Callable[..., Any] = field(repr=False)
+    summary: str
+
+    def resolve(self) -> Callable[..., Any]:
+        """Return the factory, importing its module if it is not yet."""
+        return _resolve(self.factory)

@@ -1,0 +1,120 @@
+"""Directories on disk that are whole or absent.
+
+What dcbmr writes (factors, models, codebooks, splits) is a directory with a ``config.json``. It is
+written beside its final place, synced, and renamed: a killed process or a full disk leaves nothing that
+could be taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dcbmr.errors import InputError
+
+CONFIG = "config.json"
+
+
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Raise InputError when ``path`` exists, unless it may be overwritten and looks like ours."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if not overwrite:
+        raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
+    if not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} was not written by dcbmr (no {CONFIG} in it) and is not overwritten")
+
+
+@contextmanager
+def new_directory(
+    path: Path, *, kind: str, config: Mapping[str, Any], version: int = 1, overwrite: bool = False
+) -> Iterator[Path]:
+    """Give a directory to fill, which appears at ``path`` when the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+        The final place.
+    kind : str
+        What it holds ("factors", "model", ...); :func:`read_config` checks it.
+    config : mapping
+        Settings for ``config.json``; may be filled until the block ends.
+    version : int
+        Version of the format of this kind.
+    overwrite : bool
+        Replace an existing directory of ours.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        write_json(beside / CONFIG, {**_header(kind, version), **config})
+        _sync(beside)
+        if path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
+            beside.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            beside.rename(path)
+        _sync_one(path.parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _header(kind: str, version: int) -> dict[str, Any]:
+    from dcbmr import __version__
+
+    return {"kind": kind, "format_version": version, "dcbmr_version": __version__}
+
+
+def read_config(path: Path, *, kind: str, version: int = 1) -> dict[str, Any]:
+    """Return the settings of a directory, after checking that it is of this kind and version."""
+    path = Path(path)
+    file = path / CONFIG
+    if not file.is_file():
+        found = "does not exist" if not path.exists() else f"has no {CONFIG}"
+        raise InputError(f"{path} is no dcbmr {kind} directory: it {found}")
+    try:
+        config = json.loads(file.read_text("utf-8"))
+        found_kind, found_version = config["kind"], config["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    if found_kind != kind:
+        raise InputError(f"{path} holds {found_kind!r}, not {kind!r}")
+    if found_version != version:
+        raise InputError(
+            f"{path}: format_version is {found_version}, this dcbmr reads {version}; "
+            f"it was written by dcbmr {config.get('dcbmr_version')}"
+        )
+    return dict(config)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write readable JSON; NaN is refused, since it is not JSON."""
+    file.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def _sync(directory: Path) -> None:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            _sync_one(Path(parent) / name)
+        _sync_one(Path(parent))
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
