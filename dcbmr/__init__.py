@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.hookspecs import hookimpl
+    from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
     from dcbmr.registry import get_loss, get_regressor, losses, regressors
 
 __version__ = "0.1.0"
@@ -32,13 +33,16 @@ _HOME = {
     "InputError": "errors",
     "Loss": "contract",
     "LossSpec": "contract",
+    "RankingReport": "metrics",
     "Regressor": "contract",
     "RegressorSpec": "contract",
     "SongFeatures": "contract",
+    "evaluate_ranking": "metrics",
     "get_loss": "registry",
     "get_regressor": "registry",
     "hookimpl": "hookspecs",
     "losses": "registry",
+    "random_row": "metrics",
     "regressors": "registry",
 }
 
@@ -49,13 +53,16 @@ __all__ = [
     "InputError",
     "Loss",
     "LossSpec",
+    "RankingReport",
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
+    "evaluate_ranking",
     "get_loss",
     "get_regressor",
     "hookimpl",
     "losses",
+    "random_row",
     "regressors",
     "testing",
 ]
