@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcbmr.codebook import Codebook
     from dcbmr.contract import (
         FactorTarget,
         FitRun,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Codebook": "codebook",
     "DcbmrError": "errors",
     "FactorTarget": "contract",
     "FitRun": "contract",
@@ -47,6 +49,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Codebook",
     "DcbmrError",
     "FactorTarget",
     "FitRun",

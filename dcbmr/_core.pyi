@@ -1,2 +1,23 @@
+import numpy as np
+from numpy.typing import NDArray
+
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...
+
+class NearestWord:
+    def __init__(self, words: NDArray[np.float32]) -> None: ...
+    def assign(
+        self,
+        frames: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        distances: NDArray[np.float32] | None,
+        n_threads: int,
+    ) -> None: ...
+
+def add_to_words(
+    frames: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    n_threads: int,
+) -> None: ...

@@ -1,0 +1,61 @@
+// k-means of frames: the nearest word of every frame, and the sums that the next words are made of.
+//
+// One Lloyd step is assign() and add_to_words() over blocks of frames, then, by the caller, the
+// division of the sums by the counts. Both work on the rows they are given and nothing else, so that
+// blocks of rows may be files or machines.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kmeans_kernel.h"
+
+namespace dcbmr {
+
+// Finds the nearest of a fixed set of words; immutable, so any number of threads may search.
+class NearestWord {
+ public:
+  // `words` is (n_words, n_dims), row-major, finite, and copied; both sizes are at least 1.
+  NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims);
+
+  std::int64_t n_words() const { return n_words_; }
+  std::int64_t n_dims() const { return n_dims_; }
+
+  // The nearest word of each frame and the squared distance to it. The words are found by a product
+  // in float32 about the mean of the words, so a word may be chosen that is farther than the nearest
+  // by rounding (some 1e-6 of the distance); the distance is that of the word chosen. Of words
+  // equally near the lowest number is chosen. Every row is found alone: neither n_threads nor the
+  // other rows matter.
+  //   frames     (n_frames, n_dims), row-major, finite
+  //   labels     (n_frames)  OUT
+  //   distances  (n_frames)  OUT, or null
+  void assign(const float* frames, std::int64_t n_frames, std::int32_t* labels, float* distances,
+              int n_threads) const;
+
+ private:
+  struct alignas(64) Line {
+    float lane[16];
+  };
+
+  std::int64_t n_words_;
+  std::int64_t n_dims_;
+  std::vector<float> words_;   // (n_words, n_dims), as given
+  std::vector<float> origin_;  // (n_dims): the mean of the words
+  Tile tile_;
+  std::vector<Line> packed_;  // words less the origin, then their bias
+  PackedWords view_;
+  decltype(&portable::nearest_words) nearest_words_;
+  decltype(&portable::squared_distance) squared_distance_;
+};
+
+// Adds each frame to the sum and the count of its word, in the order of the rows: each thread owns a
+// range of words, so the sums do not depend on n_threads, nor on how rows are cut into calls.
+//   frames  (n_frames, n_dims), row-major
+//   labels  (n_frames), in 0..n_words-1
+//   sums    (n_words, n_dims)  IN/OUT
+//   counts  (n_words)          IN/OUT
+void add_to_words(const float* frames, const std::int32_t* labels, std::int64_t n_frames,
+                  std::int64_t n_words, std::int64_t n_dims, double* sums, std::int64_t* counts,
+                  int n_threads);
+
+}  // namespace dcbmr
