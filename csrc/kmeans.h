@@ -1,8 +1,8 @@
 // k-means of frames: the nearest word of every frame, and the sums that the next words are made of.
 //
 // One Lloyd step is assign() and add_to_words() over blocks of frames, then, by the caller, the
-// division of the sums by the counts. Both work on the rows they are given and nothing else, so that
-// blocks of rows may be files or machines.
+// division of the sums by the counts. Both work on the rows they are given and nothing else, so
+// that blocks of rows may be files or machines.
 #pragma once
 
 #include <cstdint>
@@ -22,10 +22,10 @@ class NearestWord {
   std::int64_t n_dims() const { return n_dims_; }
 
   // The nearest word of each frame and the squared distance to it. The words are found by a product
-  // in float32 about the mean of the words, so a word may be chosen that is farther than the nearest
-  // by rounding (some 1e-6 of the distance); the distance is that of the word chosen. Of words
-  // equally near the lowest number is chosen. Every row is found alone: neither n_threads nor the
-  // other rows matter.
+  // in float32 about the mean of the words, so a word may be chosen that is farther than the
+  // nearest by rounding (some 1e-6 of the distance); the distance is that of the word chosen. Of
+  // words equally near the lowest number is chosen. Every row is found alone: neither n_threads nor
+  // the other rows matter.
   //   frames     (n_frames, n_dims), row-major, finite
   //   labels     (n_frames)  OUT
   //   distances  (n_frames)  OUT, or null
@@ -48,8 +48,8 @@ class NearestWord {
   decltype(&portable::squared_distance) squared_distance_;
 };
 
-// Adds each frame to the sum and the count of its word, in the order of the rows: each thread owns a
-// range of words, so the sums do not depend on n_threads, nor on how rows are cut into calls.
+// Adds each frame to the sum and the count of its word, in the order of the rows: each thread owns
+// a range of words, so the sums do not depend on n_threads, nor on how rows are cut into calls.
 //   frames  (n_frames, n_dims), row-major
 //   labels  (n_frames), in 0..n_words-1
 //   sums    (n_words, n_dims)  IN/OUT

@@ -26,14 +26,14 @@ struct PackedWords {
   std::int64_t n_dims;
 };
 
-#define DCBMR_DECLARE(set)                                                                       \
-  namespace set {                                                                                \
-  extern const Tile search_tile;                                                                 \
-  /* `frames` is (n_tiles, n_dims, tile frames), `labels` (n_tiles * tile frames)  OUT; at most   \
-     kBlockFrames frames. Of equally good words the one with the lowest number wins. */          \
-  void nearest_words(const PackedWords& words, const float* frames, int n_tiles,                 \
-                     std::int32_t* labels);                                                      \
-  float squared_distance(const float* a, const float* b, std::int64_t n);                        \
+#define DCBMR_DECLARE(set)                                                                      \
+  namespace set {                                                                               \
+  extern const Tile search_tile;                                                                \
+  /* `frames` is (n_tiles, n_dims, tile frames), `labels` (n_tiles * tile frames)  OUT; at most \
+     kBlockFrames frames. Of equally good words the one with the lowest number wins. */         \
+  void nearest_words(const PackedWords& words, const float* frames, int n_tiles,                \
+                     std::int32_t* labels);                                                     \
+  float squared_distance(const float* a, const float* b, std::int64_t n);                       \
   }
 DCBMR_DECLARE(portable)
 DCBMR_DECLARE(avx2)

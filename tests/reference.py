@@ -17,3 +17,27 @@ def average_precision_and_auc(scores, heldout, k):
 def ranking(scores, heldout, k):
     """AP@k and AUC of every user: both (n_users, n_songs)."""
     return np.array([average_precision_and_auc(s, h, k) for s, h in zip(scores, heldout, strict=True)]).T
+
+
+def squared_distances(frames, words):
+    """(n_frames, n_words), term by term in float64: no cancellation."""
+    return np.square(frames[:, None, :].astype(float) - words[None, :, :].astype(float)).sum(axis=2)
+
+
+def lloyd_step(frames, words):
+    """Labels, inertia and the moved words; a word without frames stays."""
+    distances = squared_distances(frames, words)
+    labels = distances.argmin(axis=1)
+    moved = np.array(
+        [
+            frames[labels == w].mean(axis=0, dtype=float) if (labels == w).any() else words[w]
+            for w in range(len(words))
+        ]
+    )
+    return labels, distances.min(axis=1).sum(), moved
+
+
+def wpe(predicted, user_factors, surplus):
+    """The weighted prediction error, summed over every song and user; surplus (n_songs, n_users) dense."""
+    played = surplus > 0
+    return ((1 + surplus) * np.square(played - predicted @ user_factors.T)).sum()
