@@ -1,0 +1,296 @@
+"""Ridge regression with its lambda by leave-one-out, for both objectives of the paper."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.sparse import csr_array, issparse
+
+from dcbmr import FactorTarget, FitRun, InputError, SongFeatures
+
+Float64 = NDArray[np.float64]
+
+FORMAT_VERSION = 1
+# Lambdas to try, in units of the largest eigenvalue: from next to none to next to the mean alone.
+_GRID = np.logspace(-6, 2, 33)
+# Numbers gathered at once where every play has a vector: 64 MB.
+_GATHERED = 1 << 23
+
+
+class Linear:
+    """Linear regression from song vectors to song factors.
+
+    With ``loss="mse"`` the squared error of the factors plus lambda times the squared weights is least.
+    With ``loss="wpe"`` it is the weighted prediction error of the plays, sum over songs and users of
+    c (p - x_u . y')^2 with the users' factors fixed: a linear system too, which conjugate gradients solve
+    without ever forming it. The intercept bears no penalty.
+
+    Songs of ``target.validation`` are learned from as well: leave-one-out needs no song set aside.
+
+    Parameters
+    ----------
+    loss : {"mse", "wpe"}
+    regularization : float, optional
+        Lambda. By default the one of 33 from 1e-6 to 100 times the largest eigenvalue of the features'
+        scatter that predicts each song best from all the others, for all factors together.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_dims, n_factors), float32
+    intercept_ : ndarray of shape (n_factors,), float32
+    regularization_ : float
+        The lambda used.
+    leave_one_out_ : dict
+        The mean squared error of leave-one-out for each lambda tried; for "wpe", in the metric of the mean
+        song's confidences.
+    """
+
+    weights_: NDArray[np.float32]
+    intercept_: NDArray[np.float32]
+    regularization_: float
+    leave_one_out_: dict[float, float]
+
+    def __init__(self, *, loss: Literal["mse", "wpe"] = "mse", regularization: float | None = None) -> None:
+        self.loss = loss
+        self.regularization = regularization
+
+    def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
+        """Learn from vectors of kind "bow_pca" or "bow"; needs memory for two copies of them in float64.
+
+        Raises
+        ------
+        InputError
+            Fewer than two songs, rows that do not match, values that are not finite, a lambda below 0.
+        """
+        if self.loss not in ("mse", "wpe"):
+            raise InputError(f"loss must be 'mse' or 'wpe'; got {self.loss!r}")
+        if self.regularization is not None and not 0 <= self.regularization < np.inf:
+            raise InputError(f"regularization must be at least 0 and finite; got {self.regularization}")
+        vectors = _dense(songs.vectors())
+        factors = np.asarray(target.song_factors, np.float64)
+        if len(vectors) != len(factors) or len(factors) < 2:
+            raise InputError(
+                f"linear regression needs a vector and factors for each of at least 2 songs; got "
+                f"{len(vectors)} vectors and {len(factors)} rows of factors"
+            )
+        if not (np.isfinite(vectors).all() and np.isfinite(factors).all()):
+            raise InputError("the song vectors and the song factors must be finite")
+        basis = _Basis.of(vectors)
+        mean = factors.mean(axis=0)
+        metric = _mean_confidence(target) if self.loss == "wpe" else np.eye(factors.shape[1])
+        root = cholesky(metric, lower=True)
+        # Mean confidence L L': the error (y - y')' L L' (y - y') is the squared error of the rows y' L.
+        if self.regularization is None:
+            lambdas = _GRID * (basis.energies[0] if len(basis.energies) else 1.0)
+            errors = basis.leave_one_out((factors - mean) @ root, lambdas)
+            self.leave_one_out_ = dict(zip(lambdas.tolist(), errors.tolist(), strict=True))
+            # Of equals the largest: it trusts the features least.
+            self.regularization_ = max(lambdas[errors == errors.min()].tolist())
+        else:
+            self.leave_one_out_ = {}
+            self.regularization_ = float(self.regularization)
+        weights = basis.solve(factors - mean, self.regularization_)
+        if self.loss == "wpe":
+            weights, mean = _solve_wpe(
+                basis, target, self.regularization_, root, weights, mean, run or FitRun()
+            )
+        self.weights_ = (basis.axes @ weights).astype(np.float32)
+        self.intercept_ = (mean - basis.mean @ (basis.axes @ weights)).astype(np.float32)
+        return self
+
+    def predict(self, songs: SongFeatures) -> NDArray[np.float32]:
+        """Return the song factors, (n_songs, n_factors)."""
+        if not hasattr(self, "weights_"):
+            raise InputError("this linear regression has no weights yet: call fit or load first")
+        if songs.n_dims != len(self.weights_):
+            raise InputError(f"the songs have {songs.n_dims} dimensions, the weights {len(self.weights_)}")
+        predicted: NDArray[np.float32] = np.asarray(songs.vectors() @ self.weights_, np.float32)
+        return predicted + self.intercept_
+
+    def save(self, directory: Path) -> None:
+        """Write linear.safetensors and linear.json."""
+        from safetensors.numpy import save_file
+
+        config = {
+            "format_version": FORMAT_VERSION,
+            "loss": self.loss,
+            "regularization": self.regularization,
+            "regularization_used": self.regularization_,
+            "leave_one_out": list(self.leave_one_out_.items()),
+        }
+        save_file({"weights": self.weights_, "intercept": self.intercept_}, directory / "linear.safetensors")
+        (directory / "linear.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote."""
+        from safetensors.numpy import load_file
+
+        config = json.loads((directory / "linear.json").read_text("utf-8"))
+        if config["format_version"] != FORMAT_VERSION:
+            raise InputError(
+                f"{directory}: format_version is {config['format_version']}, this dcbmr_linear reads "
+                f"{FORMAT_VERSION}"
+            )
+        tensors = load_file(directory / "linear.safetensors")
+        model = cls(loss=config["loss"], regularization=config["regularization"])
+        model.weights_, model.intercept_ = tensors["weights"], tensors["intercept"]
+        model.regularization_ = config["regularization_used"]
+        model.leave_one_out_ = {float(value): error for value, error in config["leave_one_out"]}
+        return model
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """The centred vectors along their own axes, where their scatter is diagonal: Z = (X - mean) axes."""
+
+    mean: Float64  # (n_dims,)
+    axes: Float64  # (n_dims, rank), orthonormal columns
+    energies: Float64  # (rank,): diagonal of Z'Z, falling
+    vectors: Float64  # (n_songs, rank): Z
+
+    @classmethod
+    def of(cls, vectors: Float64) -> Self:
+        n_songs, n_dims = vectors.shape
+        mean = vectors.mean(axis=0)
+        centred = vectors - mean
+        values, axes = eigh(
+            centred.T @ centred if n_dims <= n_songs else centred @ centred.T, check_finite=False
+        )
+        values, axes = values[::-1], axes[:, ::-1]
+        # What is less is rounding, as in a dimension that never changes.
+        rank = int((values > 1e-12 * values[0]).sum()) if len(values) and values[0] > 0 else 0
+        values, axes = values[:rank], axes[:, :rank]
+        if n_dims > n_songs:
+            axes = centred.T @ (axes / np.sqrt(values))
+        return cls(mean, axes, values, centred @ axes)
+
+    def solve(self, targets: Float64, regularization: float) -> Float64:
+        """Return the ridge weights (rank, n_targets) for centred targets."""
+        weights: Float64 = (self.vectors.T @ targets) / (self.energies + regularization)[:, None]
+        return weights
+
+    def leave_one_out(self, targets: Float64, lambdas: Float64) -> Float64:
+        """Return the mean over songs of the squared error of leave-one-out, for each lambda.
+
+        With H = 1/n + Z (Z'Z + lambda)^-1 Z' the error of song i predicted from the others is exactly
+        its residual over 1 - H_ii (Allen's PRESS, 1974).
+        """
+        products = self.vectors.T @ targets
+        squares = np.square(self.vectors)
+        errors = np.empty(len(lambdas))
+        for i, value in enumerate(lambdas):
+            inverse = 1 / (self.energies + value)
+            residual = targets - self.vectors @ (inverse[:, None] * products)
+            residual /= (1 - 1 / len(targets) - squares @ inverse)[:, None]
+            errors[i] = np.square(residual).sum() / len(targets)
+        return errors
+
+
+def _mean_confidence(target: FactorTarget) -> Float64:
+    """Return the mean over songs of A_i = sum over users of c x x'."""
+    users = np.asarray(target.user_factors, np.float64)
+    n_songs, n_users = target.surplus.shape
+    if (n_songs, n_users) != (len(target.song_factors), len(users)):
+        raise InputError(
+            f"the surplus is of {n_songs} songs and {n_users} users, the factors of "
+            f"{len(target.song_factors)} and {len(users)}"
+        )
+    surplus = np.asarray(target.surplus.sum(axis=0, dtype=np.float64)).ravel() / n_songs
+    mean: Float64 = (users * (1 + surplus)[:, None]).T @ users
+    # A trace of the identity, for a factor that no user has.
+    return mean + (1e-9 * np.trace(mean) / len(mean) or 1.0) * np.eye(len(mean))
+
+
+def _solve_wpe(
+    basis: _Basis,
+    target: FactorTarget,
+    regularization: float,
+    root: Float64,
+    weights: Float64,
+    intercept: Float64,
+    run: FitRun,
+) -> tuple[Float64, Float64]:
+    r"""Return weights (rank, n_factors) and intercept that minimise the weighted prediction error.
+
+    For song i with y' = W'z_i + b the error is, but for a constant, y'A_i y' - 2 b_i'y' with
+    A_i = sum_u c x_u x_u' and b_i = sum_{u played} c x_u. The penalty is lambda tr(W A W'), A = L L' the
+    mean of the A_i, so that lambda means what it means for squared error: were all A_i equal, both
+    objectives would have one solution for one lambda, which is why leave-one-out can choose it.
+
+    In the variables T of W = diag(energies + lambda)^-1/2 T L^-1 the system is the identity but for
+    the differences between the A_i, and conjugate gradients need few steps.
+    """
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    # A feature without energy has no weight to find when lambda is 0 too; basis keeps none of those.
+    scale = 1 / np.sqrt(basis.energies + regularization)
+    n_songs, n_factors = target.song_factors.shape
+    features = np.column_stack([basis.vectors * scale, np.full(n_songs, n_songs**-0.5)])
+    shrinkage = np.append(regularization * scale**2, 0)[:, None]
+    users: Float64 = solve_triangular(root, np.asarray(target.user_factors, np.float64).T, lower=True).T
+    surplus = csr_array(target.surplus).astype(np.float64)
+    gramian = users.T @ users
+    shape = (features.shape[1], n_factors)
+
+    def apply(variables: Float64) -> Float64:
+        t = variables.reshape(shape)
+        predicted = features @ t
+        confident = predicted @ gramian + _weighted_users(surplus, users, predicted)
+        result: Float64 = features.T @ confident + shrinkage * t
+        return result.ravel()
+
+    played = csr_array((1 + surplus.data, surplus.indices, surplus.indptr), shape=surplus.shape)
+    right = (features.T @ (played @ users)).ravel()
+    # y' L is the prediction in the new variables; start from the weights of the squared error.
+    start = np.vstack([weights / scale[:, None], intercept * n_songs**0.5]) @ root
+    step = 0
+
+    def report(variables: Float64) -> None:
+        nonlocal step
+        step += 1
+        run.report(step, None, {})
+
+    operator = LinearOperator((right.size, right.size), matvec=apply, dtype=np.float64)
+    solution, failed = cg(operator, right, x0=start.ravel(), rtol=1e-7, maxiter=1000, callback=report)
+    if failed:
+        warnings.warn(
+            f"linear, loss 'wpe': not solved to 1e-7 after {failed} steps; a larger regularization helps",
+            stacklevel=3,
+        )
+    t = solve_triangular(root, solution.reshape(shape).T, lower=True, trans="T").T
+    return t[:-1] * scale[:, None], t[-1] * n_songs**-0.5
+
+
+def _weighted_users(surplus: csr_array, users: Float64, predicted: Float64) -> Float64:
+    """Return, for each song, the sum over its plays of s (x_u . y') x_u, without a users x songs matrix."""
+    result = np.empty_like(predicted)
+    # At most so many plays at once, but a song at least.
+    plays = max(_GATHERED // users.shape[1], 1)
+    first = 0
+    while first < len(predicted):
+        begin = int(surplus.indptr[first])
+        last = max(first + 1, int(np.searchsorted(surplus.indptr, begin + plays, side="right")) - 1)
+        rows = slice(first, last)
+        lengths = np.diff(surplus.indptr[first : last + 1])
+        held = slice(begin, int(surplus.indptr[last]))
+        indices = surplus.indices[held]
+        scores = np.einsum("ij,ij->i", users[indices], np.repeat(predicted[rows], lengths, axis=0))
+        weighted = csr_array(
+            (surplus.data[held] * scores, indices, surplus.indptr[first : last + 1] - begin),
+            shape=(last - first, len(users)),
+        )
+        result[rows] = weighted @ users
+        first = last
+    return result
+
+
+def _dense(vectors: NDArray[Any] | csr_array) -> Float64:
+    return np.asarray(vectors.toarray() if issparse(vectors) else vectors, np.float64)
