@@ -1,5 +1,7 @@
 """What the fast code shall compute, written to be read: plain NumPy, loops where loops say it best."""
 
+from itertools import permutations
+
 import numpy as np
 
 
@@ -41,3 +43,25 @@ def wpe(predicted, user_factors, surplus):
     """The weighted prediction error, summed over every song and user; surplus (n_songs, n_users) dense."""
     played = surplus > 0
     return ((1 + surplus) * np.square(played - predicted @ user_factors.T)).sum()
+
+
+def worst_violation(scores, relevance, loss):
+    """The most that any ranking of one query's items violates its constraint: loss + <W, psi(y) - psi(y*)>.
+
+    scores (n_items,) are -distance; relevance 1 relevant, 0 irrelevant, -1 not ranked. psi is the partial
+    order feature of McFee and Lanckriet (2010): over all pairs of a relevant i and an irrelevant j, the sum
+    of y_ij (phi_i - phi_j) / (P N), where y_ij is 1 if i stands before j and else -1, and <W, phi> the score.
+    """
+    relevant, irrelevant = np.flatnonzero(relevance == 1), np.flatnonzero(relevance == 0)
+    worst = -np.inf
+    for ranking in permutations([*relevant, *irrelevant]):
+        place = {item: rank for rank, item in enumerate(ranking, 1)}
+        before = np.array([[place[i] < place[j] for j in irrelevant] for i in relevant])
+        margins = scores[relevant][:, None] - scores[irrelevant][None, :]
+        if loss == "auc":
+            lost = 1 - before.mean()
+        else:
+            precisions = [sum(place[r] <= place[i] for r in relevant) / place[i] for i in relevant]
+            lost = 1 - np.mean(precisions)
+        worst = max(worst, lost + (np.where(before, 1, -1) * margins).mean() - margins.mean())
+    return worst
