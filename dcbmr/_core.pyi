@@ -21,3 +21,24 @@ def add_to_words(
     counts: NDArray[np.int64],
     n_threads: int,
 ) -> None: ...
+
+class SongScores:
+    def __init__(self, songs: NDArray[np.float32]) -> None: ...
+    def rank(
+        self,
+        users: NDArray[np.float32],
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        above: NDArray[np.int64],
+        level: NDArray[np.int64],
+        n_threads: int,
+    ) -> None: ...
+    def top(
+        self,
+        users: NDArray[np.float32],
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        songs: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        n_threads: int,
+    ) -> None: ...

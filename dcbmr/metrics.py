@@ -1,31 +1,22 @@
 """How well scores rank the songs that a user really played.
 
 Everything is made of one number for each held-out song: how many of the songs that its user does not hold
-out score above it. Scores are taken a block of users at a time; nothing is sorted, and the matrix of all
-users by all songs never exists.
+out score above it. Nothing is sorted, and the matrix of all users by all songs never exists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
-from dcbmr import _ranking
+from dcbmr._core import SongScores
 from dcbmr._threads import resolve_n_threads
 from dcbmr.errors import InputError
-
-# A block's scores take about this much memory a thread.
-BLOCK_BYTES = 32 << 20
-# Blocks are padded to whole tiles of the BLAS kernels.
-TILE = 64
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,8 @@ def evaluate_ranking(
     A user's average precision at ``k`` is ``sum(j / rank_j for rank_j <= k) / min(k, n)``, with the ranks
     of the user's ``n`` held-out songs in ascending order. Ranks are distinct; of songs with equal scores
     those that are not held out come first, so that a score without information earns nothing. The area
-    under the ROC curve counts a tie as one half.
+    under the ROC curve counts a tie as one half. Songs with equal factors tie exactly: a score is summed in
+    the order of the factors.
 
     Users without held-out plays, and users without training plays (whose factors are all zero), are left
     out of the means and counted.
@@ -127,7 +119,10 @@ def evaluate_ranking(
         Shapes that do not fit, factors that are not finite or so large that scores overflow, and no user
         left to evaluate.
     """
-    users, songs, plays = _checked(user_factors, song_factors, heldout, k)
+    users, songs = checked_factors(user_factors, song_factors)
+    plays = _checked_plays(heldout, (len(users), len(songs)))
+    if k < 1:
+        raise InputError(f"k must be at least 1; got {k}")
     threads = resolve_n_threads(n_threads)
     n_heldout = np.diff(plays.indptr)
     has_heldout = n_heldout > 0
@@ -208,35 +203,24 @@ def expected_random_ap(n_heldout: ArrayLike, n_songs: int, k: int) -> NDArray[np
     return n / n_songs * (harmonic + (n - 1) / max(n_songs - 1, 1) * (depth - harmonic)) / np.minimum(k, n)
 
 
-def _checked(
-    user_factors: ArrayLike, song_factors: ArrayLike, heldout: Any, k: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], csr_array]:
+def checked_factors(
+    user_factors: ArrayLike, song_factors: ArrayLike, name: str = "user_factors"
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both as float32 in C order; InputError unless they fit and their products are finite."""
     users = np.ascontiguousarray(user_factors, np.float32)
     songs = np.ascontiguousarray(song_factors, np.float32)
-    largest = _largest("user_factors", users) * _largest("song_factors", songs)
+    largest = _largest_magnitude(name, users) * _largest_magnitude("song_factors", songs)
     if users.shape[1] != songs.shape[1]:
         raise InputError(
-            f"user_factors has {users.shape[1]} columns and song_factors {songs.shape[1]}; "
+            f"{name} has {users.shape[1]} columns and song_factors {songs.shape[1]}; "
             "both must have one for each factor"
         )
     if largest * users.shape[1] > float(np.finfo(np.float32).max):
-        raise InputError("the factors are so large that scores overflow float32")
-    if k < 1:
-        raise InputError(f"k must be at least 1; got {k}")
-    plays = csr_array(heldout)
-    if plays.shape != (len(users), len(songs)):
-        raise InputError(
-            f"heldout has shape {plays.shape}; wanted (n_users, n_songs) = ({len(users)}, {len(songs)})"
-        )
-    if not plays.has_canonical_format or (plays.data == 0).any():
-        plays = plays.copy()
-        plays.sum_duplicates()
-        plays.eliminate_zeros()
-    return users, songs, plays
+        raise InputError(f"{name} and song_factors are so large that scores overflow float32")
+    return users, songs
 
 
-def _largest(name: str, factors: NDArray[np.float32]) -> float:
-    """Return the largest magnitude, after checking that all are finite."""
+def _largest_magnitude(name: str, factors: NDArray[np.float32]) -> float:
     if factors.ndim != 2 or 0 in factors.shape:
         raise InputError(f"{name} must be a matrix that is not empty; its shape is {factors.shape}")
     largest = max(float(factors.max()), -float(factors.min()))
@@ -248,6 +232,17 @@ def _largest(name: str, factors: NDArray[np.float32]) -> float:
     return largest
 
 
+def _checked_plays(heldout: Any, shape: tuple[int, int]) -> csr_array:
+    plays = csr_array(heldout)
+    if plays.shape != shape:
+        raise InputError(f"heldout has shape {plays.shape}; wanted (n_users, n_songs) = {shape}")
+    if not plays.has_canonical_format or (plays.data == 0).any():
+        plays = plays.copy()
+        plays.sum_duplicates()
+        plays.eliminate_zeros()
+    return plays
+
+
 def _count_above(
     users: NDArray[np.float32],
     rows: NDArray[np.int64],
@@ -257,39 +252,25 @@ def _count_above(
     callback: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the songs above and level with each held-out song; ``plays`` holds ``rows`` of ``users``."""
-    n_songs, n_factors = songs.shape
-    width = -(-n_songs // TILE) * TILE
-    if width > n_songs:
-        songs = np.concatenate([songs, np.zeros((width - n_songs, n_factors), np.float32)])
-    block = int(np.clip(BLOCK_BYTES // (4 * width) // TILE * TILE, TILE, 1024))
-    starts = range(0, len(rows), block)
-    n_threads = min(n_threads, len(starts))
-    indptr = plays.indptr.astype(np.int64)
-    indices = plays.indices.astype(np.int32)
-    above = np.empty(len(indices), np.int64)
-    level = np.empty(len(indices), np.int64)
-    scratch: SimpleQueue[tuple[NDArray[np.float32], NDArray[np.float32]]] = SimpleQueue()
-    for _ in range(n_threads):
-        scratch.put((np.zeros((block, n_factors), np.float32), np.empty((block, width), np.float32)))
-
-    def rank(start: int) -> int:
-        end = min(start + block, len(rows))
-        some_users, scores = buffers = scratch.get()
-        try:
-            np.take(users, rows[start:end], axis=0, out=some_users[: end - start], mode="clip")
-            np.matmul(some_users, songs.T, out=scores)
-            _ranking.count_above(scores, n_songs, indptr[start : end + 1], indices, above, level)
-        finally:
-            scratch.put(buffers)
-        return end
-
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
-        try:
-            for done in pool.map(rank, starts):
-                if callback is not None:
-                    callback(done, len(rows))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    scores = SongScores(songs)
+    above = np.empty(plays.nnz, np.int64)
+    level = np.empty(plays.nnz, np.int64)
+    # About a second of work a call, so that Ctrl-C and the callback are heard.
+    step = max(1024, int(2e10) * n_threads // songs.size)
+    for start in range(0, len(rows), step):
+        end = min(start + step, len(rows))
+        block = plays[start:end]
+        mine = slice(plays.indptr[start], plays.indptr[end])
+        scores.rank(
+            users[rows[start:end]],
+            block.indptr.astype(np.int64),
+            block.indices.astype(np.int32),
+            above[mine],
+            level[mine],
+            n_threads,
+        )
+        if callback is not None:
+            callback(end, len(rows))
     return above, level
 
 

@@ -12,7 +12,18 @@ from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dcbmr
-from dcbmr import _ranking, metrics
+from dcbmr import _core, metrics
+
+
+@pytest.fixture(params=["portable", "avx2", "avx512"])
+def isa(request):
+    best = _core.isa()
+    try:
+        _core.set_isa(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
+    yield request.param
+    _core.set_isa(best)
 
 
 def whole_numbers(rng, *shape):
@@ -72,34 +83,74 @@ def test_kernel_agrees_with_the_reference_on_ties(scores, k, data):
     np.testing.assert_allclose(report.auc_of_users, auc, rtol=1e-12)
 
 
-def test_both_ways_of_counting_agree(monkeypatch):
-    rng = np.random.default_rng(3)
-    scores = np.ascontiguousarray(rng.integers(0, 40, (6, 900)).astype(np.float32))
-    counts = []
-    for n in (48, 49):  # SCAN and one more
-        columns = np.sort(
-            rng.permuted(np.tile(np.arange(900, dtype=np.int32), (6, 1)), axis=1)[:, :n], axis=1
-        )
-        above, level = np.empty((2, 6 * n), np.int64)
-        _ranking.count_above(scores, 900, np.arange(7) * n, columns.ravel(), above, level)
-        for u in range(6):
-            mine = np.sort(scores[u, columns[u]])[::-1]
-            others = np.delete(scores[u], columns[u])
-            assert above[u * n : (u + 1) * n].tolist() == [(others > s).sum() for s in mine]
-            assert level[u * n : (u + 1) * n].tolist() == [(others == s).sum() for s in mine]
-        counts.append(n)
+def rank(scores, heldout_songs):
+    """The kernel's counts for users whose scores are given: each user a factor, each song its scores."""
+    n_users, n = heldout_songs.shape
+    above, level = np.empty((2, n_users * n), np.int64)
+    _core.SongScores(np.ascontiguousarray(scores.T)).rank(
+        np.eye(n_users, dtype=np.float32),
+        np.arange(n_users + 1) * n,
+        heldout_songs.ravel().astype(np.int32),
+        above,
+        level,
+        n_threads=1,
+    )
+    return above.reshape(n_users, n), level.reshape(n_users, n)
 
 
-def test_the_result_depends_on_neither_threads_nor_blocks(monkeypatch):
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("n", [1, 47, 48, 49, 50, 900])  # scanned up to 48, looked up beyond
+def test_kernel_counts_songs_above_and_level(n):
+    rng = np.random.default_rng(n)
+    scores = rng.integers(0, 40, (6, 900)).astype(np.float32)
+    heldout = rng.permuted(np.tile(np.arange(900), (6, 1)), axis=1)[:, :n]
+    above, level = rank(scores, heldout)
+    for u in range(6):
+        mine = np.sort(scores[u, heldout[u]])[::-1]
+        others = np.delete(scores[u], heldout[u])
+        assert above[u].tolist() == [(others > s).sum() for s in mine]
+        assert level[u].tolist() == [(others == s).sum() for s in mine]
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("n_factors", [1, 7, 50, 400])
+def test_equal_songs_tie_exactly_and_earn_nothing(n_factors):
+    rng = np.random.default_rng(4)
+    users = rng.standard_normal((300, n_factors), np.float32)
+    songs = np.repeat(rng.standard_normal((1, n_factors), np.float32), 131, axis=0)
+    heldout = np.zeros((300, 131), bool)
+    heldout[:, 17] = heldout[:, 130] = True
+    report = dcbmr.evaluate_ranking(users, songs, csr_array(heldout))
+    assert (report.auc_of_users == 0.5).all()
+    np.testing.assert_allclose(report.ap, (1 / 130 + 2 / 131) / 2)
+
+
+@pytest.mark.usefixtures("isa")
+def test_agrees_with_the_reference_in_float64():
+    # Scores so far apart that no rounding swaps two: what is compared is every path of the tiles.
+    rng = np.random.default_rng(9)
+    for n_users, n_songs, n_factors in ((1, 1000, 3), (193, 33, 17), (400, 1100, 130)):
+        users, songs = rng.standard_normal((n_users, n_factors)), rng.standard_normal((n_songs, n_factors))
+        heldout = draw_heldout(rng, n_users, n_songs, 0.02)
+        users, songs = users.astype(np.float32), songs.astype(np.float32)
+        report = dcbmr.evaluate_ranking(users, songs, csr_array(heldout), k=100)
+        ap, auc = ranking(users.astype(float) @ songs.T.astype(float), heldout, 100)
+        np.testing.assert_allclose(report.map_at_k, ap.mean(), rtol=1e-3)
+        np.testing.assert_allclose(report.auc_of_users, auc, atol=2e-4)
+
+
+def test_the_result_depends_on_neither_threads_nor_company():
     rng = np.random.default_rng(5)
     users, songs = rng.standard_normal((1500, 20), np.float32), rng.standard_normal((150, 20), np.float32)
     heldout = csr_array(draw_heldout(rng, 1500, 150, 0.05))
     one = dcbmr.evaluate_ranking(users, songs, heldout, n_threads=1)
-    for n_threads, block_bytes in ((2, 32 << 20), (7, 1), (3, 200_000)):
-        monkeypatch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+    for n_threads in (2, 7):
         other = dcbmr.evaluate_ranking(users, songs, heldout, n_threads=n_threads)
         assert (other.ap == one.ap).all()
         assert (other.auc_of_users == one.auc_of_users).all()
+    alone = dcbmr.evaluate_ranking(users[700:705], songs, heldout[700:705])
+    assert (alone.ap == one.ap[700:705]).all()
+    assert (alone.auc_of_users == one.auc_of_users[700:705]).all()
 
 
 def test_scaling_a_user_and_permuting_songs_change_nothing():
@@ -147,7 +198,8 @@ def test_callback_sees_every_user_and_may_stop():
     heldout = csr_array(draw_heldout(rng, 3000, 10))
     seen = []
     dcbmr.evaluate_ranking(users, songs, heldout, callback=lambda done, n: seen.append((done, n)))
-    assert seen == [(1024, 3000), (2048, 3000), (3000, 3000)]
+    assert seen[-1] == (3000, 3000)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
     def stop(done, n):
         raise KeyboardInterrupt
@@ -182,22 +234,39 @@ def test_wrong_input(change, message):
 
 
 def test_kernel_refuses_what_would_read_or_write_outside():
-    scores, out = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
-    right = (scores, 4, np.array([0, 1]), np.array([3], np.int32), out, out.copy())
-    _ranking.count_above(*right)
-    for place, wrong in (
-        (1, 5),
-        (2, np.array([0, 2])),
-        (2, np.array([-1, 1])),
-        (2, np.array([1, 0])),
-        (2, np.array([0, 0, 1])),
-        (3, np.array([4], np.int32)),
-        (3, np.array([-1], np.int32)),
-        (4, np.zeros(2, np.int64)),
+    scores = _core.SongScores(np.zeros((4, 1), np.float32))
+    right = {
+        "users": np.zeros((1, 1), np.float32),
+        "indptr": np.array([0, 1]),
+        "indices": np.array([3], np.int32),
+    }
+    counts = {"above": np.zeros(1, np.int64), "level": np.zeros(1, np.int64)}
+    best = {"songs": np.zeros((1, 2), np.int64), "scores": np.zeros((1, 2), np.float32)}
+    scores.rank(**right, **counts, n_threads=1)
+    scores.top(**right, **best, n_threads=1)
+    for wrong in (
+        {"users": np.zeros((1, 2), np.float32)},
+        {"users": np.zeros((2, 1), np.float32)},
+        {"users": np.zeros((1, 1))},
+        {"indptr": np.array([0, 2])},
+        {"indptr": np.array([-1, 1])},
+        {"indptr": np.array([0])},
+        {"indices": np.array([4], np.int32)},
+        {"indices": np.array([-1], np.int32)},
     ):
-        arguments = [*right[:place], wrong, *right[place + 1 :]]
-        with pytest.raises((ValueError, IndexError)):
-            _ranking.count_above(*arguments)
+        with pytest.raises((ValueError, TypeError)):
+            scores.rank(**(right | wrong), **counts, n_threads=1)
+        with pytest.raises((ValueError, TypeError)):
+            scores.top(**(right | wrong), **best, n_threads=1)
+    for wrong in ({"above": np.zeros(2, np.int64)}, {"level": np.zeros(1, np.int32)}):
+        with pytest.raises((ValueError, TypeError)):
+            scores.rank(**right, **(counts | wrong), n_threads=1)
+    for wrong in ({"songs": np.zeros((2, 2), np.int64)}, {"scores": np.zeros((1, 1), np.float32)}):
+        with pytest.raises((ValueError, TypeError)):
+            scores.top(**right, **(best | wrong), n_threads=1)
+    two = np.array([0, 2, 1])
+    with pytest.raises(ValueError, match="descend"):
+        scores.rank(np.zeros((2, 1), np.float32), two, np.array([3], np.int32), **counts, n_threads=1)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 9])
