@@ -4,13 +4,17 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <stdexcept>
 
+#include "als.h"
 #include "isa.h"
 #include "kmeans.h"
+#include "linalg.h"
 #include "ranking.h"
 
 namespace py = pybind11;
@@ -20,6 +24,110 @@ namespace {
 // Refuses other dtypes, other orders and copies: an output that was cast would be lost.
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
+
+void want(bool holds, const char* message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+template <class T>
+bool has_shape(const Array<T>& array, std::initializer_list<py::ssize_t> shape) {
+  return array.ndim() == static_cast<py::ssize_t>(shape.size()) &&
+         std::equal(shape.begin(), shape.end(), array.shape());
+}
+
+// Rows begin..end-1 of a CSR matrix that a kernel may walk.
+void want_csr(const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
+              const Array<float>& data, py::ssize_t n_columns, py::ssize_t begin, py::ssize_t end) {
+  want(indptr.ndim() == 1 && indptr.size() > 0 && indices.ndim() == 1, "CSR arrays must be 1-D");
+  want(has_shape(data, {indices.size()}), "data must be as long as indices");
+  const std::int64_t* const bounds = indptr.data();
+  want(bounds[0] == 0 && bounds[indptr.size() - 1] == indices.size() &&
+           std::is_sorted(bounds, bounds + indptr.size()),
+       "indptr must rise from 0 to the length of indices");
+  want(0 <= begin && begin <= end && end < indptr.size(), "the range must lie within the rows");
+  std::int32_t lowest = 0, highest = -1;
+  for (std::int64_t i = bounds[begin]; i < bounds[end]; ++i) {
+    lowest = std::min(lowest, indices.data()[i]);
+    highest = std::max(highest, indices.data()[i]);
+  }
+  want(lowest >= 0 && highest < n_columns, "indices must name columns of the matrix");
+}
+
+void bind_als(py::module_& m) {
+  m.def("padded", &dcbmr::padded, py::arg("n"));
+  m.def(
+      "gramian",
+      [](const Array<float>& rows, int n_threads) {
+        want(rows.ndim() == 2, "rows must be 2-D");
+        want(n_threads >= 1, "n_threads must be at least 1");
+        Array<double> out({rows.shape(1), rows.shape(1)});
+        double* const to = out.mutable_data();
+        {
+          const py::gil_scoped_release release;
+          dcbmr::gramian(rows.data(), rows.shape(0), rows.shape(1), to, n_threads);
+        }
+        return out;
+      },
+      py::arg("rows").noconvert(), py::arg("n_threads"));
+  m.def(
+      "rotate",
+      [](const Array<float>& rows, const Array<float>& basis, int n_threads) {
+        want(rows.ndim() == 2, "rows must be 2-D");
+        const py::ssize_t stride = dcbmr::padded(rows.shape(1));
+        want(has_shape(basis, {rows.shape(1), stride}),
+             "basis must be of shape (n_factors, padded(n_factors))");
+        want(n_threads >= 1, "n_threads must be at least 1");
+        Array<float> out({rows.shape(0), stride});
+        float* const to = out.mutable_data();
+        {
+          const py::gil_scoped_release release;
+          dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
+        }
+        return out;
+      },
+      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("n_threads"));
+  m.def(
+      "solve_rows",
+      [](const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
+         const Array<float>& surplus, const Array<float>& rotated, const Array<double>& eigenvalues,
+         const Array<float>& back, const Array<double>& regularization, double unobserved_weight,
+         py::ssize_t begin, py::ssize_t end, bool with_errors, Array<float>& out, int n_threads) {
+        want(rotated.ndim() == 2 && eigenvalues.ndim() == 1, "rotated must be 2-D");
+        const py::ssize_t n_factors = eigenvalues.size(), stride = dcbmr::padded(n_factors);
+        const py::ssize_t n_rows = indptr.size() - 1;
+        want(n_factors > 0 && rotated.shape(1) == stride && has_shape(back, {n_factors, stride}),
+             "rotated, back and eigenvalues must agree in n_factors");
+        want_csr(indptr, indices, surplus, rotated.shape(0), begin, end);
+        want(has_shape(regularization, {1}) || has_shape(regularization, {n_rows}),
+             "regularization must have one value, or one a row");
+        want(has_shape(out, {n_rows, n_factors}), "out must be of shape (n_rows, n_factors)");
+        want(n_threads >= 1, "n_threads must be at least 1");
+        const dcbmr::HalfSweep sweep{n_factors,
+                                     begin,
+                                     end,
+                                     indptr.data(),
+                                     indices.data(),
+                                     surplus.data(),
+                                     rotated.data(),
+                                     eigenvalues.data(),
+                                     back.data(),
+                                     regularization.data(),
+                                     regularization.size() != 1,
+                                     unobserved_weight};
+        float* const to = out.mutable_data();
+        dcbmr::RowSums sums;
+        {
+          const py::gil_scoped_release release;
+          sums = dcbmr::solve_rows(sweep, with_errors, to, n_threads);
+        }
+        return py::make_tuple(sums.observed, sums.unobserved, sums.regularization, sums.n_retried);
+      },
+      py::arg("indptr").noconvert(), py::arg("indices").noconvert(), py::arg("surplus").noconvert(),
+      py::arg("rotated").noconvert(), py::arg("eigenvalues").noconvert(),
+      py::arg("back").noconvert(), py::arg("regularization").noconvert(),
+      py::arg("unobserved_weight"), py::arg("begin"), py::arg("end"), py::arg("with_errors"),
+      py::arg("out").noconvert(), py::arg("n_threads"));
+}
 
 void bind_isa(py::module_& m) {
   m.def("isa", [] { return dcbmr::isa_name(dcbmr::isa()); });
@@ -160,6 +268,7 @@ void bind_ranking(py::module_& m) {
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.doc() = "The numeric core of dcbmr; private, see the Python modules that call it.";
+  bind_als(m);
   bind_isa(m);
   bind_kmeans(m);
   bind_ranking(m);

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcbmr.als import Factors, WeightedALS
     from dcbmr.codebook import Codebook
     from dcbmr.contract import (
         FactorTarget,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.hookspecs import hookimpl
     from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
+    from dcbmr.plays import PlayCounts
     from dcbmr.registry import get_loss, get_regressor, losses, regressors
 
 __version__ = "0.1.0"
@@ -31,14 +33,17 @@ _HOME = {
     "Codebook": "codebook",
     "DcbmrError": "errors",
     "FactorTarget": "contract",
+    "Factors": "als",
     "FitRun": "contract",
     "InputError": "errors",
     "Loss": "contract",
     "LossSpec": "contract",
+    "PlayCounts": "plays",
     "RankingReport": "metrics",
     "Regressor": "contract",
     "RegressorSpec": "contract",
     "SongFeatures": "contract",
+    "WeightedALS": "als",
     "evaluate_ranking": "metrics",
     "get_loss": "registry",
     "get_regressor": "registry",
@@ -52,14 +57,17 @@ __all__ = [
     "Codebook",
     "DcbmrError",
     "FactorTarget",
+    "Factors",
     "FitRun",
     "InputError",
     "Loss",
     "LossSpec",
+    "PlayCounts",
     "RankingReport",
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
+    "WeightedALS",
     "evaluate_ranking",
     "get_loss",
     "get_regressor",

@@ -42,3 +42,22 @@ class SongScores:
         scores: NDArray[np.float32],
         n_threads: int,
     ) -> None: ...
+
+def padded(n: int) -> int: ...
+def gramian(rows: NDArray[np.float32], n_threads: int) -> NDArray[np.float64]: ...
+def rotate(rows: NDArray[np.float32], basis: NDArray[np.float32], n_threads: int) -> NDArray[np.float32]: ...
+def solve_rows(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    surplus: NDArray[np.float32],
+    rotated: NDArray[np.float32],
+    eigenvalues: NDArray[np.float64],
+    back: NDArray[np.float32],
+    regularization: NDArray[np.float64],
+    unobserved_weight: float,
+    begin: int,
+    end: int,
+    with_errors: bool,
+    out: NDArray[np.float32],
+    n_threads: int,
+) -> tuple[float, float, float, int]: ...

@@ -65,3 +65,35 @@ def worst_violation(scores, relevance, loss):
             lost = 1 - np.mean(precisions)
         worst = max(worst, lost + (np.where(before, 1, -1) * margins).mean() - margins.mean())
     return worst
+
+
+def als_objective(surplus, users, songs, of_users, of_songs, weight=1.0):
+    """Observed, unobserved, regularization and total of dense surplus (n_users, n_songs), in float64.
+
+    of_users and of_songs: lambda, one for all or one a row.
+    """
+    surplus, users, songs = (np.asarray(a, float) for a in (surplus, users, songs))
+    scores, played = users @ songs.T, surplus > 0
+    observed = (np.where(played, 1 + surplus, 0) * np.square(1 - scores)).sum()
+    unobserved = weight * np.square(scores[~played]).sum()
+    penalty = sum((lam * np.square(x).sum(axis=1)).sum() for lam, x in ((of_users, users), (of_songs, songs)))
+    return observed, unobserved, penalty, observed + unobserved + penalty
+
+
+def als_gradient(surplus, users, songs, regularization):
+    """Half the gradient of the objective with respect to the users' factors."""
+    confidence, played = 1 + surplus, surplus > 0
+    return (confidence * (users @ songs.T - played)) @ songs + regularization * users
+
+
+def als_solve(surplus, songs, regularization, weight=1.0):
+    """The users' factors that minimise the objective, the songs' fixed: one linear system a user."""
+    surplus, songs = np.asarray(surplus, float), np.asarray(songs, float)
+    lambdas = np.broadcast_to(regularization, len(surplus))
+    users = np.zeros((len(surplus), songs.shape[1]))
+    for u, (s, penalty) in enumerate(zip(surplus, lambdas, strict=True)):
+        played = s > 0
+        confidence = np.where(played, 1 + s, weight)
+        system = songs.T @ (confidence[:, None] * songs) + penalty * np.eye(songs.shape[1])
+        users[u] = np.linalg.solve(system, songs.T @ (confidence * played))
+    return users

@@ -17,6 +17,7 @@ LAYERS = {
         "_threads",
         "_arrays",
         "plays",
+        "_triplets",
         "als",
         "audio",
         "features",

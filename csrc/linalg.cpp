@@ -1,0 +1,384 @@
+#include "linalg.h"
+
+#include <cstring>
+
+#include "isa.h"
+
+namespace dcbmr::DCBMR_ISA {
+namespace {
+
+using Index = std::int64_t;
+
+#if defined(__AVX512F__)
+constexpr Index W = 16;     // floats in a vector
+constexpr Index kRows = 8;  // rows of a register tile; kRows x 3 vectors stay in registers
+#define DCBMR_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define DCBMR_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX2__)
+constexpr Index W = 8;
+constexpr Index kRows = 4;
+#define DCBMR_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define DCBMR_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+constexpr Index W = 4;
+constexpr Index kRows = 4;
+#define DCBMR_LOW 0, 4, 1, 5
+#define DCBMR_HIGH 2, 6, 3, 7
+#endif
+constexpr Index kGroup = 3;  // panels that a register tile spans
+
+typedef float Vec __attribute__((vector_size(W * sizeof(float))));
+
+inline Vec load(const float* from) {
+  Vec value;
+  std::memcpy(&value, from, sizeof(Vec));
+  return value;
+}
+inline void store(float* to, Vec value) { std::memcpy(to, &value, sizeof(Vec)); }
+inline Vec splat(float value) { return value - Vec{}; }
+inline Index panels(Index n) { return (n + W - 1) / W; }
+inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline Index larger(Index a, Index b) { return a > b ? a : b; }
+
+inline float sum(Vec v) {
+  float total = 0;
+#pragma GCC unroll 16
+  for (Index i = 0; i < W; ++i) total += v[i];
+  return total;
+}
+
+// Lanes of the vectors become vectors: log2(W) rounds of a perfect shuffle.
+inline void transpose(Vec (&v)[W]) {
+#pragma GCC unroll 4
+  for (Index round = 1; round < W; round *= 2) {
+    Vec next[W];
+#pragma GCC unroll 16
+    for (Index i = 0; i < W / 2; ++i) {
+      next[2 * i] = __builtin_shufflevector(v[i], v[i + W / 2], DCBMR_LOW);
+      next[2 * i + 1] = __builtin_shufflevector(v[i], v[i + W / 2], DCBMR_HIGH);
+    }
+#pragma GCC unroll 16
+    for (Index i = 0; i < W; ++i) v[i] = next[i];
+  }
+}
+
+// c (kRows x n_panels W) += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the matrix
+// products below. a, b and c are panels; b_stride and c_stride lead from a panel to the next.
+template <int n_panels, bool subtract>
+inline void tile(Index n, const float* a, const float* b, Index b_stride, float* c,
+                 Index c_stride) {
+  Vec sums[kRows][n_panels] = {};
+  for (Index k = 0; k < n; ++k) {
+    Vec row[n_panels];
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) row[p] = load(b + p * b_stride + k * W);
+#pragma GCC unroll 8
+    for (Index r = 0; r < kRows; ++r) {
+      const Vec factor = splat(a[k * W + r]);
+#pragma GCC unroll 3
+      for (int p = 0; p < n_panels; ++p) sums[r][p] += factor * row[p];
+    }
+  }
+#pragma GCC unroll 8
+  for (Index r = 0; r < kRows; ++r)
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) {
+      float* to = c + p * c_stride + r * W;
+      store(to, subtract ? load(to) - sums[r][p] : load(to) + sums[r][p]);
+    }
+}
+
+template <bool subtract>
+inline void tiles(Index n_panels, Index n, const float* a, const float* b, Index b_stride, float* c,
+                  Index c_stride) {
+  if (n_panels == 3)
+    tile<3, subtract>(n, a, b, b_stride, c, c_stride);
+  else if (n_panels == 2)
+    tile<2, subtract>(n, a, b, b_stride, c, c_stride);
+  else
+    tile<1, subtract>(n, a, b, b_stride, c, c_stride);
+}
+
+// system (m x m) += packed^T packed; panels of `packed` are packed_rows rows high, n of them used.
+void add_product(const float* packed, Index packed_rows, Index n, Index m, float* system) {
+  const Index n_panels = panels(m), height = n_panels * W;
+  for (Index first = 0; first < n_panels; first += kGroup) {
+    const Index end = smaller(first + kGroup, n_panels);
+    for (Index r = 0; r < smaller(end * W, m); r += kRows) {
+      const Index start = larger(first, r / W);
+      tiles<false>(end - start, n, packed + r / W * packed_rows * W + r % W,
+                   packed + start * packed_rows * W, packed_rows * W,
+                   system + start * height * W + r * W, height * W);
+    }
+  }
+}
+
+void add_identity(Index m, float* system) {
+  const Index height = panels(m) * W;
+  for (Index r = 0; r < height; ++r) system[r / W * height * W + r * W + r % W] += 1;
+}
+
+// M = U^T U, left-looking by blocks of W rows; U overwrites the upper triangle and inverse the
+// reciprocals of its diagonal. M is I and something positive, so no exact pivot is below 1: one
+// below a half says that float32 has lost the row.
+bool factorize(Index m, float* system, float* inverse) {
+  const Index n_panels = panels(m), height = n_panels * W;
+  for (Index j = 0; j < n_panels; ++j) {
+    float* above = system + j * height * W;  // panel j: its rows before the block are factored
+    if (j > 0)
+      for (Index first = j; first < n_panels; first += kGroup) {
+        const Index count = smaller(kGroup, n_panels - first);
+        float* right = system + first * height * W;
+        for (Index r = 0; r < W; r += kRows)
+          tiles<true>(count, j * W, above + r, right, height * W, right + (j * W + r) * W,
+                      height * W);
+      }
+    float* block = above + j * W * W;
+    float* reciprocal = inverse + j * W;
+    Vec rows[W];
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) rows[r] = load(block + r * W);
+    bool sound = true;
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) {
+      const float pivot = rows[r][r];
+      sound &= pivot > 0.5F && pivot < __builtin_inff();
+      reciprocal[r] = 1 / __builtin_sqrtf(pivot);
+      rows[r] *= reciprocal[r];
+#pragma GCC unroll 16
+      for (Index q = r + 1; q < W; ++q) rows[q] -= rows[r][q] * rows[r];
+    }
+    if (!sound) return false;
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) store(block + r * W, rows[r]);
+    for (Index p = j + 1; p < n_panels; ++p) {
+      float* right = system + p * height * W + j * W * W;
+      Vec solved[W];
+#pragma GCC unroll 16
+      for (Index r = 0; r < W; ++r) {
+        Vec value = load(right + r * W);
+#pragma GCC unroll 16
+        for (Index q = 0; q < r; ++q) value -= block[q * W + r] * solved[q];
+        solved[r] = value * reciprocal[r];
+        store(right + r * W, solved[r]);
+      }
+    }
+  }
+  return true;
+}
+
+// U^T U x = x, both substitutions in place. False if the result is not finite.
+bool substitute(Index m, const float* system, const float* inverse, float* x) {
+  const Index n_panels = panels(m), height = n_panels * W;
+  for (Index j = 0; j < n_panels; ++j) {
+    const float* block = system + j * height * W + j * W * W;
+    Vec value = load(x + j * W);
+    float solved[W];
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) {
+      solved[r] = value[r] * inverse[j * W + r];
+      value -= solved[r] * load(block + r * W);
+    }
+    std::memcpy(x + j * W, solved, sizeof solved);
+    for (Index p = j + 1; p < n_panels; ++p) {
+      const float* right = system + p * height * W + j * W * W;
+      Vec rest = load(x + p * W);
+#pragma GCC unroll 16
+      for (Index r = 0; r < W; ++r) rest -= solved[r] * load(right + r * W);
+      store(x + p * W, rest);
+    }
+  }
+  for (Index j = n_panels; j-- > 0;) {
+    Vec products[W] = {};
+    for (Index p = j + 1; p < n_panels; ++p) {
+      const float* right = system + p * height * W + j * W * W;
+      const Vec known = load(x + p * W);
+#pragma GCC unroll 16
+      for (Index r = 0; r < W; ++r) products[r] += known * load(right + r * W);
+    }
+    transpose(products);
+    Vec value = load(x + j * W);
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) value -= products[r];
+    const float* block = system + j * height * W + j * W * W;
+    Vec columns[W];
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) columns[r] = load(block + r * W);
+    transpose(columns);
+    float solved[W];
+#pragma GCC unroll 16
+    for (Index r = W; r-- > 0;) {
+      solved[r] = value[r] * inverse[j * W + r];
+      value -= solved[r] * columns[r];
+    }
+    std::memcpy(x + j * W, solved, sizeof solved);
+  }
+  Vec zeros = {};
+  for (Index j = 0; j < n_panels; ++j) zeros += 0 * load(x + j * W);
+  return sum(zeros) == 0;
+}
+
+// sqrt(s) and g = c / sqrt(s). A surplus of nothing is lifted to next to nothing: g is finite, and
+// sqrt(s) g is c all the same.
+struct Weight {
+  float root, target;
+};
+inline Weight weight(float surplus, float unobserved_weight) {
+  const float s = surplus + (1 - unobserved_weight);
+  const float root = __builtin_sqrtf(s > 1e-12F ? s : 1e-12F);
+  return {root, (1 + surplus) / root};
+}
+
+inline void prefetch(const Plays& plays, Index i) {
+  if (i >= plays.n) return;
+  const float* row = plays.factors + plays.indices[i] * plays.stride;
+  for (Index c = 0; c < plays.stride; c += 16) __builtin_prefetch(row + c);
+}
+
+}  // namespace
+
+void add_gramian(const float* rows, Index n_rows, Index n_factors, float* system, float* scratch,
+                 double* gram) {
+  const Index n_panels = panels(n_factors), height = n_panels * W;
+  std::memset(system, 0, sizeof(float) * static_cast<std::size_t>(height * height));
+  std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(height * kPackedRows));
+  for (Index first = 0; first < n_rows; first += kPackedRows) {
+    const Index n = smaller(kPackedRows, n_rows - first);
+    for (Index i = 0; i < n; ++i)
+      for (Index c = 0; c < n_factors; c += W)
+        std::memcpy(scratch + c * kPackedRows + i * W, rows + (first + i) * n_factors + c,
+                    sizeof(float) * static_cast<std::size_t>(smaller(W, n_factors - c)));
+    add_product(scratch, kPackedRows, n, n_factors, system);
+  }
+  for (Index r = 0; r < n_factors; ++r)
+    for (Index c = r; c < n_factors; ++c) {
+      const double value = static_cast<double>(system[c / W * height * W + r * W + c % W]);
+      gram[r * n_factors + c] += value;
+      if (c != r) gram[c * n_factors + r] += value;
+    }
+}
+
+void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, const float* matrix,
+                   Index out_stride, float* out) {
+  for (Index first = 0; first < n_rows; first += kRows) {
+    const Index count = smaller(kRows, n_rows - first);
+    const float* from[kRows];  // rows past the end repeat the last
+    for (Index r = 0; r < kRows; ++r) from[r] = in + (first + smaller(r, count - 1)) * in_stride;
+    Index c = 0;
+    for (; c + 2 * W <= out_stride; c += 2 * W) {
+      Vec sums[kRows][2] = {};
+      for (Index k = 0; k < n; ++k) {
+        const Vec low = load(matrix + k * out_stride + c);
+        const Vec high = load(matrix + k * out_stride + c + W);
+#pragma GCC unroll 8
+        for (Index r = 0; r < kRows; ++r) {
+          sums[r][0] += from[r][k] * low;
+          sums[r][1] += from[r][k] * high;
+        }
+      }
+#pragma GCC unroll 8
+      for (Index r = 0; r < kRows; ++r)
+        if (r < count) {
+          store(out + (first + r) * out_stride + c, sums[r][0]);
+          store(out + (first + r) * out_stride + c + W, sums[r][1]);
+        }
+    }
+    for (; c < out_stride; c += W) {
+      Vec sums[kRows] = {};
+      for (Index k = 0; k < n; ++k) {
+        const Vec row = load(matrix + k * out_stride + c);
+#pragma GCC unroll 8
+        for (Index r = 0; r < kRows; ++r) sums[r] += from[r][k] * row;
+      }
+#pragma GCC unroll 8
+      for (Index r = 0; r < kRows; ++r)
+        if (r < count) store(out + (first + r) * out_stride + c, sums[r]);
+    }
+  }
+}
+
+void add_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
+  const Index width = panels(plays.n_factors) * W;
+  for (Index first = 0; first < plays.n; first += kPackedRows) {
+    const Index n = smaller(kPackedRows, plays.n - first);
+    for (Index i = 0; i < n; ++i) {
+      prefetch(plays, first + i + 4);
+      const float* row = plays.factors + plays.indices[first + i] * plays.stride;
+      const Weight w = weight(plays.surplus[first + i], plays.unobserved_weight);
+      for (Index c = 0; c < width; c += W) {
+        const Vec value = w.root * load(plays.scale + c) * load(row + c);
+        store(scratch + c * kPackedRows + i * W, value);
+        store(rhs + c, load(rhs + c) + w.target * value);
+      }
+    }
+    add_product(scratch, kPackedRows, n, plays.n_factors, system);
+  }
+}
+
+bool solve_system(Index n_factors, float* system, float* rhs, float* scratch) {
+  add_identity(n_factors, system);
+  if (!factorize(n_factors, system, scratch)) return false;
+  return substitute(n_factors, system, scratch, rhs);
+}
+
+bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
+  const Index n_panels = panels(plays.n), height = n_panels * W;
+  float* target = scratch;                 // g, then (I + P P^T)^-1 g
+  float* root = target + plays.stride;     // sqrt(s)
+  float* inverse = root + plays.stride;    //
+  float* packed = inverse + plays.stride;  // (n_panels, stride, W): P^T
+  for (Index i = 0; i < height; ++i) {
+    const Weight value =
+        i < plays.n ? weight(plays.surplus[i], plays.unobserved_weight) : Weight{0, 0};
+    root[i] = value.root;
+    target[i] = value.target;
+  }
+  const Index width = panels(plays.n_factors) * W;
+  for (Index i = 0; i < smaller(W, plays.n); ++i) prefetch(plays, i);
+  for (Index p = 0; p < n_panels; ++p) {
+    for (Index i = 0; i < W; ++i) prefetch(plays, (p + 1) * W + i);
+    const float* from[W];
+    for (Index i = 0; i < W; ++i)  // sqrt(s) = 0 where there is no row
+      from[i] = plays.factors + plays.indices[smaller(p * W + i, plays.n - 1)] * plays.stride;
+    for (Index c = 0; c < width; c += W) {
+      const Vec scale = load(plays.scale + c);
+      Vec block[W];
+#pragma GCC unroll 16
+      for (Index i = 0; i < W; ++i) block[i] = root[p * W + i] * scale * load(from[i] + c);
+      transpose(block);
+#pragma GCC unroll 16
+      for (Index i = 0; i < W; ++i) store(packed + (p * plays.stride + c + i) * W, block[i]);
+    }
+  }
+  std::memset(system, 0, sizeof(float) * static_cast<std::size_t>(height * height));
+  add_product(packed, plays.stride, plays.n_factors, plays.n, system);
+  add_identity(plays.n, system);
+  if (!factorize(plays.n, system, inverse)) return false;
+  if (!substitute(plays.n, system, inverse, target)) return false;
+  std::memset(w, 0, sizeof(float) * static_cast<std::size_t>(plays.stride));
+  for (Index i = 0; i < plays.n; ++i) {
+    const float* row = plays.factors + plays.indices[i] * plays.stride;
+    const Vec factor = splat(target[i] * root[i]);
+    for (Index c = 0; c < width; c += W) store(w + c, load(w + c) + factor * load(row + c));
+  }
+  for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * load(plays.scale + c));
+  return true;
+}
+
+void add_errors(const Plays& plays, const float* x, double* sums) {
+  const Index width = panels(plays.n_factors) * W;
+  double observed = 0, squares = 0;
+  for (Index i = 0; i < plays.n; ++i) {
+    prefetch(plays, i + 4);
+    const float* row = plays.factors + plays.indices[i] * plays.stride;
+    Vec products = {};
+    for (Index c = 0; c < width; c += W) products += load(x + c) * load(row + c);
+    const double score = static_cast<double>(sum(products));
+    observed += (1 + static_cast<double>(plays.surplus[i])) * (1 - score) * (1 - score);
+    squares += score * score;
+  }
+  sums[0] += observed;
+  sums[1] += squares;
+}
+
+}  // namespace dcbmr::DCBMR_ISA

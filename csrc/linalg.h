@@ -1,0 +1,81 @@
+// Small dense systems, many of them: the arithmetic of one row of weighted ALS on one core.
+//
+// Everything here stands on one observation. In the eigenbasis of the other side's Gram matrix,
+// with column c divided by sqrt(w0 eigenvalue_c + lambda), the system of a row that played n others
+// is
+//
+//     w = (I + P^T P)^-1 P^T g = P^T (I + P P^T)^-1 g
+//     P_i = sqrt(s_i) z_i,   g_i = c_i / sqrt(s_i)
+//
+// where z_i are the scaled factors of those others, c_i their confidence and s_i = c_i - w0 what it
+// exceeds the weight of an unplayed pair by. So a row costs a Gram matrix and a Cholesky
+// factorization of size min(n, n_factors), the matrix has no eigenvalue below 1, and, since P^T P
+// is part of a sum that stays below s_max I / w0, float32 is enough for any sane confidence.
+//
+// Matrices are kept in panels: panel p holds columns p W .. p W + W - 1 of every row, W being the
+// width of a vector of the instruction set, so that every inner loop reads memory in order. Only
+// the upper triangle (and what shares a panel with it) is computed; the factor is U with M = U^T U.
+#pragma once
+
+#include <cstdint>
+
+namespace dcbmr {
+
+// Rows of factors are padded to a multiple of this many columns, whatever the instruction set.
+constexpr std::int64_t kPad = 16;
+constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+// Rows that are packed at a time: three panels of them stay in the first-level cache.
+constexpr std::int64_t kPackedRows = 128;
+
+// What one row has played.
+struct Plays {
+  const float* factors;         // (n_others, stride): the other side in the eigenbasis, zero-padded
+  std::int64_t stride;          // padded(n_factors)
+  std::int64_t n_factors;       //
+  const float* scale;           // (stride,): 1 / sqrt(w0 eigenvalue + lambda), 0 in the padding
+  float unobserved_weight;      // w0: weight of an unplayed pair, 1 in the paper
+  const std::int32_t* indices;  // (n,) rows of factors
+  const float* surplus;         // (n,) confidence - 1
+  std::int64_t n;
+};
+
+// Floats of scratch (aligned to 64 bytes) that a thread needs for rows of n_factors.
+constexpr std::int64_t system_floats(std::int64_t n_factors) {
+  return padded(n_factors) * padded(n_factors);
+}
+constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
+  return padded(n_factors) * (padded(n_factors) + kPackedRows + 4);
+}
+
+// The functions of each instruction set; call them through DCBMR_DISPATCH. `system` has
+// system_floats and `scratch` scratch_floats of room.
+//
+// add_gramian    gram (n_factors, n_factors) += rows^T rows.
+// multiply_rows  out (n_rows, out_stride) = in (n_rows, n) matrix (n, out_stride); the rows of `in`
+//                lie in_stride apart, out_stride is a multiple of kPad.
+// add_plays      system += P^T P, in panels, and rhs (stride,) += P^T g. Callers zero both first.
+// solve_system   w of (I + system) w = rhs overwrites rhs, and the factor overwrites system.
+// solve_dual     w of a row with at most n_factors plays, through the system of their number.
+// add_errors     sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors.
+//
+// The two that solve return false where float32 does not do for the row.
+#define DCBMR_LINALG(set)                                                                          \
+  namespace set {                                                                                  \
+  void add_gramian(const float* rows, std::int64_t n_rows, std::int64_t n_factors, float* system,  \
+                   float* scratch, double* gram);                                                  \
+  void multiply_rows(const float* in, std::int64_t n_rows, std::int64_t in_stride, std::int64_t n, \
+                     const float* matrix, std::int64_t out_stride, float* out);                    \
+  void add_plays(const Plays& plays, float* system, float* rhs, float* scratch);                   \
+  bool solve_system(std::int64_t n_factors, float* system, float* rhs, float* scratch);            \
+  bool solve_dual(const Plays& plays, float* system, float* w, float* scratch);                    \
+  void add_errors(const Plays& plays, const float* x, double* sums);                               \
+  }
+DCBMR_LINALG(portable)
+#if defined(__x86_64__)
+DCBMR_LINALG(avx2)
+DCBMR_LINALG(avx512)
+#endif
+#undef DCBMR_LINALG
+
+}  // namespace dcbmr

@@ -1,0 +1,108 @@
+"""``dcbmr factorize``: from plays to factors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+
+
+@click.command("factorize")
+@click.argument("plays", type=click.Path(path_type=Path))
+@output_option("the factors")
+@click.option(
+    "--columns", metavar="USER,SONG,COUNT",
+    help="Columns of the file: names of its header, or numbers from 1.  [default: the first three]",
+)  # fmt: skip
+@click.option(
+    "--factors", "n_factors", type=click.IntRange(min=1), default=50, show_default=True,
+    help="Latent factors (the paper: 50 on its subset, 400 on all data).",
+)  # fmt: skip
+@click.option(
+    "--alpha", type=float, default=2.0, show_default=True,
+    help="Rate of the confidence 1 + alpha log(1 + plays/epsilon) (Liang et al. 2015; paper: not given).",
+)  # fmt: skip
+@click.option(
+    "--epsilon", type=float, default=1e-6, show_default=True,
+    help="Scale of the plays in the confidence (same source).",
+)  # fmt: skip
+@click.option(
+    "--regularization", type=float, default=1e-5, show_default=True,
+    help="lambda (the authors' group's own code; the paper prints none).",
+)  # fmt: skip
+@click.option(
+    "--iterations", "n_iterations", type=click.IntRange(min=1), default=15, show_default=True,
+    help="Sweeps over users and songs (Hu et al. 2008 use 10 to 15).",
+)  # fmt: skip
+@click.option(
+    "--solver", type=click.Choice(["cholesky"]), default="cholesky", show_default=True,
+    help="How a row is solved: exactly, by a Cholesky factorization.",
+)  # fmt: skip
+@click.option(
+    "--unobserved-weight", type=float, default=1.0, show_default=True,
+    help="Confidence of a pair without plays (Rendle et al. 2022).",
+)  # fmt: skip
+@click.option(
+    "--frequency-exponent", type=float, default=0.0, show_default=True,
+    help="Scale lambda with a row's number of plays to this power (Rendle et al. 2022).",
+)  # fmt: skip
+@click.option(
+    "--init-scale", type=float, default=0.1, show_default=True,
+    help="Initial factors have standard deviation init-scale/sqrt(factors) (Rendle et al. 2022).",
+)  # fmt: skip
+@threads_option
+@seed_option
+@overwrite_option
+def command(plays: Path, output: Path, columns: str | None, overwrite: bool, **settings: Any) -> None:
+    """Learn latent factors of users and songs from PLAYS.
+
+    PLAYS is a file of user, song and count (TSV, CSV, plain or .gz or .zst, or Parquet), or a directory
+    that `dcbmr split` wrote, whose training plays are then used.
+
+    \b
+    Example:  dcbmr factorize plays.tsv -o factors
+              dcbmr factorize split -o factors --factors 400
+    """
+    from dataclasses import replace
+
+    from dcbmr.als import WeightedALS, confidence_quantiles
+    from dcbmr.directory import refuse_existing
+    from dcbmr.plays import PlayCounts, Split
+
+    refuse_existing(output, overwrite=overwrite)
+    als = WeightedALS(**settings)
+    heldout: list[str] = []
+    if plays.is_dir():
+        split = Split.load(plays)
+        table, heldout = split.train, split.heldout_songs
+    else:
+        table = PlayCounts.read(plays, columns)
+    n_users, n_songs = table.counts.shape
+    click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
+    quantiles = confidence_quantiles(table.counts, als.alpha, als.epsilon)
+    shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
+    click.echo(f"confidence quantiles: {shown}", err=True)
+
+    with progress_bar() as progress:
+        task = progress.add_task("factorize", total=als.n_iterations)
+
+        def show(sweep: int, terms: Any) -> None:
+            progress.update(task, completed=sweep)
+            parts = " + ".join(
+                f"{name} {terms[name]:.6g}" for name in ("observed", "unobserved", "regularization")
+            )
+            progress.console.print(
+                f"sweep {sweep}: objective {terms['total']:.6g} = {parts}; {terms['seconds']:.2f} s",
+                highlight=False,
+                soft_wrap=True,
+            )
+            if terms["n_retried"]:
+                progress.console.print(f"  {terms['n_retried']:.0f} rows solved in float64", highlight=False)
+
+        als.fit(table, show)
+    factors = replace(als.factors_, heldout_songs=tuple(heldout))
+    factors.save(output, overwrite=overwrite)
+    click.echo(f"wrote {output}", err=True)

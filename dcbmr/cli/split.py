@@ -1,0 +1,58 @@
+"""``dcbmr split``: hold out songs to test on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from dcbmr.cli._common import output_option, overwrite_option, seed_option
+
+
+@click.command("split")
+@click.argument("plays", type=click.Path(path_type=Path))
+@output_option("the split")
+@click.option(
+    "--by",
+    type=click.Choice(["song", "artist"]),
+    default="song",
+    show_default=True,
+    help="Hold out single songs, or all songs of an artist together.",
+)
+@click.option(
+    "--songs",
+    type=click.Path(path_type=Path),
+    help="Table of song, artist, title between tabs; needed for --by artist.",
+)
+@click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the songs held out.")
+@click.option("--columns", metavar="USER,SONG,COUNT", help="Columns of PLAYS: names, or numbers from 1.")
+@seed_option
+@overwrite_option
+def command(
+    plays: Path,
+    output: Path,
+    by: Literal["song", "artist"],
+    songs: Path | None,
+    fraction: float,
+    columns: str | None,
+    random_state: int,
+    overwrite: bool,
+) -> None:
+    """Split PLAYS into plays to learn from and plays of songs held out.
+
+    \b
+    Example:  dcbmr split plays.tsv -o split --by artist --songs songs.tsv
+    """
+    from dcbmr.directory import refuse_existing
+    from dcbmr.plays import PlayCounts, read_songs, split_plays
+
+    refuse_existing(output, overwrite=overwrite)
+    artists = read_songs(songs).artist_of() if songs else None
+    table = PlayCounts.read(plays, columns)
+    split = split_plays(table, by, artists, fraction, random_state)
+    split.save(output, overwrite=overwrite, by=by, fraction=fraction, random_state=random_state)
+    for name, part in (("train", split.train), ("held out", split.heldout)):
+        n_users, n_songs = part.counts.shape
+        click.echo(f"{name}: {n_users:,} users, {n_songs:,} songs, {part.counts.nnz:,} pairs", err=True)
+    click.echo(f"wrote {output}", err=True)
