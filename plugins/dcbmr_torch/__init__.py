@@ -1,1 +1,39 @@
-"""TBD."""
+"""Networks for dcbmr: the regressors ``mlp`` and ``cnn``, their losses, and the one training loop.
+
+Importing this package loads no torch; the factories are named by strings and imported on first use.
+A network of your own is a subclass of ``dcbmr_torch.regressor.VectorRegressor`` or ``WindowRegressor``.
+"""
+
+from __future__ import annotations
+
+from dcbmr import LossSpec, RegressorSpec, hookimpl
+
+
+@hookimpl
+def dcbmr_regressors() -> list[RegressorSpec]:
+    """Return the two networks."""
+    return [
+        RegressorSpec(
+            "mlp",
+            "dcbmr_torch.mlp:MLP",
+            "one hidden layer of ReLU units on the reduced bag of words",
+            feature="bow_pca",
+            losses=None,
+        ),
+        RegressorSpec(
+            "cnn",
+            "dcbmr_torch.cnn:CNN",
+            "convolutions over time on log-mel windows, averaged over a clip",
+            feature="mel",
+            losses=None,
+        ),
+    ]
+
+
+@hookimpl
+def dcbmr_losses() -> list[LossSpec]:
+    """Return the paper's two objectives."""
+    return [
+        LossSpec("mse", "dcbmr_torch.losses:MSE", "squared error of the song factors"),
+        LossSpec("wpe", "dcbmr_torch.losses:WPE", "weighted error of the predicted plays of all users"),
+    ]

@@ -1,0 +1,193 @@
+"""What turns a network into a regressor; a network of your own is a subclass with one method.
+
+>>> @dataclass(kw_only=True, eq=False)
+... class Recurrent(WindowRegressor):
+...     hidden: int = 128
+...
+...     def network(self, n_dims: int, n_factors: int) -> nn.Module:
+...         return MyModule(n_dims, self.hidden, n_factors)  # (B, window, n_dims) -> (B, n_factors)
+
+Its hyper-parameters are the class's fields; it trains, predicts, saves, loads and resumes as ``cnn`` does.
+The network sees standardized inputs and gives standardized factors.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dcbmr import FitRun, InputError, get_loss
+from dcbmr_torch.checkpoint import settings_of
+from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
+from dcbmr_torch.losses import to_common_length
+from dcbmr_torch.networks import Standardized
+from dcbmr_torch.training import History, Training, predict, resolve_device, torch_session, train
+
+if TYPE_CHECKING:
+    from dcbmr import FactorTarget, SongFeatures
+
+FORMAT_VERSION = 1
+
+
+@dataclass(kw_only=True, eq=False)
+class NetworkRegressor(Training, ABC):
+    """A regressor whose model is a torch network.
+
+    Parameters
+    ----------
+    unit_norm : bool
+        Learn the direction of each song's factors and not their length (loss "mse" alone); predictions
+        then have the root mean square length of the training songs' factors. For all others see
+        :class:`dcbmr_torch.training.Training`.
+
+    Attributes
+    ----------
+    history : list of dict
+        One per epoch, see :func:`dcbmr_torch.training.train`.
+    """
+
+    unit_norm: bool = False
+    history: History = field(init=False, default_factory=list, repr=False)
+    _network: Standardized | None = field(init=False, default=None, repr=False)
+
+    @abstractmethod
+    def network(self, n_dims: int, n_factors: int) -> nn.Module:
+        """Return a new network: standardized inputs (B, ..., n_dims) -> standardized factors."""
+
+    @abstractmethod
+    def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
+        """Return how inputs are drawn from ``songs``."""
+
+    def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
+        """Learn from ``songs`` and ``target``, row by row the same songs; return self.
+
+        Raises
+        ------
+        InputError
+            A parameter is out of range, or there is too little to learn from.
+        DcbmrError
+            The loss became NaN or infinite: the message names the step and its songs.
+        """
+        run = run or FitRun()
+        self.check()
+        if self.unit_norm and self.loss != "mse":
+            raise InputError(f"unit_norm is an option of the loss mse alone; the loss is {self.loss!r}")
+        device = resolve_device(self.device)
+        with torch_session(run.n_threads, device, self.random_state):
+            examples = self.examples(songs, device)
+            n_factors = target.song_factors.shape[1]
+            network = Standardized(self.network(examples.n_dims, n_factors), examples.n_dims, n_factors)
+            learn = np.flatnonzero(~target.validation)
+            rng = np.random.default_rng([self.random_state, 0x57A7])
+            factors = target.song_factors[learn]
+            network.standardize(
+                examples.statistics(learn, rng), to_common_length(factors) if self.unit_norm else factors
+            )
+            network.to(device)
+            params: dict[str, Any] = {"unit_norm": True} if self.unit_norm else {}
+            self.history = train(network, examples, target, get_loss(self.loss, target, **params), self, run)
+        self._network = network
+        return self
+
+    def predict(self, songs: SongFeatures) -> NDArray[np.float32]:
+        """Return predictions of shape (n_songs, n_factors), in the units of ``song_factors``."""
+        network = self._fitted()
+        device = resolve_device(self.device)
+        examples = self.examples(songs, device)
+        if examples.n_dims != len(network.input_mean):
+            raise InputError(
+                f"the model takes {len(network.input_mean)} dimensions; "
+                f"the {songs.kind!r} features came with {examples.n_dims}"
+            )
+        return predict(network.to(device), examples, np.arange(examples.n_songs), self.batch_size)
+
+    def save(self, directory: Path) -> None:
+        """Write the weights, the settings and the history into ``directory``."""
+        network = self._fitted()
+        config = {
+            "format_version": FORMAT_VERSION,
+            "n_dims": len(network.input_mean),
+            "n_factors": len(network.output_mean),
+            "parameters": settings_of(self),
+        }
+        tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+        save_file(tensors, directory / "network.safetensors")
+        for name, value in (("network.json", config), ("history.json", self.history)):
+            (directory / name).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what ``save`` wrote."""
+        try:
+            config = json.loads((directory / "network.json").read_text("utf-8"))
+            if config["format_version"] != FORMAT_VERSION:
+                raise InputError(
+                    f"{directory}: format_version is {config['format_version']}, "
+                    f"this package reads {FORMAT_VERSION}"
+                )
+            known = {f.name for f in fields(cls) if f.init}
+            unknown = sorted(set(config["parameters"]) - known)
+            if unknown:
+                raise InputError(f"{directory}: {cls.__name__} has no parameter {', '.join(unknown)}")
+            parameters: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in config["parameters"].items()
+            }
+            model = cls(**parameters)
+            n_dims, n_factors = config["n_dims"], config["n_factors"]
+            network = Standardized(model.network(n_dims, n_factors), n_dims, n_factors)
+            network.load_state_dict(load_file(directory / "network.safetensors"))
+            model.history = json.loads((directory / "history.json").read_text("utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{directory} holds no {cls.__name__} that can be read: {error}") from error
+        model._network = network.eval()
+        return model
+
+    def _fitted(self) -> Standardized:
+        if self._network is None:
+            raise InputError(f"this {type(self).__name__} is not fitted: call fit, or load a saved one")
+        return self._network
+
+
+@dataclass(kw_only=True, eq=False)
+class VectorRegressor(NetworkRegressor):
+    """A network on one vector a song (feature kinds "bow" and "bow_pca")."""
+
+    def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
+        """Return the songs' vectors."""
+        return VectorExamples(songs, device)
+
+
+@dataclass(kw_only=True, eq=False)
+class WindowRegressor(NetworkRegressor):
+    """A network on windows of frames (feature kinds "mel" and "mfcc").
+
+    Parameters
+    ----------
+    window : int
+        Frames in a window; 129 are 3 seconds at 22,050 Hz with hops of 512 samples.
+    """
+
+    window: int = 129
+
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range."""
+        super().check()
+        if self.window < 1:
+            raise InputError(f"window must be at least 1 frame; got {self.window}")
+
+    def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
+        """Return the songs' windows."""
+        return WindowExamples(songs, self.window, device)

@@ -1,0 +1,318 @@
+"""The one training loop, which every network of this package runs.
+
+Everything that is random in an epoch is a function of (random_state, epoch): the songs' order, their
+windows, dropout. So a checkpoint needs no generator's state beyond the number of the epoch, and a fit that
+was killed continues to the same losses, on CPU to the same bits. On CUDA, atomic additions in the
+backward pass of the weighted prediction error leave the last bits free.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcbmr import DcbmrError, InputError, evaluate_ranking
+from dcbmr_torch.checkpoint import Checkpoint
+from dcbmr_torch.examples import Examples, Rows
+from dcbmr_torch.networks import Standardized
+
+if TYPE_CHECKING:
+    from dcbmr import FactorTarget, FitRun, Loss
+
+# Bounds on what every epoch is judged by: enough songs and users for a mean that tells epochs apart.
+MAX_JUDGED_SONGS = 4_000
+MAX_JUDGED_USERS = 20_000
+REPORT_EVERY_S = 0.5
+NAN_CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps; on CUDA every look at a loss waits for the device
+
+History = list[dict[str, float]]
+
+
+@dataclass(kw_only=True, eq=False)
+class Training:
+    """How a network is trained; the base of every regressor here.
+
+    Parameters
+    ----------
+    loss : str
+        Any registered loss.
+    device : {"auto", "cpu", "cuda"}
+        "auto" is CUDA where there is one.
+    random_state : int
+        Seed of every random choice.
+    epochs : int
+        Most passes over the training songs. The learning rate falls to zero over all of them.
+    batch_size : int
+        Songs in a step.
+    optimizer : {"adamw", "nesterov"}
+        AdamW, or stochastic gradient descent with Nesterov momentum 0.9 as the paper's family used.
+    learning_rate : float
+        Its peak: reached after a twentieth of the steps, then down to zero by a cosine.
+    weight_decay : float
+        Decoupled from the learning rate's gradient (AdamW); on matrices only, not on biases and norms.
+    clip : float
+        Gradients longer than this are shortened to it. The loss is scaled so that its gradient by the
+        standardized outputs has length 1 at the start, whatever the loss and its units.
+    patience : int
+        Epochs without a better validation figure before the fit stops; 0 for never.
+    choose_by : {"map", "loss"}
+        The figure on the validation songs by which the epoch whose weights are kept is chosen.
+    """
+
+    loss: str = "mse"
+    device: str = "auto"
+    random_state: int = 0
+    epochs: int = 60
+    batch_size: int = 128
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    patience: int = 20
+    choose_by: str = "map"
+
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range."""
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive; got {getattr(self, name)}")
+        for name in ("weight_decay", "patience"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative; got {getattr(self, name)}")
+        choices = {"optimizer": ("adamw", "nesterov"), "choose_by": ("map", "loss")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+
+def train(
+    network: Standardized, examples: Examples, target: FactorTarget, loss: Loss, how: Training, run: FitRun
+) -> History:
+    """Train ``network`` in place and leave in it the weights of the best epoch.
+
+    Parameters
+    ----------
+    network : Standardized
+        On its device, with the standardization of its inputs and outputs set.
+    examples : Examples
+        Inputs of the songs of ``target``, row by row.
+    target : FactorTarget
+        ``validation`` is never learned from: it chooses the epoch. Where it is empty the last one is kept.
+    loss : Loss
+        In song_factors units, as every loss.
+    how : Training
+        Hyper-parameters.
+    run : FitRun
+        Progress, checkpoints and resumption.
+
+    Returns
+    -------
+    list of dict
+        One per epoch: epoch, loss (mean over the training songs, before each step), validation_loss,
+        validation_map (mAP@500), learning_rate, seconds, and windows_per_s or songs_per_s.
+    """
+    device = network.output_mean.device
+    learn = np.flatnonzero(~target.validation)
+    if len(learn) < 2:
+        raise InputError(
+            f"a network needs at least 2 songs to learn from, beside validation; got {len(learn)}"
+        )
+    batch_size = min(how.batch_size, len(learn))
+    n_batches = len(learn) // batch_size  # the few songs left over wait for the next epoch's order
+    n_steps = how.epochs * n_batches
+    judge = Judge(examples, target, loss, how)
+    scale = gradient_scale(network, loss, learn[:batch_size])
+    optimizer = make_optimizer(network, how)
+    checkpoint = Checkpoint(run, network, optimizer, how, examples)
+    history = checkpoint.resume()
+    shown = 0.0
+
+    for epoch in range(len(history), how.epochs):
+        if judge.patience_is_over(history):
+            break
+        rng = np.random.default_rng([how.random_state, epoch])
+        torch.manual_seed(int(rng.integers(2**63)))
+        rows = rng.permutation(learn)[: n_batches * batch_size].reshape(n_batches, batch_size)
+        losses = torch.zeros(n_batches, device=device)
+        began = time.perf_counter()
+        network.train()
+        for batch, (songs, inputs) in enumerate(examples.sample(rows, rng)):
+            step = epoch * n_batches + batch
+            rate = learning_rate_at(step / n_steps, how.learning_rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            value = loss(network(inputs), torch.from_numpy(songs).to(device))
+            optimizer.zero_grad(set_to_none=True)
+            (scale * value).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+            optimizer.step()
+            losses[batch] = value.detach()
+            if (batch + 1) % NAN_CHECK_EVERY[device.type] == 0 or batch + 1 == n_batches:
+                stop_if_nan(losses[: batch + 1], epoch * n_batches, rows, target, how, checkpoint, examples)
+            now = time.perf_counter()
+            if now - shown > REPORT_EVERY_S:
+                shown = now
+                speed = (batch + 1) * batch_size / (now - began)
+                figures = {"loss": float(losses[: batch + 1].mean()), f"{examples.unit}_per_s": speed}
+                run.report(step + 1, n_steps, figures)
+        seconds = time.perf_counter() - began
+        figures = {
+            "loss": float(losses.mean()),
+            **judge(network),
+            f"{examples.unit}_per_s": rows.size / seconds,
+        }
+        history.append({"epoch": epoch, **figures, "learning_rate": rate, "seconds": seconds})
+        checkpoint.write(history, is_best=judge.best(history) == epoch)
+        run.report((epoch + 1) * n_batches, n_steps, figures)
+    checkpoint.restore_best()
+    network.eval()
+    return history
+
+
+def learning_rate_at(progress: float, peak: float, warm_up: float = 0.05) -> float:
+    """Return the rate at ``progress`` in [0, 1): a linear rise to ``peak``, then a cosine down to zero."""
+    if progress < warm_up:
+        return peak * (0.05 + 0.95 * progress / warm_up)
+    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def make_optimizer(network: torch.nn.Module, how: Training) -> torch.optim.Optimizer:
+    """Return the optimizer; weight decay is for matrices alone."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": how.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if how.optimizer == "nesterov":
+        return torch.optim.SGD(groups, lr=how.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=how.learning_rate, fused=True)
+
+
+def gradient_scale(network: Standardized, loss: Loss, songs: Rows) -> float:
+    """Return what to multiply a loss with so that clipping means the same for all of them.
+
+    With it, the gradient of a song's loss by its standardized outputs has a root mean square length of 1
+    over ``songs``, where every prediction is the mean of the factors.
+    """
+    outputs = network.output_mean.expand(len(songs), -1).clone().requires_grad_()
+    value = loss(outputs, torch.from_numpy(songs).to(outputs.device))
+    (gradient,) = torch.autograd.grad(value, outputs)
+    length = float((gradient * network.output_scale * len(songs)).square().sum(1).mean().sqrt())
+    return 1 / length if math.isfinite(length) and length > 0 else 1.0
+
+
+def stop_if_nan(
+    losses: Tensor,
+    first_step: int,
+    rows: Rows,
+    target: FactorTarget,
+    how: Training,
+    checkpoint: Checkpoint,
+    examples: Examples,
+) -> None:
+    """Raise DcbmrError when a loss is not finite: the step, its songs, and what to go on from."""
+    finite = torch.isfinite(losses)
+    if bool(finite.all()):
+        return
+    bad = int((~finite).nonzero()[0])
+    songs = [examples.song_ids[row] for row in rows[bad]]
+    named = ", ".join(songs[:8]) + (f" and {len(songs) - 8} more" if len(songs) > 8 else "")
+    good = f"last good checkpoint: {checkpoint.file}" if checkpoint.written else "no checkpoint was written"
+    raise DcbmrError(
+        f"the loss became {float(losses[bad])} at step {first_step + bad + 1} (songs {named}); {good}. "
+        f"Lower learning_rate (now {how.learning_rate:g}) or clip (now {how.clip:g}), and look at those songs"
+    )
+
+
+class Judge:
+    """The figures on the validation songs that choose the epoch."""
+
+    def __init__(self, examples: Examples, target: FactorTarget, loss: Loss, how: Training) -> None:
+        rng = np.random.default_rng([how.random_state, 0x1D6E])
+        rows = np.sort(rng.permutation(np.flatnonzero(target.validation))[:MAX_JUDGED_SONGS])
+        plays = target.surplus[rows].T.tocsr()  # (n_users, n_judged)
+        users = np.flatnonzero(np.diff(plays.indptr))
+        users = np.sort(rng.permutation(users)[:MAX_JUDGED_USERS])
+        self._heldout, self._user_factors = plays[users], target.user_factors[users]
+        self._examples, self._rows, self._loss, self._how = examples, rows, loss, how
+
+    def __call__(self, network: Standardized) -> dict[str, float]:
+        """Return validation_loss and validation_map; nothing where no song is set aside."""
+        if len(self._rows) == 0:
+            return {}
+        predicted = predict(network, self._examples, self._rows, self._how.batch_size)
+        device = network.output_mean.device
+        with torch.no_grad():
+            value = self._loss(
+                torch.from_numpy(predicted).to(device), torch.from_numpy(self._rows).to(device)
+            )
+        figures = {"validation_loss": float(value)}
+        if self._heldout.shape[0] and np.isfinite(predicted).all():
+            figures["validation_map"] = float(
+                evaluate_ranking(self._user_factors, predicted, self._heldout).map_at_k
+            )
+        return figures
+
+    def _figures(self, history: History) -> list[float]:
+        if self._how.choose_by == "map" and "validation_map" in history[-1]:
+            return [row["validation_map"] for row in history]
+        if "validation_loss" in history[-1]:
+            return [-row["validation_loss"] for row in history]
+        return [row["epoch"] for row in history]  # nothing to choose by: the last
+
+    def best(self, history: History) -> int:
+        """Return the epoch with the best figure, the first of equals."""
+        return int(np.argmax(self._figures(history)))
+
+    def patience_is_over(self, history: History) -> bool:
+        """Say whether ``patience`` epochs went by without a better figure."""
+        patience = self._how.patience
+        return 0 < patience <= len(history) - 1 - self.best(history) if history else False
+
+
+def predict(network: Standardized, examples: Examples, rows: Rows, batch_size: int) -> np.ndarray:
+    """Return the mean prediction over the inputs of each song, (len(rows), n_factors) float32."""
+    total = np.zeros((len(rows), len(network.output_mean)))
+    count = np.zeros(len(rows), np.int64)
+    place = np.empty(examples.n_songs, np.int64)
+    place[rows] = np.arange(len(rows))
+    network.eval()
+    with torch.inference_mode():
+        for songs, inputs in examples.cover(rows, batch_size):
+            np.add.at(total, place[songs], network(inputs).cpu().numpy())
+            np.add.at(count, place[songs], 1)
+    return (total / count[:, None]).astype(np.float32)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that "auto", "cpu" or "cuda" means here."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be one of auto, cpu, cuda; got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: this torch sees no CUDA device; take --device auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def torch_session(n_threads: int | None, device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch and set its threads; both are as they were before when the block ends."""
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
