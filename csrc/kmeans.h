@@ -21,10 +21,10 @@ class NearestWord {
   std::int64_t n_words() const { return n_words_; }
   std::int64_t n_dims() const { return n_dims_; }
 
-  // The nearest word of each frame and the squared distance to it. The words are found by a product
-  // in float32 about the mean of the words, so a word may be chosen that is farther than the
-  // nearest by rounding (some 1e-6 of the distance); the distance is that of the word chosen. Of
-  // words equally near the lowest number is chosen. Every row is found alone: neither n_threads nor
+  // The nearest word of each frame and the squared distance to it. The words are found by products
+  // in float32 about the mean of the words, so the word chosen may be farther than the nearest by
+  // rounding (some 1e-6 of the squared distance); the distance is that of the word chosen. Of equal
+  // words the one with the lowest number is chosen. Every row is found alone: neither n_threads nor
   // the other rows matter.
   //   frames     (n_frames, n_dims), row-major, finite
   //   labels     (n_frames)  OUT
@@ -39,10 +39,12 @@ class NearestWord {
 
   std::int64_t n_words_;
   std::int64_t n_dims_;
-  std::vector<float> words_;   // (n_words, n_dims), as given
-  std::vector<float> origin_;  // (n_dims): the mean of the words
-  Tile tile_;
-  std::vector<Line> packed_;  // words less the origin, then their bias
+  std::vector<float> words_;        // (n_words, n_dims), as given
+  std::vector<float> origin_;       // (n_dims): the mean of the words
+  std::vector<std::int64_t> dims_;  // (n_dims): the dimensions by falling variance of the words
+  std::vector<Line> packed_;        // what view_ points to
+  std::vector<std::int32_t> numbers_;
+  std::vector<float> boxes_;
   PackedWords view_;
   decltype(&portable::nearest_words) nearest_words_;
   decltype(&portable::squared_distance) squared_distance_;

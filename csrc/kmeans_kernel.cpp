@@ -5,8 +5,7 @@
 namespace dcbmr::DCBMR_ISA {
 namespace {
 
-// A tile is as many scores as the registers hold beside one vector of each group of words and one
-// frame's coordinate.
+// A tile is as many scores as the registers hold beside a vector of words and one coordinate.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kFrames = 8, kVectors = 3;
 #elif defined(__AVX2__)
@@ -16,79 +15,185 @@ constexpr int kLanes = 4, kFrames = 8, kVectors = 3;
 #else
 constexpr int kLanes = 4, kFrames = 4, kVectors = 2;
 #endif
-static_assert(kBlockFrames % kFrames == 0 && kLanes <= kMaxLanes);
+constexpr int kGroup = kVectors * kLanes;
+static_assert(kBlockFrames % kLanes == 0);
 
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef std::int32_t Ints __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
 
-Floats load(const float* from) {
+inline Floats load(const float* from) {
   Floats value;
   std::memcpy(&value, __builtin_assume_aligned(from, sizeof value), sizeof value);
   return value;
 }
 
-// The best of the words that each lane has seen.
+inline void store(float* to, Floats value) {
+  std::memcpy(__builtin_assume_aligned(to, sizeof value), &value, sizeof value);
+}
+
+inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
+
+inline Floats splat(float value) { return Floats{} + value; }
+
+// The best of the words that each lane has seen, by their place among the packed words.
 struct Best {
   Floats score;
-  Ints word;
+  Ints place;
 };
 
-// `words` is one group (n_dims, kVectors, kLanes) whose first word is `first`; `frames` is one tile
-// (n_dims, kFrames).
-inline void search(const float* __restrict words, const float* __restrict bias,
-                   const float* __restrict frames, std::int64_t n_dims, Ints first,
-                   Best* __restrict best) {
-  Floats score[kFrames][kVectors];
+// Scores of `n` frames, the columns `list`, for the words of one group (n_dims, kVectors, kLanes).
+template <int n>
+inline void search_tile(const float* __restrict words, const float* __restrict bias,
+                        const float* __restrict frames, std::int64_t n_dims, const int* list,
+                        Ints place, Best* best) {
+  const float* x[n];
+  Floats score[n][kVectors];
 #pragma GCC unroll 8
-  for (int f = 0; f < kFrames; ++f)
+  for (int f = 0; f < n; ++f) {
+    x[f] = frames + list[f];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) score[f][v] = load(bias + v * kLanes);
+  }
 #pragma GCC unroll 1
   for (std::int64_t d = 0; d < n_dims; ++d) {
     Floats word[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) word[v] = load(words + (d * kVectors + v) * kLanes);
 #pragma GCC unroll 8
-    for (int f = 0; f < kFrames; ++f)
+    for (int f = 0; f < n; ++f)
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) score[f][v] += word[v] * frames[d * kFrames + f];
+      for (int v = 0; v < kVectors; ++v) score[f][v] += word[v] * x[f][d * kBlockFrames];
   }
 #pragma GCC unroll 8
-  for (int f = 0; f < kFrames; ++f)
+  for (int f = 0; f < n; ++f) {
+    Best b = best[list[f]];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const Ints better = score[f][v] > best[f].score;
-      best[f].score = better ? score[f][v] : best[f].score;
-      best[f].word = better ? first + v * kLanes : best[f].word;
+      const Ints better = score[f][v] > b.score;
+      b.score = better ? score[f][v] : b.score;
+      b.place = better ? place + v * kLanes : b.place;
     }
+    best[list[f]] = b;
+  }
+}
+
+// The same for any number of frames; `list` has room for kFrames more.
+inline void search_group(const PackedWords& words, std::int64_t group, const float* frames,
+                         int* list, int n, Best* best) {
+  Ints place;
+  for (int lane = 0; lane < kLanes; ++lane) place[lane] = static_cast<int>(group) * kGroup + lane;
+  const float* const packed = words.words + group * kGroup * words.n_dims;
+  const float* const bias = words.bias + group * kGroup;
+  // A frame that fills a tile up is searched twice, which changes nothing.
+  for (int i = n; i < n + kFrames; ++i) list[i] = list[n - 1];
+  for (int i = 0; i < n; i += kFrames)
+    if (n - i > kFrames / 2)
+      search_tile<kFrames>(packed, bias, frames, words.n_dims, list + i, place, best);
+    else
+      search_tile<kFrames / 2>(packed, bias, frames, words.n_dims, list + i, place, best);
+}
+
+inline float best_score(const Best& best) {
+  float score = best.score[0];
+  for (int lane = 1; lane < kLanes; ++lane)
+    score = best.score[lane] > score ? best.score[lane] : score;
+  return score;
 }
 
 }  // namespace
 
-const Tile search_tile{kFrames, kVectors * kLanes};
+const int group_words = kGroup;
 
-void nearest_words(const PackedWords& words, const float* frames, int n_tiles,
+void nearest_words(const PackedWords& words, float* frames, int n_frames, float* bounds,
                    std::int32_t* labels) {
-  Best best[kBlockFrames];
-  const Floats lowest = Floats{} - __builtin_inff();
-  for (int f = 0; f < n_tiles * kFrames; ++f) best[f] = {lowest, Ints{}};
-  Ints first;
-  for (int lane = 0; lane < kLanes; ++lane) first[lane] = lane;
-  // A group of words stays in the first cache while every tile of the block passes by.
-  constexpr int kGroup = kVectors * kLanes;
-  for (std::int64_t g = 0; g < words.n_groups; ++g, first += kGroup)
-    for (int t = 0; t < n_tiles; ++t)
-      search(words.words + g * kGroup * words.n_dims, words.bias + g * kGroup,
-             frames + t * kFrames * words.n_dims, words.n_dims, first, best + t * kFrames);
-  for (int f = 0; f < n_tiles * kFrames; ++f) {
-    float score = best[f].score[0];
-    std::int32_t word = best[f].word[0];
-    for (int lane = 1; lane < kLanes; ++lane) {
-      const float s = best[f].score[lane];
-      const std::int32_t w = best[f].word[lane];
-      if (s > score || (s == score && w < word)) score = s, word = w;
+  constexpr int kPerBlock = kBlockFrames / kLanes;
+  const int n_box = words.n_box;
+  float* const rest = frames + words.n_dims * kBlockFrames;
+
+  // ‖x‖² and the norm of the coordinates that the boxes do not tell apart.
+  alignas(64) float norm[kBlockFrames];
+  for (int f = 0; f < kBlockFrames; f += kLanes) {
+    Floats boxed{}, other{};
+    for (std::int64_t d = 0; d < words.n_dims; ++d) {
+      const Floats x = load(frames + d * kBlockFrames + f);
+      (d < n_box ? boxed : other) += x * x;
     }
-    labels[f] = word;
+    store(norm + f, boxed + other);
+    for (int lane = 0; lane < kLanes; ++lane) rest[f + lane] = __builtin_sqrtf(other[lane]);
+  }
+
+  // How near each group can be, and the group that can be nearest.
+  Floats lowest[kPerBlock];
+  Ints nearest[kPerBlock];
+  for (int v = 0; v < kPerBlock; ++v) lowest[v] = splat(__builtin_inff()), nearest[v] = Ints{};
+  for (std::int64_t g = 0; g < words.n_groups; ++g) {
+    const float* const box = words.boxes + g * (n_box + 1) * 2;
+    for (int v = 0; v < kPerBlock; ++v) {
+      Floats bound{};
+      const auto add = [&](const float* x, const float* range) {
+        const Floats value = load(x + v * kLanes);
+        const Floats gap = max(max(range[0] - value, value - range[1]), Floats{});
+        bound += gap * gap;
+      };
+      for (int d = 0; d < n_box; ++d) add(frames + d * kBlockFrames, box + 2 * d);
+      add(rest, box + 2 * n_box);
+      store(bounds + g * kBlockFrames + v * kLanes, bound);
+      const Ints nearer = bound < lowest[v];
+      lowest[v] = nearer ? bound : lowest[v];
+      nearest[v] = nearer ? Ints{} + static_cast<int>(g) : nearest[v];
+    }
+  }
+
+  // Search that group first, so that the others have something to be farther than.
+  Best best[kBlockFrames];
+  for (int f = 0; f < kBlockFrames; ++f) best[f] = {splat(-__builtin_inff()), Ints{}};
+  int list[kBlockFrames + kFrames];
+  int group[kBlockFrames];
+  std::memcpy(group, nearest, sizeof group);
+  for (int f = 0; f < n_frames; ++f) {
+    if (group[f] < 0) continue;
+    const int g = group[f];
+    int n = 0;
+    for (int i = f; i < n_frames; ++i)
+      if (group[i] == g) {
+        list[n++] = i;
+        group[i] = -1;
+        bounds[g * kBlockFrames + i] = __builtin_inff();
+      }
+    search_group(words, g, frames, list, n, best);
+  }
+
+  // Rounding of the scores and of the bounds must skip no group: both err by less than this.
+  const float slack = 2 * __FLT_EPSILON__ * static_cast<float>(words.n_dims + 8);
+  alignas(64) float limit[kBlockFrames];
+  for (int f = 0; f < kBlockFrames; ++f)
+    limit[f] = f < n_frames
+                   ? norm[f] - 2 * best_score(best[f]) + slack * (norm[f] + words.largest_norm)
+                   : -1;
+  for (std::int64_t g = 0; g < words.n_groups; ++g) {
+    const float* const bound = bounds + g * kBlockFrames;
+    Ints any{};
+    for (int f = 0; f < kBlockFrames; f += kLanes) any |= load(bound + f) <= load(limit + f);
+    std::int64_t needed[sizeof any / sizeof(std::int64_t)], some = 0;
+    std::memcpy(needed, &any, sizeof any);
+    for (const std::int64_t word : needed) some |= word;
+    if (!some) continue;
+    int n = 0;
+    for (int f = 0; f < n_frames; ++f) {
+      list[n] = f;
+      n += bound[f] <= limit[f];
+    }
+    search_group(words, g, frames, list, n, best);
+  }
+
+  for (int f = 0; f < n_frames; ++f) {
+    const float score = best_score(best[f]);
+    std::int32_t label = INT32_MAX;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const std::int32_t number = words.numbers[best[f].place[lane]];
+      if (best[f].score[lane] == score && number < label) label = number;
+    }
+    labels[f] = label;
   }
 }
 

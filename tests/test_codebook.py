@@ -78,10 +78,32 @@ def test_nearest_word(isa, rng, n_frames, n_words, n_dims):
     np.testing.assert_allclose(distances, exact[rows, labels], rtol=1e-5, atol=1e-10)
 
 
+def test_skipping_groups_skips_no_nearest_word(isa, rng):
+    """Every shape that the boxes of groups can take: tight, loose, flat, and frames far outside of all."""
+    tight = clusters(rng, 2000, 300, 39)
+    words = tight[:1003]
+    flat = words.copy()
+    flat[:, 5:] = 0
+    for frames, words in [
+        (tight[1000:], words),
+        (tight[1000:] * 100, words),
+        (np.full((130, 39), 1e4, np.float32), words),
+        (tight[1000:], flat),
+        (
+            rng.standard_normal((300, 39)).astype(np.float32),
+            rng.standard_normal((500, 39)).astype(np.float32),
+        ),
+    ]:
+        labels, _ = nearest(words, frames)
+        exact = reference.squared_distances(frames, words)
+        np.testing.assert_allclose(exact[np.arange(len(frames)), labels], exact.min(axis=1), rtol=1e-5)
+
+
 def test_the_lowest_of_equal_words_wins(isa, rng):
-    words = np.repeat(rng.standard_normal((30, 5)).astype(np.float32), 5, axis=0)
+    distinct = rng.integers(-1, 2, (300, 5)).astype(np.float32)
+    words = np.concatenate([distinct, distinct[::-1]])
     labels, distances = nearest(words, words)
-    np.testing.assert_array_equal(labels, np.arange(150) // 5 * 5)
+    np.testing.assert_array_equal(labels, [np.flatnonzero((words == w).all(axis=1))[0] for w in words])
     np.testing.assert_array_equal(distances, 0)
 
 
