@@ -124,7 +124,7 @@ class Codebook:
         return self
 
     def assign(self, frames: ArrayLike) -> NDArray[np.int32]:
-        """Return the number of the nearest word of each frame, shape (n_frames,); of equal words the lowest."""
+        """Return the number of the nearest word of each frame, (n_frames,); of equal words the lowest."""
         data = _checked_frames(frames, n_dims=self._fitted().shape[1])
         labels = np.empty(len(data), np.int32)
         n_threads = resolve_n_threads(self.n_threads)

@@ -81,13 +81,13 @@ def test_nearest_word(isa, rng, n_frames, n_words, n_dims):
 def test_skipping_groups_skips_no_nearest_word(isa, rng):
     """Every shape that the boxes of groups can take: tight, loose, flat, and frames far outside of all."""
     tight = clusters(rng, 2000, 300, 39)
-    words = tight[:1003]
-    flat = words.copy()
+    near = tight[:1003]
+    flat = near.copy()
     flat[:, 5:] = 0
     for frames, words in [
-        (tight[1000:], words),
-        (tight[1000:] * 100, words),
-        (np.full((130, 39), 1e4, np.float32), words),
+        (tight[1000:], near),
+        (tight[1000:] * 100, near),
+        (np.full((130, 39), 1e4, np.float32), near),
         (tight[1000:], flat),
         (
             rng.standard_normal((300, 39)).astype(np.float32),
