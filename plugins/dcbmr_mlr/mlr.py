@@ -74,7 +74,7 @@ class MLR:
         self,
         *,
         loss: str = "auc",
-        C: float = 1000.0,
+        C: float = 300.0,
         diagonal: bool = False,
         n_queries: int | None = None,
         tolerance: float = 0.01,
