@@ -8,13 +8,17 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "als.h"
 #include "isa.h"
 #include "kmeans.h"
 #include "linalg.h"
+#include "online_feature.h"
 #include "ranking.h"
 
 namespace py = pybind11;
@@ -264,6 +268,80 @@ void bind_ranking(py::module_& m) {
           py::arg("scores").noconvert(), py::arg("n_threads"));
 }
 
+// Frames that accept() or finish() are about to write; None for a kind that is not handed out.
+struct Frames {
+  py::object mel = py::none(), mfcc = py::none();
+  float *mel_data = nullptr, *mfcc_data = nullptr;
+
+  Frames(const dcbmr::FeaturePlan& plan, dcbmr::OnlineFeature::Counts counts) {
+    if (plan.n_mel_dims()) allocate(mel, mel_data, counts.mel, plan.n_mel_dims());
+    if (plan.n_mfcc_dims()) allocate(mfcc, mfcc_data, counts.mfcc, plan.n_mfcc_dims());
+  }
+  static void allocate(py::object& object, float*& data, py::ssize_t n_frames, int n_dims) {
+    Array<float> array({n_frames, static_cast<py::ssize_t>(n_dims)});
+    data = array.mutable_data();
+    object = std::move(array);
+  }
+  py::tuple result() { return py::make_tuple(std::move(mel), std::move(mfcc)); }
+};
+
+void bind_features(py::module_& m) {
+  using dcbmr::FeatureOptions;
+  using dcbmr::FeaturePlan;
+  using dcbmr::OnlineFeature;
+
+  py::class_<FeaturePlan, std::shared_ptr<FeaturePlan>>(m, "FeaturePlan")
+      .def(py::init([](double sr, int n_fft, int hop_length, int n_mels, double fmin, double fmax,
+                       bool htk, bool area_norm, bool log_mel, int n_mfcc, int n_deltas) {
+             FeatureOptions o;
+             o.mel = {sr, n_fft, n_mels, fmin, fmax, htk, area_norm};
+             o.hop_length = hop_length;
+             o.log_mel = log_mel;
+             o.n_mfcc = n_mfcc;
+             o.n_deltas = n_deltas;
+             return std::make_shared<FeaturePlan>(o);
+           }),
+           py::kw_only(), py::arg("sr"), py::arg("n_fft"), py::arg("hop_length"), py::arg("n_mels"),
+           py::arg("fmin"), py::arg("fmax"), py::arg("htk"), py::arg("area_norm"),
+           py::arg("log_mel"), py::arg("n_mfcc"), py::arg("n_deltas"));
+
+  py::class_<OnlineFeature>(m, "OnlineFeature")
+      .def(py::init([](std::shared_ptr<FeaturePlan> plan) {
+             return std::make_unique<OnlineFeature>(std::move(plan));
+           }),
+           py::arg("plan").none(false))
+      .def(
+          "accept",
+          [](OnlineFeature& self, const Array<float>& samples) {
+            require(samples.ndim() == 1, "samples must be (n_samples,)");
+            const std::int64_t n = samples.size();
+            const float* data = samples.data();
+            std::int64_t bad;
+            {
+              const py::gil_scoped_release release;
+              bad = self.first_nonfinite(data, n);
+            }
+            if (bad >= 0)
+              throw std::invalid_argument("samples: sample " + std::to_string(bad) +
+                                          " is NaN or infinite");
+            Frames frames(self.plan(), self.ready_after(n));
+            {
+              const py::gil_scoped_release release;
+              self.accept(data, n, frames.mel_data, frames.mfcc_data);
+            }
+            return frames.result();
+          },
+          py::arg("samples").noconvert())
+      .def("finish", [](OnlineFeature& self) {
+        Frames frames(self.plan(), self.ready_at_end());
+        {
+          const py::gil_scoped_release release;
+          self.finish(frames.mfcc_data);
+        }
+        return frames.result();
+      });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -272,4 +350,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_isa(m);
   bind_kmeans(m);
   bind_ranking(m);
+  bind_features(m);
 }

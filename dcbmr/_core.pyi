@@ -61,3 +61,27 @@ def solve_rows(
     out: NDArray[np.float32],
     n_threads: int,
 ) -> tuple[float, float, float, int]: ...
+
+class FeaturePlan:
+    def __init__(
+        self,
+        *,
+        sr: float,
+        n_fft: int,
+        hop_length: int,
+        n_mels: int,
+        fmin: float,
+        fmax: float,
+        htk: bool,
+        area_norm: bool,
+        log_mel: bool,
+        n_mfcc: int,
+        n_deltas: int,
+    ) -> None: ...
+
+class OnlineFeature:
+    def __init__(self, plan: FeaturePlan) -> None: ...
+    def accept(
+        self, samples: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
+    def finish(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
