@@ -22,10 +22,13 @@ if TYPE_CHECKING:
         SongFeatures,
     )
     from dcbmr.errors import DcbmrError, InputError
+    from dcbmr.extraction import featurize
+    from dcbmr.features import MFCC, LogMel
     from dcbmr.hookspecs import hookimpl
     from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
     from dcbmr.plays import PlayCounts
     from dcbmr.registry import get_loss, get_regressor, losses, regressors
+    from dcbmr.store import FeatureStore, MemoryFeatures
 
 __version__ = "0.1.0"
 
@@ -34,10 +37,14 @@ _HOME = {
     "DcbmrError": "errors",
     "FactorTarget": "contract",
     "Factors": "als",
+    "FeatureStore": "store",
     "FitRun": "contract",
     "InputError": "errors",
+    "LogMel": "features",
     "Loss": "contract",
     "LossSpec": "contract",
+    "MFCC": "features",
+    "MemoryFeatures": "store",
     "PlayCounts": "plays",
     "RankingReport": "metrics",
     "Regressor": "contract",
@@ -45,6 +52,7 @@ _HOME = {
     "SongFeatures": "contract",
     "WeightedALS": "als",
     "evaluate_ranking": "metrics",
+    "featurize": "extraction",
     "get_loss": "registry",
     "get_regressor": "registry",
     "hookimpl": "hookspecs",
@@ -54,14 +62,18 @@ _HOME = {
 }
 
 __all__ = [
+    "MFCC",
     "Codebook",
     "DcbmrError",
     "FactorTarget",
     "Factors",
+    "FeatureStore",
     "FitRun",
     "InputError",
+    "LogMel",
     "Loss",
     "LossSpec",
+    "MemoryFeatures",
     "PlayCounts",
     "RankingReport",
     "Regressor",
@@ -69,6 +81,7 @@ __all__ = [
     "SongFeatures",
     "WeightedALS",
     "evaluate_ranking",
+    "featurize",
     "get_loss",
     "get_regressor",
     "hookimpl",

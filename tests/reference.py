@@ -97,3 +97,41 @@ def als_solve(surplus, songs, regularization, weight=1.0):
         system = songs.T @ (confidence[:, None] * songs) + penalty * np.eye(songs.shape[1])
         users[u] = np.linalg.solve(system, songs.T @ (confidence * played))
     return users
+def mel_filters(sr=22050, n_fft=1024, n_mels=128):
+    """(n_mels, n_fft // 2 + 1): Slaney's scale, triangles of area 1 over Hz, 0 to sr / 2."""
+
+    def mel_to_hz(mel):
+        return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+    top = 15 + 27 * np.log(sr / 2 / 1000) / np.log(6.4)
+    edges = [mel_to_hz(mel) for mel in np.linspace(0, top, n_mels + 2)]
+    bins = np.arange(n_fft // 2 + 1) * sr / n_fft
+    rows = []
+    for left, centre, right in zip(edges, edges[1:], edges[2:], strict=False):
+        triangle = np.interp(bins, [left, centre, right], [0, 1, 0])
+        rows.append(triangle * 2 / (right - left))
+    return np.array(rows)
+
+
+def mel_power(samples, n_fft=1024, hop_length=512):
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    starts = range(0, len(samples) - n_fft + 1, hop_length)
+    frames = np.array([samples[start : start + n_fft] * window for start in starts])
+    return np.abs(np.fft.rfft(frames)) ** 2 @ mel_filters(n_fft=n_fft).T
+
+
+def log_mel(samples):
+    return np.log(1 + 1e4 * mel_power(samples))
+
+
+def mfcc(samples, n_mfcc=13):
+    """Cepstra, and the slope and curvature of the parabola through each and its 4 neighbours on either side."""
+    decibels = 10 * np.log10(np.maximum(1e-10, mel_power(samples)))
+    n_mels = decibels.shape[1]
+    dct = np.cos(np.pi * np.outer(np.arange(n_mfcc), np.arange(n_mels) + 0.5) / n_mels)
+    dct *= np.sqrt(2 / n_mels)
+    dct[0] /= np.sqrt(2)
+    cepstra = decibels @ dct.T
+    padded = np.pad(cepstra, ((4, 4), (0, 0)), mode="edge")
+    fits = np.array([np.polyfit(np.arange(-4, 5), padded[t : t + 9], 2) for t in range(len(cepstra))])
+    return np.hstack([cepstra, fits[:, 1], 2 * fits[:, 0]])

@@ -20,6 +20,7 @@ LAYERS = {
         "_triplets",
         "als",
         "audio",
+        "extraction",
         "features",
         "store",
         "codebook",

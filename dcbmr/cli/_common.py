@@ -27,13 +27,13 @@ seed_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 
 
-def output_option(what: str) -> Callable[[Any], Any]:
+def output_option(what: str, *, required: bool = True) -> Callable[[Any], Any]:
     """``-o DIR``: where a command writes its directory."""
     return click.option(
         "-o",
         "--output",
         type=click.Path(path_type=Path),
-        required=True,
+        required=required,
         help=f"Directory to write {what} to.",
     )
 

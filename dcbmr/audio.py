@@ -1,0 +1,221 @@
+"""Audio files as a stream of mono blocks at one sampling rate.
+
+Channels are mixed by their mean. Samples beyond ±1 (floating point files, lossy codecs) are kept as they
+are, neither clipped nor scaled. Resampling is soxr's "HQ".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcbmr.errors import InputError
+
+Block = NDArray[np.float32]
+
+SNDFILE_ENDINGS = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif", ".aifc"}
+    | {".au", ".snd", ".caf", ".w64", ".rf64", ".voc"}
+)
+AV_ENDINGS = frozenset(
+    {".m4a", ".m4b", ".mp4", ".aac", ".wma", ".ac3", ".ape", ".mka", ".tta", ".webm", ".wv"}
+)
+AUDIO_ENDINGS = SNDFILE_ENDINGS | AV_ENDINGS
+
+_BLOCK_SAMPLES = 1 << 16
+
+
+class AudioError(InputError):
+    """A file that cannot be used; ``reason`` is the message without the path."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        self.path, self.reason = Path(path), reason
+        super().__init__(f"{path}: {reason}")
+
+
+@dataclass(frozen=True)
+class _Source:
+    rate: int
+    blocks: Iterator[Block]  # (n_samples,), mono
+
+
+def decode(
+    path: str | os.PathLike[str], sr: float = 22050, *, offset: float = 0.0, duration: float | None = None
+) -> Iterator[Block]:
+    """Yield the samples of a file block by block; memory does not depend on its length.
+
+    Parameters
+    ----------
+    path : path-like
+        Everything that libsndfile reads; m4a, AAC, WMA and other containers where PyAV is installed.
+    sr : float
+        Wanted sampling rate, Hz.
+    offset : float
+        Seconds to pass over at the beginning.
+    duration : float, optional
+        Seconds to read at most; None for all.
+
+    Yields
+    ------
+    ndarray of shape (n_samples,), float32
+        Mono, never empty.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is cut off, holds no samples, or NaN or infinite ones; it changed while
+        it was read; ``offset`` lies beyond its end.
+    """
+    if not (np.isfinite(sr) and sr > 0):
+        raise InputError(f"sr: wanted a positive number of Hz, got {sr}")
+    if not (np.isfinite(offset) and offset >= 0):
+        raise InputError(f"offset: wanted seconds from 0 on, got {offset}")
+    if duration is not None and not duration > 0:
+        raise InputError(f"duration: wanted a positive number of seconds or None, got {duration}")
+    path = Path(path)
+    before = _stat(path)
+    opener = _open_av if path.suffix.lower() in AV_ENDINGS else _open_sndfile
+    with opener(path, offset, duration) as source:
+        n_samples = 0
+        resample = _resampler(source.rate, sr)
+        for block in source.blocks:
+            if not np.isfinite(block).all():
+                second = offset + (n_samples + int(np.argmin(np.isfinite(block)))) / source.rate
+                raise AudioError(path, f"holds a sample that is NaN or infinite, at {second:.3f} s")
+            n_samples += len(block)
+            if len(ready := resample(block, False)):
+                yield ready
+        if n_samples == 0:
+            raise AudioError(path, "holds no samples" + (f" from {offset:g} s on" if offset else ""))
+        if len(ready := resample(np.empty(0, np.float32), True)):
+            yield ready
+    after = _stat(path)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise AudioError(path, "changed while it was read")
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        found = path.stat()
+        if not path.is_file():
+            raise AudioError(path, "is not a file")
+        if found.st_size == 0:
+            raise AudioError(path, "is empty (0 bytes)")
+        with path.open("rb"):
+            return found
+    except OSError as error:
+        raise AudioError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def _resampler(rate: float, sr: float) -> Any:
+    if rate == sr:
+        return lambda block, last: block
+    import soxr
+
+    return soxr.ResampleStream(rate, sr, 1, dtype="float32", quality="HQ").resample_chunk
+
+
+def _mixed(channels: list[NDArray[np.float32]]) -> Block:
+    if len(channels) == 1:
+        return np.ascontiguousarray(channels[0], np.float32)
+    mono = channels[0] + channels[1]
+    for channel in channels[2:]:
+        mono += channel
+    mono *= np.float32(1 / len(channels))
+    return mono
+
+
+@contextmanager
+def _open_sndfile(path: Path, offset: float, duration: float | None) -> Iterator[_Source]:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            _refuse_cut_off(path, file.extra_info)
+            yield _Source(file.samplerate, _sndfile_blocks(path, file, offset, duration))
+    except soundfile.LibsndfileError as error:
+        says = error.error_string.strip().rstrip(".")
+        raise AudioError(path, f"is damaged or no audio that libsndfile reads (it says: {says})") from None
+
+
+def _refuse_cut_off(path: Path, log: str) -> None:
+    """Raise where the header promises more bytes than there are.
+
+    Headers of streams, which were written before the length was known, promise nothing: 0 or about 2**31
+    or 2**32.
+    """
+    for promised, found in re.findall(r": (\d+) \(should be (\d+)\)", log):
+        if int(found) < int(promised) < 0x7FFF0000:
+            raise AudioError(path, f"is cut off: its header says {promised} bytes, {found} are there")
+
+
+def _sndfile_blocks(path: Path, file: Any, offset: float, duration: float | None) -> Iterator[Block]:
+    rate = file.samplerate
+    start = round(offset * rate)
+    if start:
+        if start >= file.frames:
+            raise AudioError(path, f"ends at {file.frames / rate:.3f} s, before the offset of {offset:g} s")
+        file.seek(start)
+    promised = file.frames - start
+    wanted = promised if duration is None else min(promised, round(duration * rate))
+    buffer = np.empty((_BLOCK_SAMPLES, file.channels), np.float32)
+    n_read = 0
+    while n_read < wanted:
+        block = file.read(out=buffer[: min(wanted - n_read, _BLOCK_SAMPLES)])
+        if len(block) == 0:
+            raise AudioError(
+                path,
+                f"is cut off: it says that it has {promised / rate:.3f} s, {n_read / rate:.3f} s are there",
+            )
+        n_read += len(block)
+        yield _mixed([block[:, channel] for channel in range(file.channels)])
+
+
+@contextmanager
+def _open_av(path: Path, offset: float, duration: float | None) -> Iterator[_Source]:
+    try:
+        import av
+    except ImportError:
+        raise AudioError(path, f"{path.suffix} needs PyAV: pip install 'dcbmr[av]'") from None
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise AudioError(path, "holds no audio stream")
+            rate = container.streams.audio[0].rate
+            yield _Source(rate, _av_blocks(path, container, offset, duration))
+    except av.FFmpegError as error:
+        raise AudioError(
+            path, f"is damaged or no audio that PyAV reads (it says: {error.strerror})"
+        ) from None
+
+
+def _av_blocks(path: Path, container: Any, offset: float, duration: float | None) -> Iterator[Block]:
+    import av
+
+    stream = container.streams.audio[0]
+    skip = round(offset * stream.rate)
+    wanted = None if duration is None else round(duration * stream.rate)
+    planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    n_seen = n_out = 0
+    for frame in container.decode(stream):
+        for part in planar.resample(frame):
+            block = _mixed(list(part.to_ndarray()))
+            n_seen += len(block)
+            block = block[max(0, len(block) - max(0, n_seen - skip)) :]
+            if wanted is not None:
+                block = block[: wanted - n_out]
+            n_out += len(block)
+            if len(block):
+                yield block
+            if wanted is not None and n_out >= wanted:
+                return
+    if n_seen <= skip and skip:
+        raise AudioError(path, f"ends at {n_seen / stream.rate:.3f} s, before the offset of {offset:g} s")

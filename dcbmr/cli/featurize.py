@@ -1,0 +1,105 @@
+"""``dcbmr featurize``: audio files to features."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcbmr.cli._common import output_option, overwrite_option, progress_bar, threads_option
+
+
+@click.command("featurize")
+@click.argument("audio", type=click.Path(path_type=Path), required=False)
+@output_option("the features", required=False)
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(["mel", "mfcc"]),
+    multiple=True,
+    default=("mel", "mfcc"),
+    show_default=True,
+    help="What to extract; may be given twice.",
+)
+@click.option("--offset", type=float, default=0.0, help="Seconds to pass over in each file.")
+@click.option("--duration", type=float, default=None, help="Seconds to read of each file.  [default: all]")
+@click.option("--resume", is_flag=True, help="Continue what was interrupted, or add new files.")
+@overwrite_option
+@threads_option
+@click.option(
+    "--check",
+    "to_check",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Verify the checksums of existing features and do nothing else.",
+)
+def command(
+    audio: Path | None,
+    output: Path | None,
+    resume: bool,
+    to_check: Path | None,
+    **options: Any,
+) -> int:
+    """Extract log-mel spectra and MFCCs from AUDIO.
+
+    AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
+    folder, a song's id is its file's name without the ending; files whose endings are no audio's are
+    passed over. Channels are mixed by their mean; samples are not clipped.
+
+    A file that cannot be used is skipped and listed, with the reason, in failed.tsv of the output.
+
+    \b
+    Example:  dcbmr featurize music/ -o features
+    """
+    from dcbmr import extraction
+
+    if to_check is not None:
+        return _check(to_check)
+    if audio is None or output is None:
+        raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR")
+    if resume and options["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    report = _run(audio, output, resume=resume, **options)
+    hours = report.audio_s / 3600
+    click.echo(
+        f"{output}: {report.n_done} songs added ({hours:.2f} h of audio in {report.seconds:.1f} s), "
+        f"{report.n_present} were there, {len(report.failed)} failed, "
+        f"{report.n_passed_over} files passed over as no audio"
+    )
+    for reason, n in report.causes().items():
+        click.echo(f"  {n} failed: {reason}", err=True)
+    if report.failed:
+        click.echo(f"  see {output / extraction.FAILED}", err=True)
+    return 1 if report.failed and not report.n_done and not report.n_present else 0
+
+
+def _run(audio: Path, output: Path, **options: Any) -> Any:
+    from rich.progress import MofNCompleteColumn, TextColumn
+
+    from dcbmr import extraction
+
+    with progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[figures]}")) as bar:
+        task = bar.add_task("featurize", total=None, figures="")
+        began = time.monotonic()
+
+        def show(n_over: int, n_files: int | None, figures: Mapping[str, float]) -> None:
+            seconds = max(time.monotonic() - began, 1e-9)
+            rates = f"{n_over / seconds:.1f} files/s, {figures['audio_s'] / 3600 / seconds:.3f} h audio/s"
+            failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
+            bar.update(task, completed=n_over, total=n_files, figures=rates + failed)
+
+        return extraction.featurize(audio, output, progress=show, **options)
+
+
+def _check(directory: Path) -> int:
+    from dcbmr import extraction
+
+    damaged = extraction.check(directory)
+    for kind, songs in damaged.items():
+        click.echo(f"{directory / kind}: {'whole' if not songs else f'{len(songs)} songs damaged'}")
+        for song in songs:
+            click.echo(f"  damaged: {song}", err=True)
+    return 1 if any(damaged.values()) else 0

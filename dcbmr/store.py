@@ -1,0 +1,367 @@
+"""Frames of many songs: on disk as a FeatureStore, in memory as MemoryFeatures.
+
+A store of one kind is a directory: ``config.json`` (kind, dtype, all settings of the extractor), shards
+``00000.bin``, ``00001.bin``, ... of raw rows of ``n_dims`` numbers, and ``songs.tsv`` with a line a song:
+its id, shard, first row, number of frames, and the CRC-32 of their bytes. Frames are written before the
+line that names them, and a line without its end is no line: whatever moment a writer dies at, what the
+index names is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dcbmr.directory import CONFIG, read_config, write_json
+from dcbmr.errors import DcbmrError, InputError
+from dcbmr.features import Extractor, Frames, Kind
+
+INDEX = "songs.tsv"
+DTYPES: dict[Kind, str] = {"mel": "<f2", "mfcc": "<f4"}
+_STORE = "feature store"
+_MAX_SHARD_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the frames of a song lie; one line of the index."""
+
+    song: str
+    shard: int
+    row: int
+    n_frames: int
+    crc32: int
+
+    def line(self) -> str:
+        """Return the entry as it is written."""
+        return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
+
+
+def read_index(directory: Path) -> tuple[list[Entry], int]:
+    """Return the songs of a store in the order of writing, and the length of the whole lines in bytes."""
+    text = (directory / INDEX).read_bytes()
+    size = text.rfind(b"\n") + 1
+    entries = []
+    for number, line in enumerate(text[:size].decode("utf-8").splitlines(), 1):
+        try:
+            song, shard, row, n_frames, crc = line.split("\t")
+            entries.append(Entry(song, int(shard), int(row), int(n_frames), int(crc, 16)))
+        except ValueError:
+            raise InputError(f"{directory / INDEX}, line {number} is damaged: {line!r}") from None
+    return entries, size
+
+
+class FeatureStore(Mapping[str, Frames]):
+    """The frames of the songs of a store, read from a memory map.
+
+    ``store[song]`` is an array of shape (n_frames, n_dims), float32. A store that another process is
+    writing can be opened: it holds the songs that were finished at that time.
+
+    Attributes
+    ----------
+    kind : {"mel", "mfcc"}
+    config : dict
+        Settings of the extractor.
+    n_dims : int
+        Length of a frame.
+    song_ids : tuple of str
+        In the order of writing.
+    n_frames : ndarray of shape (n_songs,), int64
+    """
+
+    def __init__(self, directory: Path, kind: Kind) -> None:
+        self.directory = Path(directory)
+        self.config = read_config(self.directory, kind=_STORE)
+        if self.config["feature"] != kind:
+            raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
+        self.kind: Kind = kind
+        self.n_dims: int = self.config["n_dims"]
+        self._entries, _ = read_index(self.directory)
+        self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
+        self.song_ids = tuple(self._row_of)
+        self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
+        self._shards: dict[int, NDArray[Any]] = {}
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str], kind: Kind = "mel") -> Self:
+        """Open the features of one kind that :func:`featurize` wrote to ``directory``.
+
+        Raises
+        ------
+        InputError
+            There is no such store, or its settings are damaged or of another version.
+        """
+        root = Path(directory)
+        if not (root / kind).is_dir():
+            kinds = [name for name in DTYPES if (root / name / CONFIG).is_file()]
+            has = f"it has {', '.join(kinds)}" if kinds else "it has none"
+            raise InputError(f"{root} has no features of kind {kind!r}: {has}; see dcbmr featurize")
+        return cls(root / kind, kind)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.song_ids)
+
+    def __contains__(self, song: object) -> bool:
+        return song in self._row_of
+
+    def __getitem__(self, song: str) -> Frames:
+        return self.raw(self._row_of[song]).astype(np.float32)
+
+    def raw(self, row: int) -> NDArray[Any]:
+        """Return the frames of the song at ``row`` as they are stored: a view of the memory map."""
+        entry = self._entries[row]
+        return self._shard(entry.shard)[entry.row : entry.row + entry.n_frames]
+
+    def _shard(self, number: int) -> NDArray[Any]:
+        if number not in self._shards:
+            rows = max((e.row + e.n_frames for e in self._entries if e.shard == number), default=0)
+            path = _shard_path(self.directory, number)
+            dtype = np.dtype(self.config["dtype"])
+            if not path.is_file() or path.stat().st_size < rows * self.n_dims * dtype.itemsize:
+                raise InputError(f"{path} is missing or cut off; see dcbmr featurize --check")
+            # A plain array over the map: slices of np.memmap are slow to make.
+            self._shards[number] = np.asarray(
+                np.memmap(path, dtype, "r", shape=(rows, self.n_dims)) if rows else np.empty((0, self.n_dims))
+            )
+        return self._shards[number]
+
+    def blocks(self, n_songs: int = 256) -> Iterator[tuple[tuple[str, ...], list[Frames]]]:
+        """Yield all songs in the order of writing: ids and frames of up to ``n_songs`` at a time."""
+        for begin in range(0, len(self), n_songs):
+            songs = self.song_ids[begin : begin + n_songs]
+            yield songs, [self[song] for song in songs]
+
+    def features(self, song_ids: Iterable[str]) -> StoreFeatures:
+        """Return the features of some songs, row by row.
+
+        Raises
+        ------
+        InputError
+            Some are not in the store: how many, and the first of them.
+        """
+        wanted = tuple(song_ids)
+        missing = [song for song in wanted if song not in self._row_of]
+        if missing:
+            raise InputError(
+                f"{self.directory} lacks {len(missing)} of {len(wanted)} songs: "
+                f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
+            )
+        return StoreFeatures(self, wanted, [self._row_of[song] for song in wanted])
+
+    def check(self) -> list[str]:
+        """Read everything, and return the songs whose frames are not those that were written."""
+        damaged = []
+        for row, entry in enumerate(self._entries):
+            try:
+                whole = zlib.crc32(np.ascontiguousarray(self.raw(row)).data) == entry.crc32
+            except InputError:
+                whole = False
+            if not whole:
+                damaged.append(entry.song)
+        return damaged
+
+
+class _FrameFeatures:
+    """SongFeatures of shape "frames" over one array a song."""
+
+    kind: str
+    n_dims: int
+    n_frames: NDArray[np.int64]
+
+    def __init__(self, song_ids: Sequence[str]) -> None:
+        self.song_ids = song_ids
+
+    def _rows(self, song: int) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Raise: frames are no vectors."""
+        raise InputError(f"features of kind {self.kind!r} have frames, not one vector a song")
+
+    def frames(self, song: int) -> Frames:
+        """Return the frames of row ``song``, (n_frames, n_dims) float32."""
+        return np.asarray(self._rows(song), np.float32)
+
+    def windows(
+        self,
+        songs: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        length: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return a window of each of ``songs``; see :meth:`dcbmr.SongFeatures.windows`."""
+        songs, starts = np.asarray(songs), np.asarray(starts)
+        shape = (len(songs), length, self.n_dims)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise InputError(f"out: wanted float32 of shape {shape}, C order, got {out.dtype} {out.shape}")
+        if len(starts) != len(songs):
+            raise InputError(f"starts: wanted one of each of {len(songs)} songs, got {len(starts)}")
+        begins = starts % np.maximum(self.n_frames[songs], 1)
+        for window, song, begin in zip(out, songs.tolist(), begins.tolist(), strict=True):
+            rows = self._rows(song)
+            if begin + length <= len(rows):
+                window[...] = rows[begin : begin + length]
+            elif len(rows):
+                window[...] = rows[np.arange(begin, begin + length) % len(rows)]
+            else:
+                raise InputError(f"song {self.song_ids[song]!r} has no frames to take a window of")
+        return out
+
+
+class StoreFeatures(_FrameFeatures):
+    """Some songs of a :class:`FeatureStore` as :class:`dcbmr.SongFeatures`."""
+
+    def __init__(self, store: FeatureStore, song_ids: Sequence[str], rows: Sequence[int]) -> None:
+        super().__init__(song_ids)
+        self.kind, self.n_dims = store.kind, store.n_dims
+        self._store, self._store_rows = store, list(rows)
+        self.n_frames = store.n_frames[np.asarray(self._store_rows, np.int64)]
+
+    def _rows(self, song: int) -> NDArray[Any]:
+        return self._store.raw(self._store_rows[song])
+
+
+class MemoryFeatures(_FrameFeatures):
+    """Frames in memory as :class:`dcbmr.SongFeatures`.
+
+    Parameters
+    ----------
+    kind : {"mel", "mfcc"}
+    song_ids : sequence of str
+    frames : sequence of arrays of shape (n_frames, n_dims), float32
+        One for each song.
+    """
+
+    def __init__(self, kind: Kind, song_ids: Sequence[str], frames: Sequence[ArrayLike]) -> None:
+        super().__init__(tuple(song_ids))
+        self._frames = [np.asarray(rows, np.float32) for rows in frames]
+        shapes = {rows.shape[1:] for rows in self._frames}
+        if len(self._frames) != len(self.song_ids):
+            raise InputError(f"frames: {len(self._frames)} arrays for {len(self.song_ids)} songs")
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            raise InputError("frames: wanted arrays of shape (n_frames, n_dims), all of one n_dims")
+        self.kind = kind
+        self.n_dims = shapes.pop()[0] if shapes else 0
+        self.n_frames = np.array([len(rows) for rows in self._frames], np.int64)
+
+    def _rows(self, song: int) -> NDArray[Any]:
+        return self._frames[song]
+
+
+def _shard_path(directory: Path, number: int) -> Path:
+    return directory / f"{number:05}.bin"
+
+
+def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
+    """Write the empty store of one kind into a new ``directory``."""
+    from dcbmr import __version__
+
+    directory.mkdir()
+    header = {"kind": _STORE, "format_version": 1, "dcbmr_version": __version__}
+    layout = {"feature": kind, "dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
+    write_json(directory / CONFIG, {**header, **layout, **extractor.config(kind)})
+    (directory / INDEX).touch()
+
+
+class StoreWriter:
+    """Appends songs to the store of one kind. One writer at a time, which a lock on the index enforces."""
+
+    def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
+        self._directory, self.kind = directory, kind
+        config = read_config(directory, kind=_STORE)
+        for name, wanted in {"feature": kind, **extractor.config(kind)}.items():
+            if config.get(name) != wanted:
+                raise InputError(
+                    f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
+                    "give the same settings or another output directory"
+                )
+        self.dtype = np.dtype(DTYPES[kind])
+        self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
+        self._index: IO[bytes] = (directory / INDEX).open("r+b", buffering=0)
+        try:
+            fcntl.flock(self._index, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._index.close()
+            raise InputError(f"{directory} is being written by another process") from None
+        self.entries, size = read_index(directory)
+        self._index.truncate(size)
+        self._pending: list[Entry] = []
+        self._shard: IO[bytes] | None = None
+        self._number, self._n_rows = 0, 0
+
+    def keep(self, n_songs: int) -> None:
+        """Forget all but the first ``n_songs``, and whatever lies behind them; then append can begin."""
+        del self.entries[n_songs:]
+        self._index.truncate(sum(len(entry.line().encode()) for entry in self.entries))
+        self._index.seek(0, os.SEEK_END)
+        if self.entries:
+            last = self.entries[-1]
+            self._number, self._n_rows = last.shard, last.row + last.n_frames
+        for path in self._directory.glob("[0-9]*.bin"):
+            if int(path.stem) > self._number:
+                path.unlink()
+        self._open_shard()
+
+    def _open_shard(self) -> None:
+        path = _shard_path(self._directory, self._number)
+        self._shard = path.open("ab", buffering=0)
+        size = self._n_rows * self._row_bytes
+        if self._shard.tell() < size:
+            raise InputError(f"{path} is cut off: {size} bytes are indexed; see dcbmr featurize --check")
+        self._shard.truncate(size)
+
+    def append(self, song: str, frames: IO[bytes], n_frames: int, crc32: int) -> None:
+        """Write the bytes of a song's frames; they count from the next commit on."""
+        size = n_frames * self._row_bytes
+        if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
+            self._sync_shard()
+            self._number, self._n_rows = self._number + 1, 0
+            self._open_shard()
+        assert self._shard is not None
+        left = size
+        while left:
+            piece = memoryview(frames.read(min(left, 1 << 22)))
+            left -= len(piece)
+            if not piece:
+                raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
+            while piece:
+                piece = piece[self._shard.write(piece) :]
+        self._pending.append(Entry(song, self._number, self._n_rows, n_frames, crc32))
+        self._n_rows += n_frames
+
+    def commit(self) -> None:
+        """Make what was appended part of the store, also should the machine stop."""
+        if not self._pending:
+            return
+        assert self._shard is not None
+        os.fsync(self._shard)
+        lines = memoryview("".join(entry.line() for entry in self._pending).encode())
+        while lines:
+            lines = lines[self._index.write(lines) :]
+        os.fsync(self._index)
+        self.entries += self._pending
+        self._pending = []
+
+    def _sync_shard(self) -> None:
+        if self._shard is not None:
+            os.fsync(self._shard)
+            self._shard.close()
+
+    def close(self) -> None:
+        """Release the files; what was not committed is not part of the store."""
+        if self._shard is not None:
+            self._shard.close()
+        self._index.close()
