@@ -124,10 +124,8 @@ def _resampler(rate: float, sr: float) -> Any:
 
 
 def _mixed(channels: list[NDArray[np.float32]]) -> Block:
-    if len(channels) == 1:
-        return np.ascontiguousarray(channels[0], np.float32)
-    mono = channels[0] + channels[1]
-    for channel in channels[2:]:
+    mono = channels[0].copy()  # the decoder's buffer is used again
+    for channel in channels[1:]:
         mono += channel
     mono *= np.float32(1 / len(channels))
     return mono

@@ -10,8 +10,9 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -154,16 +155,17 @@ def featurize(
         todo = [(song, path) for song, path in songs.items() if song not in present]
         run = _Run(extractor, offset, duration, root)
         try:
-            for n_over, result in enumerate(run.in_order(todo, n_threads), 1):
-                if isinstance(result, Failure):
-                    report.failed.append(result)
-                else:
-                    writer.append(result)
-                    report.n_done += 1
-                    report.audio_s += result.audio_s
-                if progress is not None:
-                    figures = {"failed": float(len(report.failed)), "audio_s": report.audio_s}
-                    progress(n_over, len(todo), figures)
+            with closing(run.in_order(todo, n_threads)) as results:
+                for n_over, result in enumerate(results, 1):
+                    if isinstance(result, Failure):
+                        report.failed.append(result)
+                    else:
+                        writer.append(result)
+                        report.n_done += 1
+                        report.audio_s += result.audio_s
+                    if progress is not None:
+                        figures = {"failed": float(len(report.failed)), "audio_s": report.audio_s}
+                        progress(n_over, len(todo), figures)
         except OSError as error:
             raise _disk_error(root, error) from error
         finally:
@@ -283,6 +285,15 @@ class _Extracted:
     crc32: dict[Kind, int]
     frames: dict[Kind, IO[bytes]]
 
+    def close(self) -> None:
+        for frames in self.frames.values():
+            frames.close()
+
+
+def _close(future: Future[_Extracted | Failure]) -> None:
+    if not future.cancelled() and not future.exception() and isinstance(song := future.result(), _Extracted):
+        song.close()
+
 
 class _Run:
     """Extracts songs on several threads."""
@@ -292,40 +303,35 @@ class _Run:
         self._offset, self._duration = offset, duration
         self._cancelled = threading.Event()
 
-    def in_order(self, todo: list[tuple[str, str]], n_threads: int) -> Iterator[_Extracted | Failure]:
+    def in_order(
+        self, todo: list[tuple[str, str]], n_threads: int
+    ) -> Generator[_Extracted | Failure, None, None]:
         """Yield results in the order of ``todo``, with a bounded number of songs in hand."""
         rest = iter(todo)
-        with ThreadPoolExecutor(n_threads, "featurize") as pool:
-            ahead: deque[Future[_Extracted | Failure]] = deque()
-            try:
-                while True:
-                    for song, path in islice(rest, 8 * n_threads - len(ahead)):
-                        ahead.append(pool.submit(self._one, song, path))
-                    if not ahead:
-                        return
-                    yield ahead.popleft().result()
-            finally:
-                self._cancelled.set()
-                for future in ahead:
-                    future.cancel()
+        ahead: deque[Future[_Extracted | Failure]] = deque()
+        pool = ThreadPoolExecutor(n_threads, "featurize")
+        try:
+            while True:
+                for song, path in islice(rest, 8 * n_threads - len(ahead)):
+                    ahead.append(pool.submit(self._one, song, path))
+                if not ahead:
+                    return
+                yield ahead[0].result()
+                _close(ahead.popleft())
+        finally:
+            self._cancelled.set()
+            pool.shutdown(cancel_futures=True)
+            for future in ahead:
+                _close(future)
 
     def _one(self, song: str, path: str) -> _Extracted | Failure:
-        extractor = self._extractor
+        spools = {kind: self._spool() for kind in self._extractor.kinds}
+        result = _Extracted(song, 0.0, dict.fromkeys(spools, 0), dict.fromkeys(spools, 0), spools)
+        whole = False
         try:
             _check_names(song, path)
-            spools = {kind: self._spool() for kind in extractor.kinds}
-            result = _Extracted(song, 0.0, dict.fromkeys(spools, 0), dict.fromkeys(spools, 0), spools)
-            for frames, n_samples in _frames(Path(path), extractor, self._offset, self._duration):
-                if self._cancelled.is_set():
-                    return Failure(song, path, "interrupted")
-                result.audio_s += n_samples / extractor.settings.sr
-                for kind, rows in frames.items():
-                    data = rows.astype(DTYPES[kind], copy=False).data.cast("B") if len(rows) else b""
-                    result.n_frames[kind] += len(rows)
-                    result.crc32[kind] = zlib.crc32(data, result.crc32[kind])
-                    self._write(result.frames[kind], data)
-            if not all(result.n_frames.values()):
-                raise _too_short(Path(path), extractor, result.audio_s)
+            self._fill(result, Path(path))
+            whole = True
             return result
         except AudioError as error:
             return Failure(song, path, error.reason)
@@ -333,11 +339,27 @@ class _Run:
             raise
         except Exception as error:  # a decoder's own mistake must not end the run either
             return Failure(song, path, f"could not be decoded: {type(error).__name__}: {error}")
+        finally:
+            if not whole:
+                result.close()
+
+    def _fill(self, result: _Extracted, path: Path) -> None:
+        for frames, n_samples in _frames(path, self._extractor, self._offset, self._duration):
+            if self._cancelled.is_set():
+                raise AudioError(path, "was interrupted")
+            result.audio_s += n_samples / self._extractor.settings.sr
+            for kind, rows in frames.items():
+                data = rows.astype(DTYPES[kind], copy=False).tobytes()
+                result.n_frames[kind] += len(rows)
+                result.crc32[kind] = zlib.crc32(data, result.crc32[kind])
+                self._write(result.frames[kind], data)
+        if not all(result.n_frames.values()):
+            raise _too_short(path, self._extractor, result.audio_s)
 
     def _spool(self) -> IO[bytes]:
         return tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self._root))
 
-    def _write(self, spool: IO[bytes], data: Any) -> None:
+    def _write(self, spool: IO[bytes], data: bytes) -> None:
         try:
             spool.write(data)
         except OSError as error:
@@ -415,9 +437,9 @@ class _FeaturesWriter:
 
     def append(self, song: _Extracted) -> None:
         for writer in self._writers:
-            with song.frames[writer.kind] as frames:
-                frames.seek(0)
-                writer.append(song.song, frames, song.n_frames[writer.kind], song.crc32[writer.kind])
+            frames = song.frames[writer.kind]
+            frames.seek(0)
+            writer.append(song.song, frames, song.n_frames[writer.kind], song.crc32[writer.kind])
         if time.monotonic() - self._committed > _COMMIT_S:
             self.commit()
 

@@ -125,7 +125,7 @@ def log_mel(samples):
 
 
 def mfcc(samples, n_mfcc=13):
-    """Cepstra, and the slope and curvature of the parabola through each and its 4 neighbours on either side."""
+    """Cepstra; slope and curvature of the parabola that fits each and its 4 neighbours on either side."""
     decibels = 10 * np.log10(np.maximum(1e-10, mel_power(samples)))
     n_mels = decibels.shape[1]
     dct = np.cos(np.pi * np.outer(np.arange(n_mfcc), np.arange(n_mels) + 0.5) / n_mels)

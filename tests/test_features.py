@@ -10,6 +10,9 @@ from dcbmr.features import Extractor
 
 librosa = pytest.importorskip("librosa")
 
+# Short frames leave the lowest bands without a bin; librosa warns.
+pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")
+
 SR = 22050
 
 
@@ -142,7 +145,7 @@ def test_both_kinds_from_one_pass(music):
 def test_silence_and_direct_current():
     assert not dcbmr.LogMel()(np.zeros(5000, np.float32)).any()
     quiet = dcbmr.MFCC()(np.zeros(5000, np.float32))
-    np.testing.assert_allclose(quiet[:, 0], -100 * np.sqrt(128), rtol=1e-6)
+    np.testing.assert_allclose(quiet[:, 0], -100 * np.sqrt(128), atol=5e-4)
     assert np.abs(quiet[:, 1:]).max() < 1e-3
     for level in (1.0, 1e30, 1e-30):
         assert np.isfinite(dcbmr.LogMel()(np.full(5000, 0.5 * min(level, 1e3), np.float32))).all()

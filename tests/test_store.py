@@ -1,0 +1,556 @@
+"""Audio files to a store: formats, hostile files, resuming, and what comes out."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import dcbmr
+from dcbmr import extraction, store
+from dcbmr.audio import decode
+from dcbmr.cli import main
+
+RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "audio"
+FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {}}
+
+
+def tone(seconds=2.0, sr=44100, channels=1, hz=440.0):
+    t = np.arange(round(seconds * sr)) / sr
+    rng = np.random.default_rng(0)
+    waves = [np.sin(2 * np.pi * hz * (c + 1) * t) for c in range(channels)]
+    return (0.2 * np.stack(waves, 1) + 0.01 * rng.standard_normal((len(t), channels))).astype(np.float32)
+
+
+def write(path, samples, sr=44100, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, sr, **options)
+    return path
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as done:
+        main(["featurize", *map(str, words)])
+    return done.value.code
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_formats(tmp_path, ending):
+    sr = 48000
+    samples = tone(2.0, sr, 2)
+    path = write(tmp_path / f"tone.{ending}", samples, sr, **FORMATS[ending])
+    decoded = np.concatenate(list(decode(path)))
+    assert decoded.dtype == np.float32
+    assert abs(len(decoded) - 2 * 22050) < 2200  # MP3 pads
+    spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
+    peaks = np.sort(np.argsort(spectrum)[-2:]) * 22050 / len(decoded)
+    assert set(np.round(peaks / 440)) <= {1, 2}
+    assert 0.05 < decoded.std() < 0.15
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_real_recordings_in_every_format(tmp_path, ending):
+    if not RECORDINGS.is_dir():
+        pytest.skip(f"no recordings at {RECORDINGS}")
+    source = RECORDINGS / "sorohanro_-_solo-trumpet-06.hq.ogg"
+    samples = np.concatenate(list(decode(source)))
+    rate = 48000 if ending == "opus" else 22050  # Opus knows few rates
+    import soxr
+
+    write(tmp_path / f"trumpet.{ending}", soxr.resample(samples, 22050, rate), rate, **FORMATS[ending])
+    extraction.featurize(tmp_path, tmp_path / "features", n_threads=1)
+    ours = dcbmr.FeatureStore.open(tmp_path / "features")["trumpet"]
+    expected = dcbmr.LogMel()(samples)
+    n = min(len(ours), len(expected))
+    assert abs(len(ours) - len(expected)) <= 3
+    # Lossy codecs and MP3's delay: the loud bands agree on average.
+    assert np.corrcoef(ours[:n].mean(0), expected[:n].mean(0))[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("sr", [8000, 11025, 22050, 44100, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_rates_and_channels(tmp_path, sr, channels):
+    path = write(tmp_path / "a.wav", tone(0.5, sr, channels, hz=300), sr)
+    mono = np.concatenate(list(decode(path)))
+    assert abs(len(mono) - 11025) <= 2
+    channel = np.concatenate(list(decode(write(tmp_path / "b.wav", tone(0.5, sr, 1, hz=300), sr))))
+    # The mean of the channels: each has a tone of its own of the same strength.
+    assert mono.std() == pytest.approx(channel.std() / np.sqrt(channels), rel=0.05)
+
+
+def test_blocks_are_small_and_joined_without_a_seam(tmp_path):
+    samples = tone(8.0)[:, 0]
+    path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
+    blocks = list(decode(path, 44100))
+    assert len(blocks) > 4
+    np.testing.assert_array_equal(np.concatenate(blocks), samples)
+    import soxr
+
+    resampled = np.concatenate(list(decode(path)))
+    np.testing.assert_allclose(resampled, soxr.resample(samples, 44100, 22050), atol=1e-6)
+
+
+def test_offset_and_duration(tmp_path):
+    samples = tone(3.0, 22050)[:, 0]
+    path = write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
+    part = np.concatenate(list(decode(path, offset=1.0, duration=0.5)))
+    np.testing.assert_array_equal(part, samples[22050 : 22050 + 11025])
+    np.testing.assert_array_equal(np.concatenate(list(decode(path, offset=2.5, duration=9))), samples[55125:])
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: ends at 3\.000 s, before the offset of 4 s"):
+        list(decode(path, offset=4.0))
+    with pytest.raises(dcbmr.InputError, match="duration: wanted a positive"):
+        list(decode(path, duration=0.0))
+    with pytest.raises(dcbmr.InputError, match="offset: wanted seconds"):
+        list(decode(path, offset=-1.0))
+
+
+def test_samples_beyond_one_are_kept(tmp_path):
+    path = write(tmp_path / "a.wav", np.full(30000, 2.5, np.float32), 22050, subtype="FLOAT")
+    assert np.concatenate(list(decode(path))).max() == 2.5
+
+
+def cut(path, share=0.6):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder of files with something wrong with each, and what is said about it."""
+    folder = tmp_path / "hostile"
+    noise = tone(3.0, channels=2)
+    for ending in ("wav", "flac", "mp3", "aiff"):
+        cut(write(folder / f"cut-{ending}.{ending}", noise))
+    folder.joinpath("zero.wav").touch()
+    folder.joinpath("text.mp3").write_text("this is no music\n" * 200)
+    folder.joinpath("binary.flac").write_bytes(np.random.default_rng(0).bytes(5000))
+    write(folder / "no-samples.wav", np.empty((0, 1), np.float32))
+    write(folder / "short.wav", tone(0.01))
+    holes = tone(1.0)
+    holes[22050] = np.nan
+    write(folder / "nan.wav", holes, subtype="FLOAT")
+    holes[22050] = np.inf
+    write(folder / "inf.wav", holes, subtype="FLOAT")
+    folder.joinpath("folder.wav").mkdir()
+    os.symlink(folder / "nowhere.wav", folder / "dangling.wav")
+    folder.joinpath("video.m4a").write_bytes(b"not an mp4 at all" * 50)
+    return folder, {
+        "cut-wav": "is cut off: its header says",
+        "cut-flac": "is damaged",
+        "cut-mp3": "is cut off: it says that it has 3.000 s",
+        "cut-aiff": "is cut off: its header says",
+        "zero": "is empty (0 bytes)",
+        "text": "is damaged or no audio that libsndfile reads",
+        "binary": "is damaged or no audio that libsndfile reads",
+        "no-samples": "holds no samples",
+        "short": "is too short (0.010 s): a frame needs 1024 samples at 22050 Hz",
+        "nan": "holds a sample that is NaN or infinite, at 0.500 s",
+        "inf": "holds a sample that is NaN or infinite, at 0.500 s",
+        "dangling": "cannot be read: No such file or directory",
+        "video": "PyAV",
+    }
+
+
+def test_a_bad_file_costs_that_file(tmp_path, hostile, capsys):
+    folder, expected = hostile
+    write(folder / "good.wav", tone())
+    write(folder / "direct-current.wav", np.full(44100, 0.5, np.float32))
+    folder.joinpath("notes.txt").write_text("passed over")
+    assert run(folder, "-o", tmp_path / "features", "--threads", 2) == 0
+    said = capsys.readouterr().out
+    assert "2 songs added (0.00 h of audio in " in said
+    assert f"{len(expected)} failed, 1 files passed over" in said
+    mel = dcbmr.FeatureStore.open(tmp_path / "features")
+    assert set(mel) == {"good", "direct-current"}
+    assert np.isfinite(mel["direct-current"]).all()
+    lines = (tmp_path / "features" / "failed.tsv").read_text().splitlines()
+    reasons = {song: reason for song, _, reason in (line.split("\t") for line in lines[1:])}
+    assert reasons.keys() == expected.keys()
+    for song, reason in expected.items():
+        assert reason in reasons[song], (song, reasons[song])
+
+
+def test_all_files_bad_is_a_failure(tmp_path, capsys):
+    (tmp_path / "a.wav").touch()
+    assert run(tmp_path, "-o", tmp_path / "f") == 1
+    assert "1 failed: is empty (0 bytes)" in capsys.readouterr().err
+
+
+def test_names_that_text_files_cannot_hold(tmp_path):
+    folder = os.fsencode(tmp_path / "names")
+    os.mkdir(folder)
+    data = write(tmp_path / "ok.wav", tone(0.5)).read_bytes()
+    for name in (b"caf\xe9.wav", b"tab\there.wav", "kõik läheb.wav".encode()):
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(data)
+    report = extraction.featurize(os.fsdecode(folder), tmp_path / "f")
+    assert list(dcbmr.FeatureStore.open(tmp_path / "f")) == ["kõik läheb"]
+    assert sorted(failure.reason.split(";")[0] for failure in report.failed) == [
+        "its name is not UTF-8",
+        "the song's id is empty or holds a tab or a line break",
+    ]
+    assert r"caf\udce9" in (tmp_path / "f" / "failed.tsv").read_text()
+
+
+def test_permission_denied(tmp_path):
+    path = write(tmp_path / "a.wav", tone(0.5))
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(dcbmr.InputError, match="cannot be read: Permission denied"):
+        list(decode(path))
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", tone(4.0))
+    blocks = decode(path)
+    next(blocks)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(dcbmr.InputError, match="changed while it was read"):
+        list(blocks)
+
+
+def test_m4a_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    (tmp_path / "a.m4a").write_bytes(b"....")
+    with pytest.raises(dcbmr.InputError, match=r"\.m4a needs PyAV: pip install 'dcbmr\[av\]'"):
+        list(decode(tmp_path / "a.m4a"))
+
+
+def test_m4a(tmp_path):
+    av = pytest.importorskip("av")
+    samples = tone(2.0, 44100, 2)
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        for begin in range(0, len(samples), 1024):
+            part = np.ascontiguousarray(samples[begin : begin + 1024].T)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
+            frame.rate, frame.pts = 44100, begin
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    decoded = np.concatenate(list(decode(tmp_path / "a.m4a")))
+    assert abs(len(decoded) - 44100) < 2500
+    original = np.concatenate(list(decode(write(tmp_path / "a.wav", samples))))
+    assert decoded.std() == pytest.approx(original.std(), rel=0.05)
+    part = np.concatenate(list(decode(tmp_path / "a.m4a", offset=0.5, duration=0.25)))
+    assert abs(len(part) - 22050 / 4) <= 2
+    with pytest.raises(dcbmr.InputError, match="before the offset"):
+        list(decode(tmp_path / "a.m4a", offset=60.0))
+
+
+# Which files
+
+
+def test_a_folder_is_searched_and_links_end(tmp_path):
+    for path in ("a.wav", "deep/b.FLAC", "deep/er/c.ogg"):
+        write(tmp_path / "music" / path, tone(0.2))
+    os.symlink(tmp_path / "music", tmp_path / "music" / "deep" / "loop")
+    (tmp_path / "music" / "cover.jpg").touch()
+    (tmp_path / "music" / ".hidden.wav").touch()
+    songs, n_passed_over = extraction.find_songs(tmp_path / "music")
+    assert list(songs) == ["a", "b", "c"]
+    assert n_passed_over == 1
+
+
+def test_two_files_of_one_song(tmp_path):
+    first, second = write(tmp_path / "x/one.wav", tone(0.2)), write(tmp_path / "y/one.flac", tone(0.2))
+    with pytest.raises(dcbmr.InputError, match="two files of the song 'one'") as error:
+        extraction.featurize(tmp_path, tmp_path / "f")
+    assert str(first) in str(error.value)
+    assert str(second) in str(error.value)
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "song\tpath\nS1\ta.wav\nS2\tsub/b.wav\n",
+        "S1,a.wav\nS2,sub/b.wav",
+        "\ufeffsong,path\nS1,a.wav\nS2,sub/b.wav\n",
+    ],
+)
+def test_manifest(tmp_path, text):
+    write(tmp_path / "a.wav", tone(0.2))
+    write(tmp_path / "sub" / "b.wav", tone(0.3))
+    (tmp_path / "songs.tsv").write_text(text)
+    extraction.featurize(tmp_path / "songs.tsv", tmp_path / "f")
+    assert list(dcbmr.FeatureStore.open(tmp_path / "f", kind="mfcc")) == ["S1", "S2"]
+
+
+def test_bad_manifests(tmp_path):
+    file = tmp_path / "m.tsv"
+    file.write_text("S1\ta.wav\nS2\n")
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted two columns, song and path"):
+        extraction.find_songs(file)
+    file.write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: it is not UTF-8"):
+        extraction.find_songs(file)
+    file.write_text("S1\tmissing.wav\n")
+    report = extraction.featurize(file, tmp_path / "f")
+    assert [failure.reason for failure in report.failed] == ["cannot be read: No such file or directory"]
+    with pytest.raises(dcbmr.InputError, match="does not exist"):
+        extraction.find_songs(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(dcbmr.InputError, match="holds no audio"):
+        extraction.find_songs(tmp_path / "empty")
+
+
+# The store
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("music")
+    for i in range(7):
+        write(folder / f"song{i}.wav", tone(0.3 + 0.4 * i, 22050, 1 + i % 2, hz=200.0 + 100 * i), 22050)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(music, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("features") / "f"
+    extraction.featurize(music, directory)
+    return directory
+
+
+def contents(directory):
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["mel", "mfcc"])
+def test_the_store_gives_back_what_was_extracted(music, features, kind):
+    opened = dcbmr.FeatureStore.open(features, kind=kind)
+    extractor = {"mel": dcbmr.LogMel, "mfcc": dcbmr.MFCC}[kind]()
+    assert len(opened) == 7
+    assert opened.n_dims == extractor.n_dims
+    assert extractor.config.items() <= opened.config.items()
+    for song in opened:
+        samples = np.concatenate(list(decode(music / f"{song}.wav")))
+        expected = extractor(samples)
+        assert opened[song].dtype == np.float32
+        assert opened[song].shape == expected.shape
+        if kind == "mel":
+            expected = expected.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(opened[song], expected)
+    blocks = list(opened.blocks(3))
+    assert [len(songs) for songs, _ in blocks] == [3, 3, 1]
+    np.testing.assert_array_equal(blocks[2][1][0], opened["song6"])
+
+
+@pytest.mark.parametrize("kind", ["mel", "mfcc"])
+def test_windows(features, kind):
+    opened = dcbmr.FeatureStore.open(features, kind=kind)
+    ids = ["song5", "song0", "song3"]
+    of_store = opened.features(ids)
+    of_memory = dcbmr.MemoryFeatures(kind, ids, [opened[song] for song in ids])
+    rng = np.random.default_rng(0)
+    songs, starts = rng.integers(3, size=50), rng.integers(-200, 300, size=50)
+    length = 40
+    expected = np.stack(
+        [
+            opened[ids[song]][np.arange(start, start + length) % len(opened[ids[song]])]
+            for song, start in zip(songs, starts, strict=True)
+        ]
+    )
+    for found in (of_store, of_memory):
+        assert isinstance(found, dcbmr.SongFeatures)
+        assert (found.kind, list(found.song_ids), found.n_dims) == (kind, ids, opened.n_dims)
+        np.testing.assert_array_equal(found.n_frames, [len(opened[song]) for song in ids])
+        np.testing.assert_array_equal(found.windows(songs, starts, length), expected)
+        out = np.empty_like(expected)
+        assert found.windows(songs, starts, length, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_array_equal(found.frames(1), opened["song0"])
+        with pytest.raises(dcbmr.InputError, match="not one vector a song"):
+            found.vectors()
+        with pytest.raises(dcbmr.InputError, match="out: wanted float32"):
+            found.windows(songs, starts, length, out=out.astype(np.float64))
+
+
+def test_missing_songs_are_counted_and_named(features):
+    with pytest.raises(dcbmr.InputError, match="lacks 2 of 3 songs: 'x', 'y'"):
+        dcbmr.FeatureStore.open(features).features(["x", "song1", "y"])
+    with pytest.raises(KeyError):
+        dcbmr.FeatureStore.open(features)["x"]
+
+
+def test_wrong_directories(features, tmp_path):
+    with pytest.raises(dcbmr.InputError, match="has no features of kind 'mel': it has none"):
+        dcbmr.FeatureStore.open(tmp_path)
+    with pytest.raises(dcbmr.InputError, match="'bow'"):
+        dcbmr.FeatureStore.open(features, kind="bow")
+
+
+def test_threads_do_not_change_the_store(music, features, tmp_path):
+    for n_threads in (1, 3):
+        extraction.featurize(music, tmp_path / f"f{n_threads}", n_threads=n_threads)
+        assert contents(tmp_path / f"f{n_threads}") == contents(features)
+
+
+def test_an_output_that_exists(music, features, tmp_path):
+    with pytest.raises(dcbmr.InputError, match="exists; --resume continues it, --overwrite replaces it"):
+        extraction.featurize(music, features)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(dcbmr.InputError, match="was not written by dcbmr"):
+        extraction.featurize(music, tmp_path / "mine", overwrite=True)
+    extraction.featurize(music, tmp_path / "f", kinds=["mel"])
+    extraction.featurize(music, tmp_path / "f", overwrite=True)
+    assert contents(tmp_path / "f") == contents(features)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": dcbmr.features.Settings(n_fft=2048)}, "made with n_fft = 1024, now it is 2048"),
+        ({"settings": dcbmr.features.Settings(htk=True)}, "made with htk = False, now it is True"),
+        ({"deltas": 1}, "made with deltas = 2, now it is 1"),
+        ({"kinds": ["mel"]}, "made with kinds = "),
+        ({"duration": 1.0}, "made with duration = None, now it is 1.0"),
+    ],
+)
+def test_a_store_of_other_settings_is_not_continued(music, features, options, message):
+    before = contents(features)
+    with pytest.raises(dcbmr.InputError, match=message):
+        extraction.featurize(music, features, resume=True, **options)
+    assert contents(features) == before
+
+
+@pytest.mark.parametrize("n_first", [0, 1, 4])
+def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkeypatch):
+    def stop(n_over, *_):
+        if n_over == n_first:
+            raise KeyboardInterrupt
+
+    directory = tmp_path / "f"
+    if n_first:
+        with pytest.raises(KeyboardInterrupt):
+            extraction.featurize(music, directory, progress=stop)
+        assert len(dcbmr.FeatureStore.open(directory)) == n_first
+        # What a kill leaves: half a song's frames, half a line, one kind ahead of the other.
+        with (directory / "mel" / "00000.bin").open("ab") as shard:
+            shard.write(b"x" * 12345)
+        with (directory / "mel" / "songs.tsv").open("ab") as index:
+            index.write(b"song9\t0\t")
+        mfcc = directory / "mfcc" / "songs.tsv"
+        mfcc.write_bytes(b"".join(mfcc.read_bytes().splitlines(keepends=True)[:-1]))
+        assert len(dcbmr.FeatureStore.open(directory)) == n_first
+    report = extraction.featurize(music, directory, resume=True)
+    assert (report.n_present, report.n_done) == (max(0, n_first - 1), 7 - max(0, n_first - 1))
+    assert contents(directory) == contents(features)
+    again = extraction.featurize(music, directory, resume=True)
+    assert (again.n_present, again.n_done) == (7, 0)
+    assert contents(directory) == contents(features)
+
+
+def test_failures_are_tried_again(tmp_path):
+    write(tmp_path / "music" / "a.wav", tone(0.5))
+    bad = tmp_path / "music" / "b.wav"
+    bad.touch()
+    extraction.featurize(tmp_path / "music", tmp_path / "f")
+    assert (tmp_path / "f" / "failed.tsv").exists()
+    write(bad, tone(0.5))
+    report = extraction.featurize(tmp_path / "music", tmp_path / "f", resume=True)
+    assert (report.n_present, report.n_done, report.failed) == (1, 1, [])
+    assert not (tmp_path / "f" / "failed.tsv").exists()
+
+
+def test_a_full_disk(music, features, tmp_path, monkeypatch):
+    written = []
+
+    def full(self, song, frames, n_frames, crc32, append=store.StoreWriter.append):
+        if len(written) == 5:
+            self._shard.write(frames.read(1000))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, song, frames, n_frames, crc32)
+        written.append(song)
+
+    monkeypatch.setattr(store.StoreWriter, "append", full)
+    with pytest.raises(
+        dcbmr.DcbmrError, match="the disk is full; free some space and continue with --resume"
+    ):
+        extraction.featurize(music, tmp_path / "f")
+    monkeypatch.undo()
+    for kind in ("mel", "mfcc"):
+        assert dcbmr.FeatureStore.open(tmp_path / "f", kind=kind).check() == []
+    extraction.featurize(music, tmp_path / "f", resume=True)
+    assert contents(tmp_path / "f") == contents(features)
+
+
+def test_shards(music, features, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_MAX_SHARD_BYTES", 40_000)
+    extraction.featurize(music, tmp_path / "f")
+    assert len(list((tmp_path / "f" / "mel").glob("*.bin"))) > 3
+    whole, sharded = dcbmr.FeatureStore.open(features), dcbmr.FeatureStore.open(tmp_path / "f")
+    for song in whole:
+        np.testing.assert_array_equal(sharded[song], whole[song])
+    (tmp_path / "f" / "mel" / "00001.bin").unlink()
+    damaged = dcbmr.FeatureStore.open(tmp_path / "f").check()
+    assert 0 < len(damaged) < 7
+
+
+def test_check_finds_damage(music, tmp_path, capsys):
+    extraction.featurize(music, tmp_path / "f")
+    assert run("--check", tmp_path / "f") == 0
+    shard = tmp_path / "f" / "mel" / "00000.bin"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert run("--check", tmp_path / "f") == 1
+    said = capsys.readouterr()
+    assert "1 songs damaged" in said.out
+    assert "damaged: song" in said.err
+    (tmp_path / "f" / "mel" / "songs.tsv").write_text("song1\tx\n")
+    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv, line 1 is damaged"):
+        dcbmr.FeatureStore.open(tmp_path / "f")
+
+
+def test_one_writer_at_a_time(music, features):
+    with (
+        extraction._FeaturesWriter(features, dcbmr.features.Extractor(["mel", "mfcc"]), {}),
+        pytest.raises(dcbmr.InputError, match="is being written by another process"),
+    ):
+        extraction.featurize(music, features, resume=True)
+
+
+def test_readable_while_it_is_written(music, features, tmp_path):
+    seen = []
+
+    def look(n_over, n_files, figures):
+        opened = dcbmr.FeatureStore.open(tmp_path / "f")
+        assert opened.check() == []
+        seen.append(len(opened))
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(extraction, "_COMMIT_S", 0.0)
+    extraction.featurize(music, tmp_path / "f", progress=look)
+    monkey.undo()
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_features_of_files(music, features):
+    config = dcbmr.FeatureStore.open(features, kind="mfcc").config
+    found = extraction.features_of_files([music / "song2.wav"], "mfcc", config)
+    np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features, kind="mfcc")["song2"])
+    assert found.song_ids == ("song2",)
+
+
+def test_memory_features_are_checked():
+    with pytest.raises(dcbmr.InputError, match="1 arrays for 2 songs"):
+        dcbmr.MemoryFeatures("mel", ["a", "b"], [np.zeros((3, 4))])
+    with pytest.raises(dcbmr.InputError, match="all of one n_dims"):
+        dcbmr.MemoryFeatures("mel", ["a", "b"], [np.zeros((3, 4)), np.zeros((3, 5))])
+
+
+def test_command_line(music, tmp_path, capsys):
+    assert run(music, "-o", tmp_path / "f", "--kind", "mel", "--duration", 0.5) == 0
+    assert "7 songs added" in capsys.readouterr().out
+    config = json.loads((tmp_path / "f" / "mel" / "config.json").read_text())
+    assert (config["feature"], config["dtype"], config["n_dims"]) == ("mel", "<f2", 128)
+    assert not (tmp_path / "f" / "mfcc").exists()
+    assert run(music, "-o", tmp_path / "f") == 2
+    assert "exists; --resume continues it" in capsys.readouterr().err
+    assert run(music) == 2
+    assert run(music, "-o", tmp_path / "f", "--resume", "--overwrite") == 2
