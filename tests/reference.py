@@ -97,6 +97,8 @@ def als_solve(surplus, songs, regularization, weight=1.0):
         system = songs.T @ (confidence[:, None] * songs) + penalty * np.eye(songs.shape[1])
         users[u] = np.linalg.solve(system, songs.T @ (confidence * played))
     return users
+
+
 def mel_filters(sr=22050, n_fft=1024, n_mels=128):
     """(n_mels, n_fft // 2 + 1): Slaney's scale, triangles of area 1 over Hz, 0 to sr / 2."""
 
