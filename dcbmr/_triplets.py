@@ -47,7 +47,7 @@ def read_triplets(
             return _gather(path, text.batches())
         except (pa.ArrowException, _BadValue) as error:
             raise text.explain(error) from error
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, _BadValue, OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
