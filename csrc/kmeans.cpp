@@ -39,6 +39,11 @@ std::vector<std::int64_t> widest_first(const std::vector<float>& rows, std::int6
   return dims;
 }
 
+// Threads worth waking for so many multiplications: about 10 microseconds of work each.
+int worth(int n_threads, std::int64_t n_products) {
+  return static_cast<int>(std::min<std::int64_t>(n_threads, 1 + n_products / 1'000'000));
+}
+
 // For every row the lowest number of a row equal to it.
 std::vector<std::int32_t> lowest_equal(const std::vector<float>& rows, std::int64_t n_dims,
                                        std::int64_t n_rows) {
@@ -158,13 +163,14 @@ void NearestWord::assign(const float* frames, std::int64_t n_frames, std::int32_
       distances[f] =
           squared_distance_(frames + f * n_dims_, words_.data() + labels[f] * n_dims_, n_dims_);
   };
-  parallel_for(n_frames, kBlockFrames, n_threads, search);
+  parallel_for(n_frames, kBlockFrames, worth(n_threads, n_frames * n_words_ * n_dims_), search);
 }
 
 void add_to_words(const float* frames, const std::int32_t* labels, std::int64_t n_frames,
                   std::int64_t n_words, std::int64_t n_dims, double* sums, std::int64_t* counts,
                   int n_threads) {
-  const std::int64_t grain = (n_words + std::max(n_threads, 1) - 1) / std::max(n_threads, 1);
+  n_threads = std::max(worth(n_threads, n_frames * n_dims), 1);
+  const std::int64_t grain = (n_words + n_threads - 1) / n_threads;
   parallel_for(n_words, grain, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t f = 0; f < n_frames; ++f) {
       const std::int64_t word = labels[f];

@@ -29,6 +29,8 @@ __all__ = ["PCA", "Codebook", "VectorFeatures", "bag_of_words", "fit_codebook"]
 
 # Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
 _BLOCK_FRAMES = 1 << 16
+# Frames a word from which the first words are drawn.
+_SEED_FRAMES = 64
 
 
 class Codebook:
@@ -106,7 +108,7 @@ class Codebook:
             )
         n_threads = resolve_n_threads(self.n_threads)
         rng = np.random.default_rng(self.random_state)
-        words = data[np.sort(rng.choice(n_frames, self.n_words, replace=False))]
+        words = _first_words(data, self.n_words, rng, n_threads)
         labels = np.empty(n_frames, np.int32)
         distances = np.empty(n_frames, np.float32)
         self.inertias_ = []
@@ -344,6 +346,32 @@ def _assign(
         search.assign(frames[rows], labels[rows], distances[rows], n_threads)
         inertia += float(distances[rows].sum(dtype=np.float64))
     return inertia
+
+
+def _first_words(
+    frames: NDArray[np.float32], n_words: int, rng: np.random.Generator, n_threads: int
+) -> NDArray[np.float32]:
+    """Draw frames to start from, each batch in proportion to the squared distance from those before.
+
+    With one frame a batch this is k-means++ (Arthur and Vassilvitskii, 2007); in 20 batches it takes a
+    fraction of the time of one Lloyd iteration and the words end as good.
+    """
+    if len(frames) > _SEED_FRAMES * n_words:
+        frames = frames[np.sort(rng.choice(len(frames), _SEED_FRAMES * n_words, replace=False))]
+    labels = np.empty(len(frames), np.int32)
+    distances, nearest = np.empty((2, len(frames)), np.float32)
+    nearest[:] = np.inf
+    picks = rng.choice(len(frames), 1)
+    words = [frames[picks]]
+    for batch in np.diff(np.unique(np.linspace(1, n_words, 21).astype(int))):
+        _assign(words[-1], frames, labels, distances, n_threads)
+        np.minimum(nearest, distances, out=nearest)
+        weights = nearest.astype(np.float64)
+        if np.count_nonzero(weights) < batch:
+            # Too few frames that are no word yet: any will do, and those that stay empty move later.
+            weights[:] = 1
+        words.append(frames[rng.choice(len(frames), batch, replace=False, p=weights / weights.sum())])
+    return np.concatenate(words)
 
 
 def _moved(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from dcbmr import Codebook, InputError, _core
 from dcbmr.codebook import VectorFeatures, bag_of_words, fit_codebook
@@ -80,15 +81,15 @@ def test_nearest_word(isa, rng, n_frames, n_words, n_dims):
 
 def test_skipping_groups_skips_no_nearest_word(isa, rng):
     """Every shape that the boxes of groups can take: tight, loose, flat, and frames far outside of all."""
-    tight = clusters(rng, 2000, 300, 39)
-    near = tight[:1003]
+    tight = clusters(rng, 900, 150, 39)
+    near = tight[:503]
     flat = near.copy()
     flat[:, 5:] = 0
     for frames, words in [
-        (tight[1000:], near),
-        (tight[1000:] * 100, near),
+        (tight[503:], near),
+        (tight[503:] * 100, near),
         (np.full((130, 39), 1e4, np.float32), near),
-        (tight[1000:], flat),
+        (tight[503:], flat),
         (
             rng.standard_normal((300, 39)).astype(np.float32),
             rng.standard_normal((500, 39)).astype(np.float32),
@@ -175,7 +176,7 @@ def test_converges_where_scikit_learn_does(rng):
     frames = clusters(rng, 4000, 16, 8)
     codebook = Codebook(n_words=16, n_iterations=200, tolerance=0).fit(frames)
     start = Codebook(n_words=16, n_iterations=0).fit(frames).words_
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         peer = KMeans(16, init=start, n_init=1, max_iter=200, tol=0, algorithm="lloyd").fit(frames)
     assert codebook.inertia_ == pytest.approx(peer.inertia_, rel=1e-4)
@@ -285,14 +286,22 @@ def test_save_and_load(rng, tmp_path):
 def test_sample_is_bounded_and_even_over_all_frames(rng):
     lengths = [100, 0, 1, 4000, 899]
     songs = [
-        np.full((n, 1), i, np.float32) + rng.random((n, 1)).astype(np.float32) / 2
+        np.column_stack([np.full(n, i), rng.standard_normal((n, 3))]).astype(np.float32)
         for i, n in enumerate(lengths)
     ]
     seen = []
     for seed in range(5):
-        codebook = fit_codebook(Frames(songs), n_words=500, max_frames=500, n_iterations=0, random_state=seed)
-        assert len(np.unique(codebook.words_)) == 500
-        seen.append(np.bincount(codebook.words_.astype(int).ravel(), minlength=5))
+        # As many words as frames in the sample: the first words are the sample.
+        codebook = fit_codebook(
+            Frames(songs),
+            n_words=500,
+            max_frames=500,
+            n_iterations=0,
+            random_state=seed,
+            n_threads=seed % 2 + 1,
+        )
+        assert len(np.unique(codebook.words_, axis=0)) == 500
+        seen.append(np.bincount(codebook.words_[:, 0].astype(int), minlength=5))
     # 500 of 5000: 10, 0, 0 or 1, 400, 90 expected.
     np.testing.assert_allclose(np.mean(seen, axis=0), [10, 0, 0.1, 400, 90], atol=12)
     assert not np.array_equal(seen[0], seen[1])
@@ -343,3 +352,15 @@ def test_vector_features():
         features.windows(np.array([0]), np.array([0]), 1)
     with pytest.raises(InputError, match="1 song ids, but 2 vectors"):
         VectorFeatures("bow", ["a"], matrix)
+
+
+def test_first_words_are_spread_over_the_clumps(rng):
+    """Fifty clumps far apart, a thousandfold unlike in size: evenly drawn words miss many of them."""
+    centres = 1000 * rng.standard_normal((50, 4))
+    sizes = np.geomspace(1, 1000, 50).astype(int)
+    frames = (np.repeat(centres, sizes, axis=0) + rng.standard_normal((sizes.sum(), 4))).astype(np.float32)
+    start = Codebook(n_words=100, n_iterations=0).fit(frames)
+    missed = reference.squared_distances(centres, start.words_).min(axis=1) > 100
+    assert missed.sum() <= 5
+    evenly = frames[rng.choice(len(frames), 100, replace=False)]
+    assert (reference.squared_distances(centres, evenly).min(axis=1) > 100).sum() > 15
