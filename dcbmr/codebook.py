@@ -7,7 +7,8 @@ variance of those counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -25,7 +26,15 @@ from dcbmr.pca import PCA
 if TYPE_CHECKING:
     from dcbmr.contract import SongFeatures
 
-__all__ = ["PCA", "Codebook", "VectorFeatures", "bag_of_words", "fit_codebook"]
+__all__ = [
+    "PCA",
+    "Codebook",
+    "VectorFeatures",
+    "bag_of_words",
+    "fit_codebook",
+    "frame_config",
+    "sample_frames",
+]
 
 # Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
 _BLOCK_FRAMES = 1 << 16
@@ -56,6 +65,8 @@ class Codebook:
         Sum of the squared distances of the fitted frames to their words.
     inertias_ : list of float
         The inertia that each iteration found, before it moved the words.
+    n_frames_ : int
+        How many frames the words were learned from.
     frame_config_ : dict
         Settings of the extractor that made the frames, where known; empty if not.
     """
@@ -63,6 +74,7 @@ class Codebook:
     words_: NDArray[np.float32]
     inertia_: float
     inertias_: list[float]
+    n_frames_: int
     frame_config_: dict[str, Any]
 
     def __init__(
@@ -80,13 +92,21 @@ class Codebook:
         self.n_threads = n_threads
         self.random_state = random_state
 
-    def fit(self, frames: ArrayLike, *, callback: Callable[[int, float], None] | None = None) -> Self:
+    def fit(
+        self,
+        frames: ArrayLike,
+        *,
+        frame_config: Mapping[str, Any] | None = None,
+        callback: Callable[[int, float], None] | None = None,
+    ) -> Self:
         """Learn the words from frames held in memory.
 
         Parameters
         ----------
         frames : array-like of shape (n_frames, n_dims)
             At least ``n_words`` distinct frames, all finite.
+        frame_config : mapping, optional
+            Settings of the extractor that made them, to be kept with the words.
         callback : callable, optional
             ``callback(iteration, inertia)`` after every iteration, counted from 1; may raise to stop.
 
@@ -121,7 +141,8 @@ class Codebook:
                 break
         self.words_ = words
         self.inertia_ = _assign(words, data, labels, distances, n_threads)
-        self.frame_config_ = {}
+        self.n_frames_ = n_frames
+        self.frame_config_ = dict(frame_config or {})
         self.__dict__.pop("_search", None)
         return self
 
@@ -138,6 +159,17 @@ class Codebook:
         """Return how many of the frames are nearest to each word, shape (n_words,)."""
         return np.bincount(self.assign(frames), minlength=len(self._fitted()))
 
+    def count(self, frames: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
+        """Add the words of frames (n_frames, n_dims) to ``counts`` (n_words,), on the thread that calls."""
+        labels = np.empty(len(frames), np.int32)
+        self._nearest_word.assign(_checked_frames(frames, self._fitted().shape[1]), labels, None, 1)
+        counts += np.bincount(labels, minlength=len(counts))
+
+    @property
+    def digest(self) -> str:
+        """Tells this codebook's words from all others: eight hexadecimal digits."""
+        return f"{zlib.crc32(np.ascontiguousarray(self._fitted()).data):08x}"
+
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the codebook to a directory of its own."""
         from safetensors.numpy import save_file
@@ -149,6 +181,7 @@ class Codebook:
             "n_iterations": self.n_iterations,
             "tolerance": self.tolerance,
             "random_state": self.random_state,
+            "n_frames": self.n_frames_,
             "inertia": self.inertia_,
             "inertias": self.inertias_,
             "frames": self.frame_config_,
@@ -173,6 +206,7 @@ class Codebook:
                 f"{directory}: the words have shape {codebook.words_.shape}, the config says "
                 f"{(config['n_words'], config['n_dims'])}"
             )
+        codebook.n_frames_ = config["n_frames"]
         codebook.inertia_ = config["inertia"]
         codebook.inertias_ = config["inertias"]
         codebook.frame_config_ = config["frames"]
@@ -216,8 +250,6 @@ def fit_codebook(
     callback : callable, optional
         As for :meth:`Codebook.fit`.
     """
-    if max_frames < 1:
-        raise InputError(f"max_frames must be at least 1; got {max_frames}")
     codebook = Codebook(
         n_words=n_words,
         n_iterations=n_iterations,
@@ -225,9 +257,29 @@ def fit_codebook(
         n_threads=n_threads,
         random_state=random_state,
     )
-    codebook.fit(_sample_frames(features, max_frames, random_state), callback=callback)
-    codebook.frame_config_ = dict(getattr(features, "config", {}))
-    return codebook
+    sample = sample_frames(features, max_frames, random_state)
+    return codebook.fit(sample, frame_config=frame_config(features), callback=callback)
+
+
+def sample_frames(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
+    """Draw at most ``max_frames`` frames without replacement, evenly over all frames of all songs."""
+    if max_frames < 1:
+        raise InputError(f"max_frames must be at least 1; got {max_frames}")
+    n_frames = np.asarray(features.n_frames, np.int64)
+    ends = np.cumsum(n_frames)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= max_frames:
+        picks = np.arange(total)
+    else:
+        # A stream of its own, so that the sample does not hang on how many words are drawn from it.
+        rng = np.random.default_rng([random_state, 1])
+        picks = np.sort(rng.choice(total, max_frames, replace=False, shuffle=False))
+    sample = np.empty((len(picks), features.n_dims), np.float32)
+    cuts = np.searchsorted(picks, np.concatenate([[0], ends]))
+    for song in np.flatnonzero(np.diff(cuts)):
+        rows = slice(cuts[song], cuts[song + 1])
+        sample[rows] = features.frames(int(song))[picks[rows] - (ends[song] - n_frames[song])]
+    return sample
 
 
 def bag_of_words(
@@ -265,6 +317,11 @@ def bag_of_words(
             f"the codebook is of frames of {words.shape[1]} dimensions, the {features.kind!r} features have "
             f"{features.n_dims}"
         )
+    found = frame_config(features)
+    differ = [name for name, value in codebook.frame_config_.items() if found.get(name, value) != value]
+    if differ:
+        settings = ", ".join(f"{name} = {codebook.frame_config_[name]} and {found[name]}" for name in differ)
+        raise InputError(f"the codebook and the features were made with other settings: {settings}")
     threads = resolve_n_threads(n_threads)
     indptr, indices, counts = [np.zeros(1, np.int64)], [], []
     for songs in _song_blocks(features.n_frames):
@@ -404,22 +461,11 @@ def _moved(
     return moved
 
 
-def _sample_frames(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
-    n_frames = np.asarray(features.n_frames, np.int64)
-    ends = np.cumsum(n_frames)
-    total = int(ends[-1]) if len(ends) else 0
-    if total <= max_frames:
-        picks = np.arange(total)
-    else:
-        # A stream of its own, so that the sample does not hang on how many words are drawn from it.
-        rng = np.random.default_rng([random_state, 1])
-        picks = np.sort(rng.choice(total, max_frames, replace=False, shuffle=False))
-    sample = np.empty((len(picks), features.n_dims), np.float32)
-    cuts = np.searchsorted(picks, np.concatenate([[0], ends]))
-    for song in np.flatnonzero(np.diff(cuts)):
-        rows = slice(cuts[song], cuts[song + 1])
-        sample[rows] = features.frames(int(song))[picks[rows] - (ends[song] - n_frames[song])]
-    return sample
+def frame_config(features: SongFeatures) -> dict[str, Any]:
+    """Return the settings of the extractor, where the features know them, without those of the file."""
+    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype", "feature", "n_dims")
+    config: dict[str, Any] = getattr(features, "config", {})
+    return {name: value for name, value in config.items() if name not in about_the_file}
 
 
 def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:

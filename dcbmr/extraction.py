@@ -22,10 +22,12 @@ import numpy as np
 
 from dcbmr._threads import resolve_n_threads
 from dcbmr.audio import AUDIO_ENDINGS, AudioError, decode
+from dcbmr.codebook import Codebook
 from dcbmr.directory import new_directory, read_config, refuse_existing
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features import Extractor, Kind, Settings
 from dcbmr.store import DTYPES, FeatureStore, MemoryFeatures, StoreWriter, create_store
+from dcbmr.words import WordExtractor
 
 FAILED = "failed.tsv"
 _FEATURES = "features"
@@ -85,6 +87,7 @@ def featurize(
     settings: Settings | None = None,
     n_mfcc: int = 13,
     deltas: int = 2,
+    codebook: Codebook | None = None,
     offset: float = 0.0,
     duration: float | None = None,
     n_threads: int | None = None,
@@ -105,12 +108,14 @@ def featurize(
         song is its file's name without the ending.
     directory : path-like
         Where to write.
-    kinds : iterable of {"mel", "mfcc"}
-        Both cost little more than one: the spectrum is shared.
+    kinds : iterable of {"mel", "mfcc", "bow"}
+        All cost little more than one: the spectrum is shared.
     settings : Settings, optional
         Of the extractor; the defaults are the paper's.
     n_mfcc, deltas : int
         See :class:`dcbmr.MFCC`.
+    codebook : Codebook, optional
+        Whose words the kind "bow" counts; the settings are then those of its frames.
     offset, duration : float, optional
         Seconds to pass over in each file, and to read at most.
     n_threads : int, optional
@@ -136,7 +141,7 @@ def featurize(
     """
     began = time.monotonic()
     root = Path(directory)
-    extractor = Extractor(kinds, settings, n_mfcc=n_mfcc, deltas=deltas)
+    extractor = _extractor(tuple(kinds), settings, n_mfcc, deltas, codebook)
     n_threads = resolve_n_threads(n_threads)
     songs, n_passed_over = find_songs(source)
     report = FeaturizeReport(n_passed_over=n_passed_over)
@@ -173,6 +178,19 @@ def featurize(
             _finish(root, writer, report)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _extractor(
+    kinds: tuple[Kind, ...], settings: Settings | None, n_mfcc: int, deltas: int, codebook: Codebook | None
+) -> Extractor:
+    if ("bow" in kinds) != (codebook is not None):
+        raise InputError("kind 'bow' and a codebook go together: give both or neither")
+    if codebook is None:
+        return Extractor(kinds, settings, n_mfcc=n_mfcc, deltas=deltas)
+    extractor = WordExtractor(codebook, kinds)
+    if settings not in (None, extractor.settings):
+        raise InputError(f"the codebook is of frames with {extractor.settings}, not {settings}")
+    return extractor
 
 
 def _finish(root: Path, writer: _FeaturesWriter, report: FeaturizeReport) -> None:

@@ -15,17 +15,22 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
+from dcbmr.codebook import VectorFeatures
 from dcbmr.directory import CONFIG, read_config, write_json
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features import Extractor, Frames, Kind
 
+if TYPE_CHECKING:
+    from dcbmr.contract import SongFeatures
+
 INDEX = "songs.tsv"
-DTYPES: dict[Kind, str] = {"mel": "<f2", "mfcc": "<f4"}
+DTYPES: dict[Kind, str] = {"mel": "<f2", "mfcc": "<f4", "bow": "<u4"}
 _STORE = "feature store"
 _MAX_SHARD_BYTES = 1 << 30
 
@@ -67,7 +72,7 @@ class FeatureStore(Mapping[str, Frames]):
 
     Attributes
     ----------
-    kind : {"mel", "mfcc"}
+    kind : {"mel", "mfcc", "bow"}
     config : dict
         Settings of the extractor.
     n_dims : int
@@ -91,7 +96,7 @@ class FeatureStore(Mapping[str, Frames]):
         self._shards: dict[int, NDArray[Any]] = {}
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], kind: Kind = "mel") -> Self:
+    def open(cls, directory: str | os.PathLike[str], kind: Kind = "mel") -> FeatureStore:
         """Open the features of one kind that :func:`featurize` wrote to ``directory``.
 
         Raises
@@ -104,7 +109,7 @@ class FeatureStore(Mapping[str, Frames]):
             kinds = [name for name in DTYPES if (root / name / CONFIG).is_file()]
             has = f"it has {', '.join(kinds)}" if kinds else "it has none"
             raise InputError(f"{root} has no features of kind {kind!r}: {has}; see dcbmr featurize")
-        return cls(root / kind, kind)
+        return WordStore(root / kind, kind) if kind == "bow" else cls(root / kind, kind)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -142,7 +147,7 @@ class FeatureStore(Mapping[str, Frames]):
             songs = self.song_ids[begin : begin + n_songs]
             yield songs, [self[song] for song in songs]
 
-    def features(self, song_ids: Iterable[str]) -> StoreFeatures:
+    def features(self, song_ids: Iterable[str]) -> SongFeatures:
         """Return the features of some songs, row by row.
 
         Raises
@@ -150,6 +155,10 @@ class FeatureStore(Mapping[str, Frames]):
         InputError
             Some are not in the store: how many, and the first of them.
         """
+        wanted, rows = self._find(song_ids)
+        return StoreFeatures(self, wanted, rows)
+
+    def _find(self, song_ids: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
         wanted = tuple(song_ids)
         missing = [song for song in wanted if song not in self._row_of]
         if missing:
@@ -157,7 +166,7 @@ class FeatureStore(Mapping[str, Frames]):
                 f"{self.directory} lacks {len(missing)} of {len(wanted)} songs: "
                 f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
             )
-        return StoreFeatures(self, wanted, [self._row_of[song] for song in wanted])
+        return wanted, [self._row_of[song] for song in wanted]
 
     def check(self) -> list[str]:
         """Read everything, and return the songs whose frames are not those that were written."""
@@ -170,6 +179,31 @@ class FeatureStore(Mapping[str, Frames]):
             if not whole:
                 damaged.append(entry.song)
         return damaged
+
+
+class WordStore(FeatureStore):
+    """The words of songs: ``store[song]`` holds the count of every word, shape (n_words,), float32.
+
+    On disk a song is its pairs (word, count), words ascending.
+    """
+
+    def __getitem__(self, song: str) -> Frames:
+        counts = np.zeros(self.config["n_words"], np.float32)
+        words, times = self.raw(self._row_of[song]).T
+        counts[words] = times
+        return counts
+
+    def features(self, song_ids: Iterable[str]) -> VectorFeatures:
+        """Return the counts of some songs, sparse; see :meth:`FeatureStore.features`."""
+        wanted, rows = self._find(song_ids)
+        pairs = [np.empty((0, 2), np.uint32), *(self.raw(row) for row in rows)]
+        words, times = np.concatenate(pairs).T
+        indptr = np.concatenate([[0], np.cumsum(self.n_frames[rows])])
+        counts = csr_array(
+            (times.astype(np.float32), words.astype(np.int32), indptr),
+            shape=(len(rows), self.config["n_words"]),
+        )
+        return VectorFeatures("bow", wanted, counts)
 
 
 class _FrameFeatures:
@@ -227,6 +261,7 @@ class StoreFeatures(_FrameFeatures):
     def __init__(self, store: FeatureStore, song_ids: Sequence[str], rows: Sequence[int]) -> None:
         super().__init__(song_ids)
         self.kind, self.n_dims = store.kind, store.n_dims
+        self.config = store.config
         self._store, self._store_rows = store, list(rows)
         self.n_frames = store.n_frames[np.asarray(self._store_rows, np.int64)]
 

@@ -24,6 +24,7 @@ LAYERS = {
         "features",
         "store",
         "codebook",
+        "words",
         "pca",
         "metrics",
         "topk",

@@ -18,11 +18,17 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, thr
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(["mel", "mfcc"]),
+    type=click.Choice(["mel", "mfcc", "bow"]),
     multiple=True,
     default=("mel", "mfcc"),
     show_default=True,
     help="What to extract; may be given twice.",
+)
+@click.option(
+    "--codebook",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Whose words the kind bow counts; see dcbmr codebook.",
 )
 @click.option("--offset", type=float, default=0.0, help="Seconds to pass over in each file.")
 @click.option("--duration", type=float, default=None, help="Seconds to read of each file.  [default: all]")
@@ -53,6 +59,7 @@ def command(
 
     \b
     Example:  dcbmr featurize music/ -o features
+              dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
     from dcbmr import extraction
 
@@ -76,10 +83,13 @@ def command(
     return 1 if report.failed and not report.n_done and not report.n_present else 0
 
 
-def _run(audio: Path, output: Path, **options: Any) -> Any:
+def _run(audio: Path, output: Path, codebook: Path | None, **options: Any) -> Any:
     from rich.progress import MofNCompleteColumn, TextColumn
 
     from dcbmr import extraction
+    from dcbmr.codebook import Codebook
+
+    words = Codebook.load(codebook) if codebook else None
 
     with progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[figures]}")) as bar:
         task = bar.add_task("featurize", total=None, figures="")
@@ -91,7 +101,7 @@ def _run(audio: Path, output: Path, **options: Any) -> Any:
             failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
             bar.update(task, completed=n_over, total=n_files, figures=rates + failed)
 
-        return extraction.featurize(audio, output, progress=show, **options)
+        return extraction.featurize(audio, output, codebook=words, progress=show, **options)
 
 
 def _check(directory: Path) -> int:

@@ -1,0 +1,105 @@
+"""``dcbmr codebook``: learn the words that a bag of words counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+
+
+@click.command("codebook")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@output_option("the codebook")
+@click.option("--words", "n_words", type=click.IntRange(min=1), default=4000, show_default=True)
+@click.option(
+    "--iterations", "n_iterations", type=click.IntRange(min=0), default=25, show_default=True, help="At most."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-4,
+    show_default=True,
+    help="Stop when the inertia falls by less than this share.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="Frames in the random sample to learn from; a million take 330 MB.",
+)
+@click.option(
+    "--without",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="File of songs to leave out, one a line, as heldout_songs.txt of a split.",
+)
+@threads_option
+@seed_option
+@overwrite_option
+def command(
+    source: Path,
+    output: Path,
+    max_frames: int,
+    without: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Learn a codebook by k-means from SOURCE.
+
+    SOURCE is a directory of features with MFCCs, or audio: a folder or a manifest, as for featurize. Of
+    audio nothing is kept but a random sample of frames.
+
+    \b
+    Example:  dcbmr codebook music/ -o codebook --without split/heldout_songs.txt
+              dcbmr featurize music/ -o words --kind bow --codebook codebook
+    """
+    from dcbmr.codebook import Codebook
+    from dcbmr.directory import CONFIG, refuse_existing
+
+    refuse_existing(output, overwrite=overwrite)
+    left_out = set(without.read_text("utf-8").splitlines()) if without else set()
+    codebook = Codebook(**settings)
+    with progress_bar() as bar:
+        learn = _from_store if (source / CONFIG).is_file() else _from_audio
+        learn(source, codebook, max_frames, left_out, bar)
+    codebook.save(output, overwrite=overwrite)
+    click.echo(
+        f"{output}: {codebook.n_words} words, mean squared distance "
+        f"{codebook.inertia_ / codebook.n_frames_:.6g} over {codebook.n_frames_} frames, "
+        f"{len(codebook.inertias_)} iterations"
+    )
+
+
+def _iterations(bar: Any, codebook: Any) -> Any:
+    task = bar.add_task("k-means", total=codebook.n_iterations)
+    return lambda iteration, inertia: bar.update(task, completed=iteration)
+
+
+def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
+    from dcbmr.codebook import frame_config, sample_frames
+    from dcbmr.store import FeatureStore
+
+    store = FeatureStore.open(source, kind="mfcc")
+    features = store.features([song for song in store.song_ids if song not in left_out])
+    sample = sample_frames(features, max_frames, codebook.random_state)
+    codebook.fit(sample, frame_config=frame_config(features), callback=_iterations(bar, codebook))
+
+
+def _from_audio(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
+    from dcbmr.words import fit_codebook_to_audio
+
+    task = bar.add_task("read audio", total=None)
+    failed = fit_codebook_to_audio(
+        source,
+        codebook,
+        max_frames=max_frames,
+        without=left_out,
+        progress=lambda n_over, n_files: bar.update(task, completed=n_over, total=n_files),
+        callback=_iterations(bar, codebook),
+    )
+    for error in failed:
+        click.echo(f"passed over {error}", err=True)
