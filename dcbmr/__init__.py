@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dcbmr.plays import PlayCounts
     from dcbmr.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.store import FeatureStore, MemoryFeatures
+    from dcbmr.tags import SongTags, evaluate_tags, plot_tags
 
 __version__ = "0.1.0"
 
@@ -50,13 +51,16 @@ _HOME = {
     "Regressor": "contract",
     "RegressorSpec": "contract",
     "SongFeatures": "contract",
+    "SongTags": "tags",
     "WeightedALS": "als",
     "evaluate_ranking": "metrics",
+    "evaluate_tags": "tags",
     "featurize": "extraction",
     "get_loss": "registry",
     "get_regressor": "registry",
     "hookimpl": "hookspecs",
     "losses": "registry",
+    "plot_tags": "tags",
     "random_row": "metrics",
     "regressors": "registry",
 }
@@ -79,13 +83,16 @@ __all__ = [
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
+    "SongTags",
     "WeightedALS",
     "evaluate_ranking",
+    "evaluate_tags",
     "featurize",
     "get_loss",
     "get_regressor",
     "hookimpl",
     "losses",
+    "plot_tags",
     "random_row",
     "regressors",
     "testing",

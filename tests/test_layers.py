@@ -36,7 +36,17 @@ LAYERS = {
 MAY_IMPORT = {
     1: {"numpy", "scipy", "pyarrow", "soundfile", "soxr", "av", "safetensors", "threadpoolctl", "sklearn"},
     2: {"numpy", "scipy", "pluggy"},
-    4: {"numpy", "scipy", "pyarrow", "soundfile", "sklearn", "matplotlib", "jinja2", "safetensors"},
+    4: {
+        "numpy",
+        "scipy",
+        "pyarrow",
+        "soundfile",
+        "sklearn",
+        "matplotlib",
+        "jinja2",
+        "safetensors",
+        "threadpoolctl",
+    },
     5: {"click", "rich"},
 }
 REACHES = {1: {1}, 2: {1, 2}, 4: {1, 2, 4}, 5: {1, 2, 4, 5}}

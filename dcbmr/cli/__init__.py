@@ -11,7 +11,7 @@ import sys
 import click
 
 from dcbmr import __version__
-from dcbmr.cli import codebook, factorize, featurize, plugins, split
+from dcbmr.cli import codebook, factorize, featurize, plugins, split, tags
 from dcbmr.errors import DcbmrError
 
 
@@ -32,7 +32,14 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = {"debug": debug}
 
 
-for command in (split.command, factorize.command, featurize.command, codebook.command, plugins.command):
+for command in (
+    split.command,
+    factorize.command,
+    featurize.command,
+    codebook.command,
+    tags.command,
+    plugins.command,
+):
     cli.add_command(command)
 
 

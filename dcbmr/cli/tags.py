@@ -1,0 +1,137 @@
+"""``dcbmr tags``: how well factors, or a model's predictions, tell the tags of songs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcbmr.cli._common import print_rows, progress_bar, seed_option, table_options
+from dcbmr.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dcbmr.tags import TagReport
+
+
+@click.command("tags")
+@click.argument("tags", type=click.Path(path_type=Path))
+@click.option(
+    "--factors", type=click.Path(path_type=Path), required=True, help="Tell tags from these song factors."
+)
+@click.option(
+    "--top", "n_tags", type=click.IntRange(min=1), default=50, show_default=True,
+    help="How many of the most popular tags (the paper: 50).",
+)  # fmt: skip
+@click.option(
+    "--min-weight", type=float, default=0.0, show_default=True,
+    help="A song has a tag from this weight on (and above 0).",
+)  # fmt: skip
+@click.option(
+    "--folds", "n_folds", type=click.IntRange(min=2), default=10, show_default=True,
+    help="Folds of the cross-validation, stratified by tag (the paper: 10).",
+)  # fmt: skip
+@click.option(
+    "--by", type=click.Choice(["song", "artist"]), default="song", show_default=True,
+    help="What folds are made of; artist needs --songs.",
+)  # fmt: skip
+@click.option(
+    "--songs", type=click.Path(path_type=Path), help="Table of song, artist, title: for --by artist."
+)
+@click.option(
+    "--penalty", "C", type=float, default=1.0, show_default=True,
+    help="C of the logistic regression: the inverse of its L2 penalty.",
+)  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the AUCs to this .png, .svg or .pdf.")
+@table_options
+@seed_option
+def command(
+    tags: Path,
+    factors: Path,
+    n_tags: int,
+    min_weight: float,
+    by: str,
+    songs: Path | None,
+    plot: Path | None,
+    form: str | None,
+    **settings: Any,
+) -> None:
+    """Tell the most popular TAGS of songs by logistic regression, cross-validated; print the AUC of each.
+
+    TAGS is a file of song, tag and, optionally, weight (TSV or CSV, plain or .gz). Songs without any tag are
+    left out. After each AUC stands its standard deviation over the folds; in the last row, that over the
+    tags.
+
+    \b
+    Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
+    """
+    from dcbmr.als import Factors
+    from dcbmr.plays import read_songs
+    from dcbmr.tags import SongTags, evaluate_tags, plot_tags
+
+    if (by == "artist") != (songs is not None):
+        raise InputError("--by artist and --songs SONGS.tsv, which names the artists, go together")
+    table = SongTags.read(tags)
+    learned = Factors.load(factors)
+    sources = {"factors": dict(zip(learned.song_ids, learned.song_factors, strict=True))}
+    known = [song for song in table.song_ids if all(song in vectors for vectors in sources.values())]
+    _report_missing(table.song_ids, known)
+    song_ids, names, has_tag = table.most_popular(known, n_tags, min_weight)
+    groups = None
+    if songs is not None:
+        artists = read_songs(songs).artist_of()
+        # A song whose artist is unknown is a group of its own.
+        groups = [artists.get(song, f"\0{song}") for song in song_ids]
+    reports: dict[str, TagReport] = {}
+    with progress_bar() as progress:
+        for name, vectors in sources.items():
+            task = progress.add_task(f"tags from {name}", total=len(names))
+
+            def show(n_done: int, _: Any, task: Any = task) -> None:
+                progress.update(task, completed=n_done)
+
+            reports[name] = evaluate_tags(
+                [vectors[song] for song in song_ids],
+                has_tag,
+                tags=names,
+                groups=groups,
+                callback=show,
+                **settings,
+            )
+    print_rows(_rows(reports), form=form, title=f"{len(song_ids):,} songs with tags, folds by {by}")
+    for score in next(iter(reports.values())).scores:
+        if score.skipped:
+            click.echo(f"skipped {score.tag!r}: {score.skipped}", err=True)
+    if plot is not None:
+        plot_tags(reports, plot)
+        click.echo(f"wrote {plot}", err=True)
+
+
+def _report_missing(song_ids: Sequence[str], known: Sequence[str]) -> None:
+    missing = sorted(set(song_ids).difference(known))
+    if missing:
+        some = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        click.echo(
+            f"{len(missing):,} of {len(song_ids):,} songs with tags have no vector and are left out: {some}",
+            err=True,
+        )
+
+
+def _rows(reports: Mapping[str, TagReport]) -> list[dict[str, Any]]:
+    """Return a row a tag and one of the means; AUC and its deviation for every report."""
+    lists = [report.scores for report in reports.values()]
+    rows: list[dict[str, Any]] = []
+    for scores in zip(*lists, strict=True):
+        row: dict[str, Any] = {"tag": scores[0].tag, "songs": scores[0].n_songs}
+        for name, score in zip(reports, scores, strict=True):
+            row[f"{name} auc"] = None if score.skipped else score.auc
+            row[f"{name} std"] = None if score.skipped else score.auc_std
+        rows.append(row)
+    n_told = len(next(iter(reports.values())).aucs)
+    mean: dict[str, Any] = {"tag": f"mean of {n_told} tags", "songs": None}
+    for name, report in reports.items():
+        mean[f"{name} auc"] = report.mean if n_told else None
+        mean[f"{name} std"] = report.std if n_told else None
+    return [*rows, mean]
