@@ -19,7 +19,14 @@ import dcbmr
 from dcbmr import DcbmrError, FactorTarget, FitRun, InputError
 
 SHORT = {"epochs": 12, "batch_size": 16, "learning_rate": 3e-3, "patience": 0, "choose_by": "loss"}
-SMALL_CNN = {**SHORT, "window": 16, "channels": (16, 16), "pools": (2, 2), "hidden": (32,)}
+SMALL_CNN = {
+    **SHORT,
+    "window": 16,
+    "channels": (16, 16),
+    "pools": (2, 1),
+    "filter_length": 4,
+    "hidden": (32,),
+}
 SMALL_MLP = {**SHORT, "hidden": 32, "dropout": 0.2}
 
 
@@ -355,7 +362,7 @@ def test_progress_is_reported(planted_order):
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda; got 'tpu'"),
         ({"architecture": "vgg"}, "architecture must be one of nips2013, spotify2014; got 'vgg'"),
         ({"channels": (4,), "pools": (2, 2)}, "must be as many"),
-        ({"window": 5}, "a window of 5 frames is too short"),
+        ({"window": 6}, "a window of 6 frames is too short"),
         ({"loss": "hinge"}, "unknown loss 'hinge'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -70,7 +70,7 @@ class Convolutions(nn.Module):
         return outputs
 
 
-class GlobalPool(nn.Module):
+class PoolOverTime(nn.Module):
     """Mean, maximum and L2 norm over time: (B, channels, time) -> (B, 3 * channels)."""
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -78,17 +78,16 @@ class GlobalPool(nn.Module):
         return torch.cat([inputs.mean(2), inputs.amax(2), (power + 1e-6).sqrt()], 1)
 
 
-def time_after(length: int, pools: Sequence[int], width: int) -> int:
-    """Return how many steps of time are left of ``length`` frames after the convolutions."""
+def check_length(length: int, pools: Sequence[int], width: int) -> None:
+    """Raise InputError where nothing is left of ``length`` frames after the convolutions."""
     left = length
     for pool in pools:
         left = (left - width + 1) // pool
     if left < 1:
         raise InputError(
-            f"a window of {length} frames is too short for {len(pools)} convolutions of width {width} "
+            f"a window of {length} frames is too short for {len(pools)} convolutions of length {width} "
             f"with pooling {tuple(pools)}; take a longer window or less pooling"
         )
-    return left
 
 
 def dense(n_inputs: int, widths: Sequence[int], n_outputs: int, dropout: float) -> nn.Sequential:

@@ -70,13 +70,13 @@ class Training:
     loss: str = "mse"
     device: str = "auto"
     random_state: int = 0
-    epochs: int = 60
-    batch_size: int = 128
+    epochs: int = 40
+    batch_size: int = 64
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip: float = 1.0
-    patience: int = 20
+    patience: int = 15
     choose_by: str = "map"
 
     def check(self) -> None:
