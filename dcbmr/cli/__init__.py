@@ -13,9 +13,25 @@ import click
 from dcbmr import __version__
 from dcbmr.cli import codebook, factorize, featurize, plugins, split, tags
 from dcbmr.errors import DcbmrError
+from dcbmr.cli import (
+    codebook,
+    factorize,
+    featurize,
+    plugins,
+    split,
+    train,
+)
+from dcbmr.errors import DcbmrError, InputError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Lists the commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dcbmr")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 @click.pass_context
@@ -41,6 +57,15 @@ for command in (
     plugins.command,
 ):
     cli.add_command(command)
+for module in (
+    split,
+    factorize,
+    featurize,
+    codebook,
+    train,
+    plugins,
+):
+    cli.add_command(module.command)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -58,9 +83,9 @@ def main(args: list[str] | None = None) -> None:
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
         sys.stderr.close()
         sys.exit(1)
-    except DcbmrError as error:
+    except (DcbmrError, OSError) as error:
         if "--debug" in words:
             raise
         click.echo(f"dcbmr: {error}", err=True)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,15 @@
+"""The hooks: light, so that ``dcbmr plugins`` stays fast; the class is imported on first use."""
+
+from dcbmr import RegressorSpec, hookimpl
+
+
+@hookimpl
+def dcbmr_regressors():
+    """Offer the regressor ``nearest``."""
+    return [
+        RegressorSpec(
+            name="nearest",
+            factory="dcbmr_nearest_model:Nearest",
+            summary="mean factors of the songs whose bag of words is nearest",
+        )
+    ]

@@ -1,0 +1,7 @@
+import dcbmr.testing
+import pytest
+
+
+@pytest.mark.parametrize("check", dcbmr.testing.regressor_checks("nearest", n_neighbours=3), ids=str)
+def test_nearest(check):
+    check()
