@@ -1,0 +1,143 @@
+"""``dcbmr train``: learn song factors from features."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+
+
+@click.command("train")
+@click.option("--regressor", required=True, help="One of those that `dcbmr plugins` lists.")
+@click.option("--loss", default=None, help="Objective, for regressors that have a choice.")
+@click.option("--factors", type=click.Path(path_type=Path), required=True, help="From `dcbmr factorize`.")
+@click.option("--features", type=click.Path(path_type=Path), required=True, help="From `dcbmr featurize`.")
+@output_option("the model")
+@click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="From `dcbmr split`: factors that have seen its held-out songs are refused, and validation songs "
+    "are chosen by artist if it knows artists.",
+)
+@click.option(
+    "--songs",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Hyper-parameter of the regressor, repeatable; `dcbmr plugins NAME` lists them.",
+)
+@click.option(
+    "--validation",
+    "validation_fraction",
+    type=click.FloatRange(0, 0.9),
+    default=0.1,
+    show_default=True,
+    help="Share of the training songs for early stopping and model choice.",
+)
+@click.option(
+    "--words",
+    "n_words",
+    type=click.IntRange(min=2),
+    default=4000,
+    show_default=True,
+    help="Words of the codebook, for regressors on bag of words (the paper's 4000).",
+)
+@click.option(
+    "--variance",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to compute.")
+@seed_option
+@threads_option
+@overwrite_option
+@click.option("--resume", is_flag=True, help="Continue a training of the same settings that was killed.")
+def command(
+    regressor: str,
+    loss: str | None,
+    factors: Path,
+    features: Path,
+    output: Path,
+    split: Path | None,
+    songs: Path | None,
+    settings: tuple[str, ...],
+    validation_fraction: float,
+    n_words: int,
+    variance: float,
+    device: str | None,
+    random_state: int,
+    n_threads: int | None,
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Train a regressor on the songs that have both plays and features.
+
+    \b
+    Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
+              dcbmr train --regressor linear --factors factors --features features -o linear
+    """
+    from rich.progress import TextColumn
+
+    from dcbmr import registry
+    from dcbmr.als import Factors
+    from dcbmr.directory import refuse_existing
+    from dcbmr.model import FeaturePipeline
+    from dcbmr.params import parse_settings
+    from dcbmr.plays import Split, read_songs
+    from dcbmr.store import FeatureStore
+    from dcbmr.training import refuse_seen, train, training_songs, unfinished_training
+
+    refuse_existing(output, overwrite=overwrite)
+    spec = registry.find_regressor(regressor)
+    params = parse_settings(registry.resolve(spec), settings)
+    checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
+    learned = Factors.load(factors)
+    artists = read_songs(songs).artist_of() if songs else None
+    if split:
+        held = Split.load(split)
+        refuse_seen(learned, held.heldout_songs)
+        artists = artists or held.artists
+    pipeline = FeaturePipeline(
+        spec.feature, n_words=n_words, variance=variance, n_threads=n_threads, random_state=random_state
+    )
+    both = training_songs(learned, FeatureStore.open(features, kind=pipeline.source))
+    click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
+    with progress_bar(TextColumn("{task.fields[figures]}")) as progress:
+        task = progress.add_task(f"train {regressor}", total=None, figures="preparing features")
+
+        def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            progress.update(task, completed=step, total=n_steps, figures=shown)
+
+        model = train(
+            learned,
+            features,
+            regressor=regressor,
+            params=params,
+            loss=loss,
+            device=device,
+            artists=artists,
+            pipeline=pipeline,
+            validation_fraction=validation_fraction,
+            checkpoint=checkpoint,
+            resume=resume,
+            n_threads=n_threads,
+            random_state=random_state,
+            report=report,
+        )
+    model.save(output, overwrite=overwrite)
+    shutil.rmtree(checkpoint)
+    click.echo(f"wrote {output}", err=True)

@@ -1,0 +1,382 @@
+"""The conformance suite: what every regressor and every loss must do, ours and everybody's.
+
+In the tests of a plugin::
+
+    import dcbmr.testing
+    import pytest
+
+    @pytest.mark.parametrize("check", dcbmr.testing.regressor_checks("nearest"), ids=str)
+    def test_nearest(check):
+        check()
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import safe_open
+from scipy.sparse import csr_array
+
+from dcbmr import registry
+from dcbmr.codebook import VectorFeatures
+from dcbmr.contract import FactorTarget, FitRun, Loss, Regressor, RegressorSpec, SongFeatures
+from dcbmr.store import MemoryFeatures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+N_SONGS, N_USERS, N_FACTORS = 48, 30, 4
+N_DIMS = {"mel": 128, "mfcc": 39, "bow": 24, "bow_pca": 12}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, callable; its text is its name."""
+
+    name: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Raise AssertionError, with what was expected, when the plugin breaks the contract."""
+        self.run()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
+    """Return features of songs and factors that follow from them, small enough to fit in a second.
+
+    The factors are a linear function of a song's mean frame or vector, plus noise; users play the songs
+    that their factors point at.
+
+    Parameters
+    ----------
+    kind : {"mel", "mfcc", "bow", "bow_pca"}
+        Kind of the features.
+    random_state : int
+        Seed.
+    """
+    rng = np.random.default_rng(random_state)
+    n_dims = N_DIMS[kind]
+    traits = rng.standard_normal((N_SONGS, N_FACTORS)).astype(np.float32)
+    loadings = rng.standard_normal((N_FACTORS, n_dims)).astype(np.float32)
+    song_ids = [f"song {i}" for i in range(N_SONGS)]
+    means = traits @ loadings
+    features: SongFeatures
+    if kind in ("mel", "mfcc"):
+        # 2 to 5 s at 43 frames a second: some songs are shorter than a window of 3 s.
+        lengths = rng.integers(86, 215, N_SONGS)
+        frames = [
+            (2 + 0.5 * mean + 0.3 * rng.standard_normal((length, n_dims))).astype(np.float32)
+            for mean, length in zip(means, lengths, strict=True)
+        ]
+        features = MemoryFeatures(kind, song_ids, frames)
+    elif kind == "bow":
+        counts = rng.poisson(np.exp(1 + 0.5 * means / np.abs(means).max() * 3))
+        features = VectorFeatures(kind, song_ids, csr_array(counts.astype(np.float32)))
+    else:
+        noise = 0.1 * rng.standard_normal(means.shape).astype(np.float32)
+        features = VectorFeatures(kind, song_ids, means + noise)
+    users = rng.standard_normal((N_USERS, N_FACTORS)).astype(np.float32)
+    songs = (0.3 * traits + 0.02 * rng.standard_normal(traits.shape)).astype(np.float32)
+    scores = songs @ users.T
+    plays = scores > np.quantile(scores, 0.85, axis=0)
+    surplus = csr_array(np.where(plays, 27.6, 0).astype(np.float32))
+    target = FactorTarget(
+        song_factors=_read_only(songs),
+        user_factors=_read_only(users),
+        surplus=surplus,
+        groups=np.arange(N_SONGS) // 3,
+        validation=np.arange(N_SONGS) // 3 % 5 == 0,
+    )
+    for part in (surplus.data, surplus.indices, surplus.indptr, target.groups, target.validation):
+        _read_only(part)
+    return features, target
+
+
+def _read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def subset(features: SongFeatures, rows: NDArray[np.int64]) -> SongFeatures:
+    """Return the same features for some of the songs only."""
+    song_ids = [features.song_ids[row] for row in rows]
+    if features.kind in ("mel", "mfcc"):
+        return MemoryFeatures(features.kind, song_ids, [features.frames(int(row)) for row in rows])
+    return VectorFeatures(features.kind, song_ids, features.vectors()[rows])
+
+
+def _checks(suite: Any) -> list[Check]:
+    methods = [method for method in dir(suite) if method.startswith("check_")]
+    return [Check(method.removeprefix("check_"), getattr(suite, method)) for method in methods]
+
+
+def regressor_checks(name: str, **params: Any) -> list[Check]:
+    """Return the checks that a registered regressor must pass.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`dcbmr.regressors`.
+    **params
+        Hyper-parameters that make it small enough for tests (its quality is not judged beyond beating
+        the mean song).
+    """
+    return _checks(_RegressorSuite(name, params))
+
+
+class _RegressorSuite:
+    """The checks; each fits models of its own, so that each can fail alone."""
+
+    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
+        self.name = name
+        self.spec: RegressorSpec = registry.find_regressor(name)
+        self.factory = registry.resolve(self.spec)
+        self.params = dict(params)
+
+    def make(self) -> Regressor:
+        return registry.get_regressor(self.name, **self.params)
+
+    def world(self, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
+        return planted_world(self.spec.feature, random_state=random_state)
+
+    def fitted(self, random_state: int = 0) -> tuple[Regressor, SongFeatures, FactorTarget]:
+        features, target = self.world(random_state)
+        return self.make().fit(features, target), features, target
+
+    def check_constructor_takes_annotated_keywords(self) -> None:
+        for parameter in inspect.signature(self.factory).parameters.values():
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{parameter.name} is not keyword-only"
+            assert parameter.default is not inspect.Parameter.empty, f"{parameter.name} has no default"
+            assert parameter.annotation is not inspect.Parameter.empty, f"{parameter.name} has no type"
+        assert issubclass(self.factory, Regressor), "a regressor is a class with fit, predict, save and load"
+
+    def check_constructor_stores_its_arguments(self) -> None:
+        made = self.make()
+        for name, value in self.params.items():
+            assert getattr(made, name) == value, f"{name} is not kept as given"
+
+    def check_declares_loss_where_it_has_a_choice(self) -> None:
+        declared = "loss" in registry.parameters(self.factory)
+        assert declared == (self.spec.losses is None or len(self.spec.losses) > 0), (
+            "spec.losses and the constructor's argument `loss` disagree"
+        )
+
+    def check_fit_returns_self_and_predict_the_promised_shape(self) -> None:
+        features, target = self.world()
+        model = self.make()
+        assert model.fit(features, target) is model, "fit must return self"
+        predicted = model.predict(features)
+        assert isinstance(predicted, np.ndarray), f"predict returned {type(predicted)}"
+        assert predicted.dtype == np.float32, f"predict returned {predicted.dtype}, wanted float32"
+        width = self.users(model, target).shape[1]
+        assert predicted.shape == (N_SONGS, width), f"predict returned {predicted.shape}"
+        assert np.isfinite(predicted).all(), "predictions are not finite"
+
+    def users(self, model: Regressor, target: FactorTarget) -> NDArray[np.float32]:
+        """Return the users that score the model's predictions."""
+        if not hasattr(model, "user_factors"):
+            return target.user_factors
+        users = model.user_factors(csr_array(target.surplus.T))
+        assert users.dtype == np.float32, f"user_factors returned {users.dtype}, wanted float32"
+        assert users.shape[0] == N_USERS, f"user_factors returned {users.shape}"
+        assert np.isfinite(users).all(), "user_factors are not finite"
+        return np.asarray(users)
+
+    def check_learns_what_is_planted(self) -> None:
+        model, features, target = self.fitted()
+        predicted = model.predict(features)
+        if hasattr(model, "user_factors"):
+            scores = predicted @ self.users(model, target).T
+            played = target.surplus.toarray() > 0
+            better = [np.mean(s[p][:, None] > s[~p]) for s, p in zip(scores.T, played.T, strict=True)]
+            assert np.mean(better) > 0.6, f"AUC on its own training songs is {np.mean(better):.2f}"
+            return
+        songs = target.song_factors
+        error = np.square(predicted - songs).sum()
+        by_mean = np.square(songs - songs.mean(axis=0)).sum()
+        assert error < 0.9 * by_mean, (
+            f"squared error {error:.3g} on its own training songs; the mean song has {by_mean:.3g}. "
+            "Are predictions in the units of song_factors?"
+        )
+
+    def check_a_song_does_not_depend_on_its_neighbours(self) -> None:
+        model, features, _ = self.fitted()
+        whole = model.predict(features)
+        rows = np.array([7, 3, 31])
+        _assert_close(model.predict(subset(features, rows)), whole[rows], "three songs predicted alone")
+        _assert_close(model.predict(subset(features, rows[:1])), whole[rows[:1]], "one song predicted alone")
+
+    def check_same_seed_same_model(self) -> None:
+        first, features, _ = self.fitted()
+        second, _, _ = self.fitted()
+        _assert_close(first.predict(features), second.predict(features), "two fits with one seed", exact=True)
+
+    def check_works_without_artists_and_without_validation(self) -> None:
+        features, target = self.world()
+        bare = replace(target, groups=None, validation=np.zeros(N_SONGS, bool))
+        assert np.isfinite(self.make().fit(features, bare).predict(features)).all()
+
+    def check_save_and_load(self) -> None:
+        model, features, target = self.fitted()
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            model.save(directory)
+            written = sorted(p for p in directory.rglob("*") if p.is_file())
+            assert written, "save wrote nothing"
+            for path in written:
+                _assert_inert(path)
+            loaded = self.factory.load(directory)
+        expected = model.predict(features)
+        _assert_close(loaded.predict(features), expected, "after save and load", exact=True)
+        if hasattr(model, "user_factors"):
+            _assert_close(self.users(loaded, target), self.users(model, target), "users after load", exact=True)
+
+    def check_reports_and_can_be_cancelled(self) -> None:
+        features, target = self.world()
+        reports: list[tuple[int, int | None]] = []
+
+        def note(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            reports.append((step, n_steps))
+            assert all(np.isscalar(value) for value in figures.values()), f"figures are {figures}"
+
+        self.make().fit(features, target, run=FitRun(report=note))
+        steps = [step for step, _ in reports]
+        assert steps == sorted(steps), f"steps reported out of order: {steps}"
+
+        def cancel(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            raise KeyboardInterrupt
+
+        if reports:
+            try:
+                self.make().fit(features, target, run=FitRun(report=cancel))
+            except KeyboardInterrupt:
+                return
+            raise AssertionError("report raised, and fit went on: nobody could cancel it")
+
+    def check_resumes_after_a_cancel(self) -> None:
+        features, target = self.world()
+        calls = 0
+
+        def cancel(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise KeyboardInterrupt
+
+        with tempfile.TemporaryDirectory() as name:
+            run = FitRun(checkpoint=Path(name), report=cancel)
+            try:
+                self.make().fit(features, target, run=run)
+            except KeyboardInterrupt:
+                resumed = self.make().fit(features, target, run=FitRun(checkpoint=Path(name), resume=True))
+                unbroken, _, _ = self.fitted()
+                _assert_close(resumed.predict(features), unbroken.predict(features), "resumed and unbroken")
+            for path in Path(name).rglob("*"):
+                if path.is_file():
+                    _assert_inert(path)
+
+
+def _assert_close(found: NDArray[Any], expected: NDArray[Any], what: str, *, exact: bool = False) -> None:
+    scale = float(np.abs(expected).max()) or 1.0
+    error = float(np.abs(found - expected).max()) / scale
+    assert error <= (0 if exact else 1e-4), f"{what}: predictions differ by {error:.2g} of the largest"
+
+
+def _assert_inert(path: Path) -> None:
+    """Fail unless the file is one that loads without executing anything."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "np") as tensors:
+            list(tensors.keys())
+    elif path.suffix in (".json", ".jsonl"):
+        lines = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
+        for line in lines:
+            json.loads(line)
+    elif path.suffix == ".npy":
+        np.load(path, allow_pickle=False)
+    else:
+        raise AssertionError(f"{path.name}: wanted safetensors, .npy or JSON")
+
+
+def loss_checks(name: str, **params: Any) -> list[Check]:
+    """Return the checks that a registered loss must pass; needs torch.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`dcbmr.losses`.
+    **params
+        Arguments of its factory.
+    """
+    return _checks(_LossSuite(name, params))
+
+
+class _LossSuite:
+    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
+        self.name = name
+        self.params = params
+
+    def make(self) -> tuple[Loss, FactorTarget]:
+        _, target = planted_world("bow_pca")
+        return registry.get_loss(self.name, target, **self.params), target
+
+    def batch(self, target: FactorTarget, noise: float) -> tuple[Tensor, Tensor]:
+        """Return the true factors of some songs plus noise, and their rows."""
+        import torch
+
+        rng = np.random.default_rng(1)
+        rows = rng.choice(N_SONGS, 16, replace=False)
+        predicted = target.song_factors[rows] + noise * rng.standard_normal((16, N_FACTORS))
+        return torch.tensor(predicted, dtype=torch.float32), torch.tensor(rows, dtype=torch.int64)
+
+    def check_returns_a_finite_scalar(self) -> None:
+        loss, target = self.make()
+        value = loss(*self.batch(target, 0.1))
+        assert value.shape == (), f"a loss is a scalar, got shape {tuple(value.shape)}"
+        assert bool(value.isfinite()), f"loss is {value}"
+
+    def check_prefers_the_true_factors(self) -> None:
+        loss, target = self.make()
+        true, noisy = (float(loss(*self.batch(target, noise))) for noise in (0.0, 1.0))
+        assert true < noisy, f"loss {true:.4g} at the true factors, {noisy:.4g} at noise"
+
+    def check_is_the_mean_over_the_batch(self) -> None:
+        loss, target = self.make()
+        predicted, songs = self.batch(target, 0.1)
+        whole = float(loss(predicted, songs))
+        alone = np.mean([float(loss(predicted[i : i + 1], songs[i : i + 1])) for i in range(len(songs))])
+        assert abs(whole - alone) <= 1e-4 * abs(alone), f"batch {whole:.6g}, mean of its songs {alone:.6g}"
+
+    def check_gradient_is_the_slope(self) -> None:
+        loss, target = self.make()
+        predicted, songs = self.batch(target, 0.1)
+        predicted.requires_grad_()
+        loss(predicted, songs).backward()  # type: ignore[no-untyped-call]
+        gradient = predicted.grad
+        assert gradient is not None, "no gradient reaches the predictions"
+        direction = gradient / gradient.norm()
+        step = 1e-2
+        with_step, against = (
+            float(loss((predicted + sign * step * direction).detach(), songs)) for sign in (1, -1)
+        )
+        slope, expected = (with_step - against) / (2 * step), float(gradient.norm())
+        assert abs(slope - expected) <= 0.02 * expected, f"slope {slope:.5g}, gradient {expected:.5g}"
+
+    def check_leaves_its_arguments_alone(self) -> None:
+        loss, target = self.make()
+        predicted, songs = self.batch(target, 0.1)
+        before = predicted.clone(), songs.clone()
+        first = float(loss(predicted, songs))
+        assert bool((predicted == before[0]).all()), "predicted was written to"
+        assert bool((songs == before[1]).all()), "songs was written to"
+        assert float(loss(predicted, songs)) == first, "the same batch has another loss the second time"

@@ -1,0 +1,44 @@
+"""Fixtures that several test files share."""
+
+import numpy as np
+import pytest
+import soundfile
+
+N_SONGS, N_USERS, N_ARTISTS = 40, 60, 10
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory):
+    """A folder with audio/, plays.tsv, songs.tsv, split/, factors/ and features/: each step really run.
+
+    Forty songs of two to four seconds: each artist has a pitch, and each user likes a range of pitches.
+    """
+    from dcbmr.als import WeightedALS
+    from dcbmr.plays import PlayCounts, read_songs, split_plays
+    from dcbmr.extraction import featurize
+
+    root = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(7)
+    (root / "audio").mkdir()
+    artists = np.arange(N_SONGS) % N_ARTISTS
+    songs = [f"song{i:02d}" for i in range(N_SONGS)]
+    for song, artist in zip(songs, artists, strict=True):
+        time = np.arange(int(22050 * rng.uniform(2, 4))) / 22050
+        sound = 0.3 * np.sin(2 * np.pi * 220 * 1.2**artist * time) * (1 + 0.5 * np.sin(2 * np.pi * 4 * time))
+        soundfile.write(root / "audio" / f"{song}.wav", sound + 0.01 * rng.standard_normal(len(time)), 22050)
+    likes = rng.uniform(0, N_ARTISTS, N_USERS)
+    with (root / "plays.tsv").open("w") as plays:
+        for user, pitch in enumerate(likes):
+            for song, artist in zip(songs, artists, strict=True):
+                if rng.random() < np.exp(-((artist - pitch) ** 2) / 4):
+                    plays.write(f"user{user:02d}\t{song}\t{rng.integers(1, 20)}\n")
+    lines = [f"{song}\tartist{artist}\tTitle of {song}\n" for song, artist in zip(songs, artists, strict=True)]
+    (root / "songs.tsv").write_text("song\tartist\ttitle\n" + "".join(lines))
+
+    table = read_songs(root / "songs.tsv")
+    split = split_plays(PlayCounts.read(root / "plays.tsv"), by="artist", artists=table.artist_of(), fraction=0.2)
+    split.save(root / "split")
+    als = WeightedALS(n_factors=6, n_iterations=5).fit(split.train)
+    als.factors_.save(root / "factors")
+    featurize(root / "audio", root / "features")
+    return root

@@ -1,0 +1,33 @@
+"""The built-in plugins pass the suite that dcbmr.testing offers to everybody."""
+
+import dcbmr.testing
+import pytest
+
+REGRESSORS = {
+    "linear": {},
+    "mlr": {},
+    "mlp": {"hidden": 32, "n_epochs": 30},
+    "cnn": {},
+}
+CHECKS = [
+    pytest.param(check, id=f"{name}-{check}")
+    for name, params in REGRESSORS.items()
+    for check in dcbmr.testing.regressor_checks(name, **params)
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_regressor(check):
+    check()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=f"{name}-{check}")
+        for name in ("mse", "wpe")
+        for check in dcbmr.testing.loss_checks(name)
+    ],
+)
+def test_loss(check):
+    check()
