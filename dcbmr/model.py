@@ -86,12 +86,13 @@ class FeaturePipeline:
     def transform(self, features: SongFeatures) -> SongFeatures:
         """Return the features of the same songs in this pipeline's kind."""
         if features.kind != self.source:
-            raise InputError(f"features are of kind {features.kind!r}; {self.kind!r} is made of {self.source!r}")
+            raise InputError(f"{self.kind!r} is made of {self.source!r} frames; got {features.kind!r}")
         if self.codebook_ is None:
             return features
         counts = bag_of_words(features, self.codebook_, n_threads=self.n_threads)
-        matrix = counts if self.pca_ is None else self.pca_.transform(counts)
-        return VectorFeatures(self.kind, features.song_ids, matrix)
+        if self.pca_ is None:
+            return VectorFeatures("bow", features.song_ids, counts)
+        return VectorFeatures("bow_pca", features.song_ids, self.pca_.transform(counts))
 
     def save(self, directory: Path) -> None:
         """Write the codebook and the PCA, where there are any, into an existing directory."""
@@ -143,7 +144,7 @@ class Model:
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def user_ids(self) -> Sequence[str]:
+    def user_ids(self) -> NDArray[np.object_]:
         """The users, in the row order of :attr:`user_factors`."""
         return self.factors.user_ids
 
@@ -161,19 +162,19 @@ class Model:
             The regressor returned another shape, or numbers that are not finite: the songs are named.
         """
         predicted = self.regressor.predict(self.pipeline.transform(features))
+        complaint = f"regressor {self.spec.name!r} predicted"
+
         wanted = (len(features.song_ids), self.user_factors.shape[1])
         if predicted.shape != wanted:
-            raise DcbmrError(f"regressor {self.spec.name!r} predicted shape {predicted.shape}, wanted {wanted}")
+            raise DcbmrError(f"{complaint} shape {predicted.shape}, wanted {wanted}")
         bad = np.flatnonzero(~np.isfinite(predicted).all(axis=1))
         if len(bad):
             names = ", ".join(features.song_ids[row] for row in bad[:3])
-            raise DcbmrError(
-                f"regressor {self.spec.name!r} predicted numbers that are not finite for {len(bad)} songs: {names}"
-            )
+            raise DcbmrError(f"{complaint} numbers that are not finite for {len(bad)} songs: {names}")
         return predicted
 
     def predict_store(self, directory: Path | str, song_ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return predictions for songs of a feature store, after checking that its settings are the model's."""
+        """Return predictions for songs of a feature store, whose settings must be the model's."""
         store = FeatureStore.open(directory, kind=self.pipeline.source)
         check_settings(
             self.config["features"],

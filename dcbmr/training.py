@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +205,9 @@ def train(
 
     pipeline = pipeline or FeaturePipeline(spec.feature, n_threads=n_threads, random_state=random_state)
     if pipeline.kind != spec.feature:
-        raise InputError(f"regressor {regressor!r} takes features of kind {spec.feature!r}, not {pipeline.kind!r}")
+        raise InputError(
+            f"regressor {regressor!r} takes features of kind {spec.feature!r}, not {pipeline.kind!r}"
+        )
     store = FeatureStore.open(features, kind=pipeline.source)
     songs = training_songs(factors, store)
     target = factor_target(
@@ -218,8 +219,8 @@ def train(
     )
     settings = {
         "regressor": regressor,
-        "package": _package_of(factory),
-        "params": {name: value for name, value in arguments.items()},
+        "package": _package_of(regressor),
+        "params": arguments,
         "feature": spec.feature,
         "features": frame_settings(store),
         "n_words": pipeline.n_words if spec.feature.startswith("bow") else None,
@@ -272,15 +273,15 @@ def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict
     return arguments
 
 
-def _package_of(factory: Any) -> str:
-    """Return "distribution version" of the package that a factory lives in."""
-    top = factory.__module__.partition(".")[0]
-    names = packages_distributions().get(top, [])
-    return f"{names[0]} {version(names[0])}" if names else top
+def _package_of(regressor: str) -> str:
+    """Return "distribution version" of the plugin that offers a regressor."""
+    owners = (p for p in registry.plugins() if any(spec.name == regressor for spec in p.regressors))
+    owner = next(owners)
+    return f"{owner.distribution} {owner.version}"
 
 
 def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
-    """Make ``directory`` ready for a run of these settings, or raise InputError naming the field that differs."""
+    """Make ``directory`` ready for a run of these settings; raise InputError naming fields that differ."""
     record = directory / "run.json"
     if directory.exists() and not resume:
         shutil.rmtree(directory)

@@ -14,8 +14,8 @@ def small_world(tmp_path_factory):
     Forty songs of two to four seconds: each artist has a pitch, and each user likes a range of pitches.
     """
     from dcbmr.als import WeightedALS
-    from dcbmr.plays import PlayCounts, read_songs, split_plays
     from dcbmr.extraction import featurize
+    from dcbmr.plays import PlayCounts, read_songs, split_plays
 
     root = tmp_path_factory.mktemp("world")
     rng = np.random.default_rng(7)
@@ -27,16 +27,17 @@ def small_world(tmp_path_factory):
         sound = 0.3 * np.sin(2 * np.pi * 220 * 1.2**artist * time) * (1 + 0.5 * np.sin(2 * np.pi * 4 * time))
         soundfile.write(root / "audio" / f"{song}.wav", sound + 0.01 * rng.standard_normal(len(time)), 22050)
     likes = rng.uniform(0, N_ARTISTS, N_USERS)
-    with (root / "plays.tsv").open("w") as plays:
+    with (root / "plays.tsv").open("w") as file:
         for user, pitch in enumerate(likes):
             for song, artist in zip(songs, artists, strict=True):
                 if rng.random() < np.exp(-((artist - pitch) ** 2) / 4):
-                    plays.write(f"user{user:02d}\t{song}\t{rng.integers(1, 20)}\n")
-    lines = [f"{song}\tartist{artist}\tTitle of {song}\n" for song, artist in zip(songs, artists, strict=True)]
-    (root / "songs.tsv").write_text("song\tartist\ttitle\n" + "".join(lines))
+                    file.write(f"user{user:02d}\t{song}\t{rng.integers(1, 20)}\n")
+    lines = ["song\tartist\ttitle"]
+    lines += [f"{song}\tartist{artist}\tTitle of {song}" for song, artist in zip(songs, artists, strict=True)]
+    (root / "songs.tsv").write_text("\n".join(lines) + "\n")
 
-    table = read_songs(root / "songs.tsv")
-    split = split_plays(PlayCounts.read(root / "plays.tsv"), by="artist", artists=table.artist_of(), fraction=0.2)
+    plays, artist_of = PlayCounts.read(root / "plays.tsv"), read_songs(root / "songs.tsv").artist_of()
+    split = split_plays(plays, by="artist", artists=artist_of)
     split.save(root / "split")
     als = WeightedALS(n_factors=6, n_iterations=5).fit(split.train)
     als.factors_.save(root / "factors")

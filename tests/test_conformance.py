@@ -1,13 +1,14 @@
 """The built-in plugins pass the suite that dcbmr.testing offers to everybody."""
 
-import dcbmr.testing
 import pytest
+
+import dcbmr.testing
 
 REGRESSORS = {
     "linear": {},
     "mlr": {},
-    "mlp": {"hidden": 32, "n_epochs": 30},
-    "cnn": {},
+    "mlp": {"hidden": 32, "epochs": 30},
+    "cnn": {"channels": (16, 16), "hidden": (32,), "epochs": 20, "batch_size": 16},
 }
 CHECKS = [
     pytest.param(check, id=f"{name}-{check}")

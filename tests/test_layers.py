@@ -29,8 +29,18 @@ LAYERS = {
         "metrics",
         "topk",
     },
-    2: {"contract", "hookspecs", "registry"},
-    4: {"training", "recommender", "evaluation", "experiment", "report", "synthetic", "testing", "tags"},
+    2: {"contract", "hookspecs", "registry", "params"},
+    4: {
+        "model",
+        "training",
+        "recommender",
+        "evaluation",
+        "experiment",
+        "report",
+        "synthetic",
+        "testing",
+        "tags",
+    },
     5: {"cli"},
 }
 MAY_IMPORT = {
@@ -87,6 +97,8 @@ def test_imports_point_down(path):
     layer = layer_of(path.relative_to(ROOT / "dcbmr").parts[0].removesuffix(".py"))
     for name in imports(path):
         top, *rest = name.split(".")
+        if top == "torch" and path.name == "testing.py":
+            continue  # A loss takes tensors, so its checks make some; inside the function.
         if top != "dcbmr":
             assert top in STDLIB | MAY_IMPORT[layer], f"layer {layer} imports {name}"
         elif rest == ["__version__"]:

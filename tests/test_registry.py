@@ -64,7 +64,9 @@ def test_the_built_ins_enter_as_anyone_does():
 def test_a_broken_plugin_is_named_and_skipped(install):
     install("broken-plugin", "import a_module_that_nobody_has")
     install("mean-plugin", GOOD)
-    with pytest.warns(UserWarning, match="'broken_plugin' of broken-plugin cannot be imported and is skipped"):
+    with pytest.warns(
+        UserWarning, match="'broken_plugin' of broken-plugin cannot be imported and is skipped"
+    ):
         found = registry.plugins()
     assert "mean_plugin" in [p.name for p in found]
     assert "broken_plugin" not in [p.name for p in found]
@@ -79,7 +81,7 @@ def test_two_owners_of_a_name_are_both_named(install):
 
 def test_a_misspelt_hook_is_an_error(install):
     install("misspelt-plugin", GOOD.replace("dcbmr_regressors", "dcbmr_regresors"))
-    with pytest.raises(DcbmrError, match="misspelt hook.*dcbmr_regresors.*misspelt-plugin"):
+    with pytest.raises(DcbmrError, match="misspelt hook.*dcbmr_regresors.*misspelt_plugin"):
         registry.plugins()
 
 
@@ -108,7 +110,9 @@ def test_a_loss_that_a_regressor_does_not_take(install):
 
 def test_a_factory_that_cannot_be_imported_says_what_to_install(install):
     install("far-plugin", GOOD.replace("factory=Mean", "factory='a_module_that_nobody_has:Mean'"))
-    with pytest.raises(DcbmrError, match="'mean' cannot be imported: .*a_module_that_nobody_has.*pip install"):
+    with pytest.raises(
+        DcbmrError, match="'mean' cannot be imported: .*a_module_that_nobody_has.*pip install"
+    ):
         dcbmr.get_regressor("mean")
 
 

@@ -1,5 +1,6 @@
-import dcbmr.testing
 import pytest
+
+import dcbmr.testing
 
 
 @pytest.mark.parametrize("check", dcbmr.testing.regressor_checks("nearest", n_neighbours=3), ids=str)
