@@ -11,14 +11,13 @@ import sys
 import click
 
 from dcbmr import __version__
-from dcbmr.cli import codebook, factorize, featurize, plugins, split, tags
-from dcbmr.errors import DcbmrError
 from dcbmr.cli import (
     codebook,
     factorize,
     featurize,
     plugins,
     split,
+    tags,
     train,
 )
 from dcbmr.errors import DcbmrError, InputError
@@ -48,21 +47,13 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = {"debug": debug}
 
 
-for command in (
-    split.command,
-    factorize.command,
-    featurize.command,
-    codebook.command,
-    tags.command,
-    plugins.command,
-):
-    cli.add_command(command)
 for module in (
     split,
     factorize,
     featurize,
     codebook,
     train,
+    tags,
     plugins,
 ):
     cli.add_command(module.command)
