@@ -7,7 +7,7 @@ import dcbmr.testing
 REGRESSORS = {
     "linear": {},
     "mlr": {},
-    "mlp": {"hidden": 32, "epochs": 30},
+    "mlp": {"hidden": 32, "epochs": 40, "batch_size": 8},
     "cnn": {"channels": (16, 16), "hidden": (32,), "epochs": 20, "batch_size": 16},
 }
 CHECKS = [
