@@ -13,9 +13,13 @@ import click
 from dcbmr import __version__
 from dcbmr.cli import (
     codebook,
+    evaluate,
     factorize,
     featurize,
     plugins,
+    predict,
+    recommend,
+    similar,
     split,
     tags,
     train,
@@ -53,6 +57,10 @@ for module in (
     featurize,
     codebook,
     train,
+    evaluate,
+    recommend,
+    similar,
+    predict,
     tags,
     plugins,
 ):

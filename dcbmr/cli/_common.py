@@ -108,3 +108,12 @@ def progress_bar(*columns: Any) -> Iterator[Progress]:
         disable=not sys.stderr.isatty(),
     ) as progress:
         yield progress
+
+
+# A directory that a command reads; what is wrong with it is said by who reads it.
+directory_argument = click.Path(path_type=Path)
+
+
+def some(names: Sequence[str], n: int = 5) -> str:
+    """Return the first few of many names."""
+    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")

@@ -1,0 +1,155 @@
+"""What recommend, similar and predict share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcbmr.cli._common import directory_argument, progress_bar, some
+from dcbmr.errors import InputError
+
+if TYPE_CHECKING:
+    from dcbmr.als import Factors
+    from dcbmr.model import Model
+    from dcbmr.recommender import Heard, Recommender
+    from dcbmr.topk import TopSongs
+
+k_option = click.option(
+    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Songs to print for each."
+)
+names_option = click.option(
+    "--songs",
+    "names_file",
+    type=click.Path(path_type=Path),
+    metavar="SONGS.tsv",
+    help="Show artist and title (columns song, artist, title) beside the ids.",
+)
+features_option = click.option(
+    "--features",
+    type=directory_argument,
+    help="From `dcbmr featurize`: songs without plays enter by their audio.  (needs a model)",
+)
+from_audio_option = click.option(
+    "--from-audio",
+    is_flag=True,
+    help="Place the songs that have plays by their audio too, not by their listeners.  (needs a model)",
+)
+
+
+def load_source(path: Path, n_threads: int | None) -> Factors | Model:
+    """Read a factors directory or a model, whichever it is."""
+    from dcbmr.als import Factors
+    from dcbmr.directory import CONFIG
+    from dcbmr.model import Model
+
+    try:
+        kind = json.loads((path / CONFIG).read_text("utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError):
+        kind = None
+    # What cannot be read is reported by the reader of models.
+    return Factors.load(path) if kind == "factors" else Model.load(path, n_threads=n_threads)
+
+
+def make_recommender(
+    source: Path, features: Path | None, audio: Sequence[Path], *, from_audio: bool, n_threads: int | None
+) -> tuple[Recommender, list[str]]:
+    """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
+    from dcbmr.als import Factors
+    from dcbmr.recommender import Recommender
+
+    loaded = load_source(source, n_threads)
+    if isinstance(loaded, Factors):
+        if features or audio or from_audio:
+            raise InputError(
+                f"{source} holds factors: songs cannot be placed by their audio without a model; "
+                "give the directory that `dcbmr train` wrote"
+            )
+        return Recommender.from_factors(loaded, n_threads=n_threads), []
+    recommender = Recommender.from_model(
+        loaded, features=features, from_audio=from_audio, n_threads=n_threads
+    )
+    if not audio:
+        return recommender, []
+    heard = hear_files(loaded, audio)
+    return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+
+
+def hear_files(model: Model, audio: Sequence[Path]) -> Heard:
+    """Predict audio files, showing progress and naming those that cannot be used."""
+    from dcbmr.recommender import hear
+
+    with progress_bar() as progress:
+        task = progress.add_task("predict", total=None)
+        heard = hear(model, audio, callback=lambda done, n: progress.update(task, completed=done, total=n))
+    for file, reason in heard.failed.items():
+        click.echo(f"passed over {file}: {reason}", err=True)
+    return heard
+
+
+class Names:
+    """Artists and titles of songs, from SONGS.tsv; without a file, songs are called by their ids."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._known: dict[str, tuple[str, str]] | None = None
+        if file is not None:
+            from dcbmr.plays import read_songs
+
+            table = read_songs(file)
+            titles = zip(table.artists, table.titles, strict=True)
+            self._known = dict(zip(table.song_ids, titles, strict=True))
+            self._has_titles = any(table.titles)
+
+    def columns(self, song: str) -> dict[str, str]:
+        """Return the columns that say which song it is."""
+        if self._known is None:
+            return {"song": song}
+        artist, title = self._known.get(song, ("", ""))
+        return {"song": song, "artist": artist} | ({"title": title} if self._has_titles else {})
+
+    def check(self, songs: Iterable[str], ids: Container[str]) -> None:
+        """Raise InputError for a name that was given where an id is wanted, with the ids of that name.
+
+        A name that is nobody's is left to who looks the id up.
+        """
+        for song in songs:
+            if self._known is None or song in ids:
+                continue
+            ids_of: dict[str, list[str]] = {}
+            for known, names in self._known.items():
+                if known in ids:
+                    for name in filter(None, names):
+                        ids_of.setdefault(name.casefold(), []).append(known)
+            close = get_close_matches(song.casefold(), ids_of, n=2, cutoff=0.75)
+            if close:
+                found = [
+                    f"{i} ({' - '.join(filter(None, self._known[i]))})"
+                    for name in close
+                    for i in ids_of[name]
+                ]
+                raise InputError(f"{song!r} is no song id; did you mean {some(found)}?")
+
+    def called(self, song: str) -> dict[str, str]:
+        """Return the column that names, in words, the song that was asked about."""
+        if self._known is None:
+            return {}
+        return {"called": " - ".join(filter(None, self._known.get(song, ())))}
+
+
+def rows_of_top(
+    queries: Sequence[Mapping[str, str]],
+    top: TopSongs,
+    song_ids: Sequence[str],
+    names: Names,
+) -> list[dict[str, Any]]:
+    """Return one row for each song found: what was asked, rank, song, score."""
+    return [
+        {**query, "rank": rank, **names.columns(song_ids[row]), "score": float(score)}
+        for query, rows, scores in zip(queries, top.songs, top.scores, strict=True)
+        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1)
+        if row >= 0
+    ]

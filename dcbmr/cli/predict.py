@@ -1,0 +1,70 @@
+"""``dcbmr predict``: the factors of songs, from their audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dcbmr.cli._common import directory_argument, overwrite_option, print_rows, table_options, threads_option
+from dcbmr.cli._serving import hear_files
+
+
+@click.command("predict")
+@click.argument("model", metavar="MODEL", type=directory_argument)
+@click.argument("audio", metavar="[AUDIO]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--features", type=directory_argument, help="From `dcbmr featurize`: predict all its songs.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Directory to write the predictions to, instead of printing them.",
+)
+@overwrite_option
+@threads_option
+@table_options
+def command(
+    model: Path,
+    audio: tuple[Path, ...],
+    features: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    n_threads: int | None,
+    form: str | None,
+) -> None:
+    """Predict the factors of songs from audio files, from folders of them, or from a feature store.
+
+    The directory holds songs.txt, one id a line, and song_factors.npy, (n_songs, n_factors) float32.
+
+    \b
+    Example:  dcbmr predict cnn new.mp3 demos/ --tsv
+              dcbmr predict cnn --features features -o predicted
+    """
+    if bool(audio) == (features is not None):
+        raise click.UsageError("give either audio files or --features")
+    from dcbmr.directory import refuse_existing
+    from dcbmr.model import Model
+    from dcbmr.recommender import save_songs
+    from dcbmr.store import FeatureStore
+
+    if output is not None:
+        refuse_existing(output, overwrite=overwrite)
+    loaded = Model.load(model, n_threads=n_threads)
+    if features is not None:
+        songs = list(FeatureStore.open(features, kind=loaded.pipeline.source))
+        factors = loaded.predict_store(features, songs)
+    else:
+        heard = hear_files(loaded, audio)
+        songs, factors = heard.song_ids, heard.song_factors
+    if output is not None:
+        save_songs(output, songs, factors, config={"model": str(model)}, overwrite=overwrite)
+        click.echo(f"{output}: {len(songs)} songs, {factors.shape[1]} factors each")
+        return
+    # A terminal has no room for all factors; the exact forms have them all.
+    n_shown = factors.shape[1] if form else min(8, factors.shape[1])
+    rows = [
+        {"song": song, **{f"factor_{j}": float(row[j]) for j in range(n_shown)}}
+        for song, row in zip(songs, factors, strict=True)
+    ]
+    left = factors.shape[1] - n_shown
+    print_rows(rows, form=form, title=f"{left} more factors with --tsv, --json or -o" if left else None)

@@ -1,0 +1,115 @@
+"""``dcbmr recommend``: songs for users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dcbmr.cli._common import directory_argument, print_rows, some, table_options, threads_option
+from dcbmr.cli._serving import (
+    Names,
+    features_option,
+    from_audio_option,
+    k_option,
+    make_recommender,
+    names_option,
+    rows_of_top,
+)
+
+if TYPE_CHECKING:
+    from dcbmr.recommender import Candidates, Recommender
+
+
+@click.command("recommend")
+@click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
+@click.option(
+    "--user", "users", multiple=True, metavar="ID", help="A user of the training plays; repeatable."
+)
+@click.option("--all-users", is_flag=True, help="Every user of the training plays.")
+@click.option(
+    "--played",
+    multiple=True,
+    metavar="SONG[=COUNT]",
+    help="Instead of a user: a song that somebody new has played; repeatable.",
+)
+@features_option
+@click.option(
+    "--audio",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Audio file, or folder of them, to put among the candidates; repeatable.  (needs a model)",
+)
+@from_audio_option
+@click.option(
+    "--candidates",
+    type=click.Choice(["unplayed", "all", "new"]),
+    default="unplayed",
+    show_default=True,
+    help="Songs that the user has not played, every song, or songs that nobody has played.",
+)
+@k_option
+@names_option
+@threads_option
+@table_options
+def command(
+    source: Path,
+    users: tuple[str, ...],
+    all_users: bool,
+    played: tuple[str, ...],
+    features: Path | None,
+    audio: tuple[Path, ...],
+    from_audio: bool,
+    candidates: Candidates,
+    k: int,
+    names_file: Path | None,
+    n_threads: int | None,
+    form: str | None,
+) -> None:
+    """Recommend songs to users of the training plays, or to somebody new.
+
+    With factors alone the candidates are the songs that have plays. With a model, songs without plays come
+    in from a feature store or from audio files.
+
+    \b
+    Example:  dcbmr recommend cnn --user alice --features features --candidates new
+              dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
+              dcbmr recommend factors --all-users -k 20 --tsv
+    """
+    if bool(users) + all_users + bool(played) != 1:
+        raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
+    recommender, _ = make_recommender(source, features, audio, from_audio=from_audio, n_threads=n_threads)
+    names = Names(names_file)
+    if played:
+        counts = _counts(played, recommender)
+        names.check(counts, recommender.playable)
+        top = recommender.recommend_for(counts, k, candidates)
+        queries = [{"user": "(new)"}]
+    else:
+        ids = list(recommender.user_ids) if all_users else list(users)
+        top = recommender.recommend(ids, k, candidates)
+        queries = [{"user": user} for user in ids]
+    print_rows(rows_of_top(queries, top, recommender.song_ids, names), form=form)
+    nothing = [query["user"] for query, songs in zip(queries, top.songs, strict=True) if songs[0] < 0]
+    if nothing:
+        click.echo(
+            f"no songs for {len(nothing)} users, who have no training plays or no candidate left: "
+            f"{some(nothing)}",
+            err=True,
+        )
+
+
+def _counts(played: tuple[str, ...], recommender: Recommender) -> dict[str, float]:
+    """Read SONG or SONG=COUNT; an id may hold an equals sign itself."""
+    counts: dict[str, float] = {}
+    for word in played:
+        song, equals, count = word.rpartition("=")
+        if not equals or word in recommender.playable:
+            song, count = word, "1"
+        try:
+            counts[song] = counts.get(song, 0.0) + float(count)
+        except ValueError:
+            raise click.UsageError(f"--played {word}: {count!r} is no count") from None
+    return counts

@@ -1,0 +1,256 @@
+"""evaluate, recommend, similar and predict from the command line, on a small world that is really heard."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import dcbmr
+from dcbmr.cli import cli
+from dcbmr.evaluation import evaluate_models
+from dcbmr.extraction import featurize
+from dcbmr.model import FeaturePipeline, Model
+from dcbmr.plays import PlayCounts, Split
+from dcbmr.training import train
+
+
+@pytest.fixture(scope="module")
+def world(small_world, tmp_path_factory):
+    """The small world with a linear model, a metric model and factors of all plays in a folder of its own."""
+    root = tmp_path_factory.mktemp("serving")
+    factors = dcbmr.Factors.load(small_world / "factors")
+    for name in ("linear", "mlr"):
+        small_model(factors, small_world / "features", name).save(root / name)
+    dcbmr.WeightedALS(n_factors=6, n_iterations=5).fit(
+        PlayCounts.read(small_world / "plays.tsv")
+    ).factors_.save(root / "all")
+    for name in ("audio", "split", "factors", "features", "songs.tsv"):
+        (root / name).symlink_to(small_world / name)
+    return root
+
+
+def small_model(factors, features, regressor):
+    """A model of a bag of sixteen words, which are learned in no time."""
+    return train(factors, features, regressor=regressor, pipeline=FeaturePipeline("bow_pca", n_words=16))
+
+
+def run(*words):
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def rows(*words):
+    return json.loads(run(*words, "--json").stdout)
+
+
+def refused(*words):
+    """Return the message of an InputError."""
+    with pytest.raises(dcbmr.InputError) as error:
+        run(*words)
+    return str(error.value)
+
+
+EVALUATE = ("--split", "split", "--features", "features")
+
+
+@pytest.fixture(autouse=True)
+def _inside(world, monkeypatch):
+    monkeypatch.chdir(world)
+
+
+def test_evaluate_beside_luck_and_upper_bound():
+    table = {
+        row["model"]: row for row in rows("evaluate", "linear", "mlr", *EVALUATE, "--upper-bound", "all")
+    }
+    assert list(table) == ["linear", "mlr", "upper-bound", "random", "random (in theory)"]
+    assert table["linear"]["auc"] > 0.6
+    assert table["upper-bound"]["auc"] > table["linear"]["auc"]
+    assert table["random (in theory)"]["auc"] == 0.5
+    assert table["random (in theory)"]["lift"] == 1.0
+    split = Split.load("split")
+    assert {row["n_songs"] for row in table.values()} == {len(split.heldout_songs)}
+    assert len({row["n_users"] for row in table.values()}) == 1
+    assert set(table["linear"]) == {
+        "model",
+        "loss",
+        "map_at_500",
+        "auc",
+        "lift",
+        "n_users",
+        "n_songs",
+        "seconds",
+    }
+
+
+def test_evaluate_agrees_with_the_function_under_it():
+    report = evaluate_models({"m": Model.load("linear")}, Split.load("split"), "features", k=3).reports["m"]
+    row = rows("evaluate", "linear", *EVALUATE, "-k", "3")[0]
+    assert (row["map_at_3"], row["auc"], row["n_users"]) == (report.map_at_k, report.auc, report.n_users)
+
+
+def test_evaluate_says_who_is_left_out(tmp_path):
+    split = Split.load("split")
+    plays = split.heldout.counts.tolil()
+    missing = split.heldout_songs[0]
+    featurize([file for file in Path("audio").iterdir() if file.stem != missing], tmp_path / "features")
+    stranger = PlayCounts([*split.heldout.user_ids, "stranger"], split.heldout.song_ids, more_rows(plays))
+    Split(split.train, stranger, split.heldout_songs, split.artists).save(tmp_path / "split")
+    result = run("evaluate", "linear", "--split", tmp_path / "split", "--features", tmp_path / "features")
+    assert f"1 held-out songs have no features and are not scored: {missing}" in result.stderr
+    assert "1 without training plays" in result.stderr
+
+
+def more_rows(plays):
+    """The plays with a user more, who played what the first did."""
+    from scipy.sparse import csr_array, vstack
+
+    plays = csr_array(plays)
+    return vstack([plays, plays[[0]]], format="csr")
+
+
+def test_evaluate_counts_songs_that_nobody_played(tmp_path):
+    split = Split.load("split")
+    gone = split.train.song_ids[0]
+    keep = np.array([song != gone for song in split.train.song_ids])
+    Split(split.train.keep_songs(keep), split.heldout, split.heldout_songs).save(tmp_path / "split")
+    result = run("evaluate", "linear", "--split", tmp_path / "split", "--features", "features")
+    assert f"1 songs have features but no plays: {gone}" in result.stderr
+
+
+def test_evaluate_refuses_models_that_have_seen_the_songs(tmp_path):
+    small_model(dcbmr.Factors.load("all"), "features", "linear").save(tmp_path / "leaky")
+    message = refused("evaluate", tmp_path / "leaky", *EVALUATE)
+    assert "has seen plays of 8 of the 8 songs it is to be scored on" in message
+    assert "factorize the split directory" in message
+
+
+def test_evaluate_refuses_an_upper_bound_that_has_not_seen_them():
+    message = refused("evaluate", "linear", *EVALUATE, "--upper-bound", "factors")
+    assert "these have plays of 0 of the 8 songs to score only" in message
+
+
+def test_recommend_new_songs_to_a_user():
+    split = Split.load("split")
+    found = rows("recommend", "linear", "--user", "user05", "--features", "features", "--candidates", "new")
+    assert {row["song"] for row in found} == set(split.heldout_songs)
+    assert [row["rank"] for row in found] == list(range(1, 9))
+    model = Model.load("linear")
+    user = model.user_factors[list(model.user_ids).index("user05")]
+    predicted = model.predict_store("features", [row["song"] for row in found])
+    np.testing.assert_allclose([row["score"] for row in found], predicted @ user, rtol=1e-4)
+
+
+def test_recommend_to_somebody_new_with_audio_among_the_candidates(tmp_path):
+    played = str(Split.load("split").train.song_ids[0])
+    shutil.copy(f"audio/{played}.wav", tmp_path / "fresh.wav")
+    (tmp_path / "broken.wav").write_bytes(b"RIFF no more")
+    words = ("recommend", "linear", "--played", f"{played}=3", "--audio", tmp_path, "-k", 100)
+    found = rows(*words)
+    assert "fresh" in {row["song"] for row in found}
+    assert played not in {row["song"] for row in found}
+    assert {row["user"] for row in found} == {"(new)"}
+    assert "passed over" in run(*words).stderr
+
+
+def test_recommend_shows_names_and_every_user():
+    found = run(
+        "recommend", "factors", "--all-users", "-k", 2, "--songs", "songs.tsv", "--tsv"
+    ).stdout.splitlines()
+    assert found[0].split("\t") == ["user", "rank", "song", "artist", "title", "score"]
+    row = dict(zip(found[0].split("\t"), found[1].split("\t"), strict=True))
+    assert row["title"] == f"Title of {row['song']}"
+    users = {line.split("\t")[0] for line in found[1:]}
+    assert users == set(dcbmr.Factors.load("factors").user_ids)
+
+
+def test_the_metric_model_recommends_what_its_audio_places():
+    found = rows(
+        "recommend", "mlr", "--user", "user05", "--features", "features", "--candidates", "all", "-k", 99
+    )
+    assert len(found) == 40
+    assert "no song to choose from" in refused("recommend", "mlr", "--user", "user05")
+
+
+def test_similar_to_a_song_and_to_audio():
+    song = str(Split.load("split").train.song_ids[0])
+    by_usage = rows("similar", "factors", "--song", song, "-k", 5)
+    assert len(by_usage) == 5
+    assert song not in {row["song"] for row in by_usage}
+    assert rows("similar", "factors", "--song", song, "--by", "factors")[0]["score"] <= 1.0 + 1e-6
+    # What a file sounds like is what its features in the store say.
+    heard = rows(
+        "similar", "linear", "--audio", f"audio/{song}.wav", "--features", "features", "--from-audio"
+    )
+    stored = rows("similar", "linear", "--song", song, "--features", "features", "--from-audio")
+    assert [row["song"] for row in heard] == [row["song"] for row in stored]
+    np.testing.assert_allclose([r["score"] for r in heard], [r["score"] for r in stored], atol=1e-3)
+
+
+def test_predict_files_and_stores_agree(tmp_path):
+    run("predict", "linear", "--features", "features", "-o", tmp_path / "predicted")
+    songs = (tmp_path / "predicted/songs.txt").read_text().splitlines()
+    factors = np.load(tmp_path / "predicted/song_factors.npy")
+    assert factors.shape == (40, 6)
+    row = rows("predict", "linear", f"audio/{songs[3]}.wav")[0]
+    assert row["song"] == songs[3]
+    np.testing.assert_allclose([row[f"factor_{j}"] for j in range(6)], factors[3], atol=1e-3)
+    assert "exists" in refused("predict", "linear", "--features", "features", "-o", tmp_path / "predicted")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["similar", "factors", "--song", "song0"], "unknown song 'song0'.*did you mean 'song"),
+        (["recommend", "factors", "--user", "usr05"], "unknown user 'usr05'.*did you mean 'user05'"),
+        (
+            ["similar", "factors", "--song", "Artist5", "--songs", "songs.tsv"],
+            "is no song id; did you mean song",
+        ),
+        (
+            ["recommend", "factors", "--user", "user05", "--features", "features"],
+            "holds factors.*dcbmr train",
+        ),
+        (["similar", "factors", "--audio", "audio/song00.wav"], "holds factors.*dcbmr train"),
+        (["predict", "factors", "audio/song00.wav"], "factors holds 'factors', not 'model'"),
+        (
+            ["predict", "nowhere", "audio/song00.wav"],
+            "nowhere is no dcbmr model directory: it does not exist",
+        ),
+        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist"),
+        (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
+        (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
+        (["evaluate", "linear", "--split", "split", "--features", "audio"], "no features of kind 'mfcc'"),
+    ],
+)
+def test_wrong_input(words, message):
+    with pytest.raises(dcbmr.InputError, match=message):
+        run(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recommend", "factors"], "say for whom"),
+        (["recommend", "factors", "--user", "user05", "--all-users"], "say for whom"),
+        (["recommend", "factors", "--played", "song00=many"], "'many' is no count"),
+        (["similar", "factors"], "say what to compare with"),
+        (["predict", "linear"], "give either audio files or --features"),
+        (["predict", "linear", "a.wav", "--features", "features"], "give either audio files or --features"),
+        (["evaluate", "--split", "split", "--features", "features"], "Missing argument"),
+        (["similar", "factors", "--song", "song00", "-k", "0"], "0 is not in the range"),
+    ],
+)
+def test_wrong_usage(words, message):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "recommend", "similar", "predict"])
+def test_help_has_an_example(command):
+    assert f"Example:  dcbmr {command} " in run(command, "--help").stdout
