@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "als.h"
 #include "isa.h"
@@ -20,6 +21,7 @@
 #include "linalg.h"
 #include "online_feature.h"
 #include "ranking.h"
+#include "windows.h"
 
 namespace py = pybind11;
 
@@ -342,6 +344,39 @@ void bind_features(py::module_& m) {
       });
 }
 
+void bind_windows(py::module_& m) {
+  using Places = Array<std::int64_t>;
+  m.def(
+      "read_windows",
+      [](const std::vector<Array<std::uint16_t>>& shards, const Places& shard, const Places& row,
+         const Places& n_frames, const Places& start, Array<float>& out) {
+        want(out.ndim() == 3, "out must be (n_windows, length, n_dims)");
+        const py::ssize_t n_windows = out.shape(0), length = out.shape(1), n_dims = out.shape(2);
+        for (const Places* places : {&shard, &row, &n_frames, &start})
+          want(has_shape(*places, {n_windows}), "shard, row, n_frames, start: one a window");
+        for (const auto& frames : shards)
+          want(frames.ndim() == 2 && frames.shape(1) == n_dims, "shards must be (n_rows, n_dims)");
+        std::vector<dcbmr::Window> windows;
+        windows.reserve(static_cast<std::size_t>(n_windows));
+        for (py::ssize_t i = 0; i < n_windows; ++i) {
+          const std::int64_t number = shard.data()[i], first = row.data()[i];
+          const std::int64_t n = n_frames.data()[i], begin = start.data()[i];
+          want(0 <= number && number < static_cast<std::int64_t>(shards.size()),
+               "shard must be a place in shards");
+          const auto& frames = shards[static_cast<std::size_t>(number)];
+          want(0 <= first && 0 < n && n <= frames.shape(0) && first <= frames.shape(0) - n,
+               "a song's frames must lie within its shard");
+          want(0 <= begin && begin < n, "start must lie within the song");
+          windows.push_back({frames.data() + first * n_dims, n, begin});
+        }
+        float* const to = out.mutable_data();
+        const py::gil_scoped_release release;
+        dcbmr::read_windows(windows.data(), n_windows, length, n_dims, to);
+      },
+      py::arg("shards").noconvert(), py::arg("shard").noconvert(), py::arg("row").noconvert(),
+      py::arg("n_frames").noconvert(), py::arg("start").noconvert(), py::arg("out").noconvert());
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -351,4 +386,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_kmeans(m);
   bind_ranking(m);
   bind_features(m);
+  bind_windows(m);
 }

@@ -85,3 +85,12 @@ class OnlineFeature:
         self, samples: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
     def finish(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
+
+def read_windows(
+    shards: list[NDArray[np.uint16]],
+    shard: NDArray[np.int64],
+    row: NDArray[np.int64],
+    n_frames: NDArray[np.int64],
+    start: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None: ...

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import dcbmr
-from dcbmr import extraction, store
+from dcbmr import _core, extraction, store
 from dcbmr.audio import decode
 from dcbmr.cli import main
 
@@ -554,3 +554,35 @@ def test_command_line(music, tmp_path, capsys):
     assert "exists; --resume continues it" in capsys.readouterr().err
     assert run(music) == 2
     assert run(music, "-o", tmp_path / "f", "--resume", "--overwrite") == 2
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+def test_half_precision_is_widened_exactly(isa):
+    before = _core.isa()
+    try:
+        _core.set_isa(isa)
+    except ValueError:
+        pytest.skip(f"this processor lacks {isa}")
+    try:
+        every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 16)  # every half there is
+        zero, length = np.zeros(1, np.int64), len(every)
+        out = np.empty((1, length, 16), np.float32)
+        _core.read_windows([every], zero, zero, np.array([length]), zero, out)
+        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32))
+        # A window may wrap round a short song as often as it likes.
+        out = np.empty((1, 11, 16), np.float32)
+        _core.read_windows([every], zero, zero + 7, zero + 4, zero + 3, out)
+        rows = 7 + (3 + np.arange(11)) % 4
+        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32)[rows])
+    finally:
+        _core.set_isa(before)
+
+
+@pytest.mark.parametrize(
+    ("shard", "row", "n_frames", "start"),
+    [(1, 0, 4, 0), (-1, 0, 4, 0), (0, 1, 4, 0), (0, -1, 4, 0), (0, 0, 0, 0), (0, 0, 4, 4), (0, 0, 4, -1)],
+)
+def test_windows_outside_a_shard_are_refused(shard, row, n_frames, start):
+    places = [np.array([place]) for place in (shard, row, n_frames, start)]
+    with pytest.raises(ValueError, match="must"):
+        _core.read_windows([np.zeros((4, 2), np.uint16)], *places, np.empty((1, 3, 2), np.float32))

@@ -1,0 +1,19 @@
+// Windows of the frames of songs, out of memory maps of half-precision numbers.
+#pragma once
+
+#include <cstdint>
+
+namespace dcbmr {
+
+struct Window {
+  const std::uint16_t* frames;  // (n_frames, n_dims), row-major, of the whole song
+  std::int64_t n_frames;        // at least 1
+  std::int64_t start;           // in [0, n_frames); what goes beyond the last frame wraps round
+};
+
+//   windows  (n_windows)
+//   out      (n_windows, length, n_dims), row-major  OUT
+void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t length,
+                  std::int64_t n_dims, float* out);
+
+}  // namespace dcbmr
