@@ -168,10 +168,12 @@ void solve_row(const HalfSweep& sweep, Index row, bool with_errors, Workspace& s
   const Plays plays = plays_of(sweep, row, space.scale.data());
   float* const system = space.system.data();
   float* const scratch = space.scratch.data();
-  std::fill_n(x, plays.stride, 0.0F);
+  if (plays.n == 0 || sweep.cg_steps == 0) std::fill_n(x, plays.stride, 0.0F);
   if (plays.n == 0) return;
-  bool solved;
-  if (plays.n <= plays.n_factors) {
+  bool solved = true;
+  if (sweep.cg_steps > 0) {
+    DCBMR_DISPATCH(solve_cg)(plays, sweep.cg_steps, x, scratch);
+  } else if (plays.n <= plays.n_factors) {
     solved = DCBMR_DISPATCH(solve_dual)(plays, system, x, scratch);
   } else {
     std::fill_n(system, system_floats(plays.n_factors), 0.0F);
@@ -290,6 +292,10 @@ RowSums solve_rows(const HalfSweep& sweep, bool with_errors, float* out, int n_t
   parallel_for(n_rows, kGrain, n_threads, [&](Index begin, Index end, int thread) {
     Workspace& space = spaces[thread];
     RowSums& part = parts[static_cast<std::size_t>(begin / kGrain)];
+    if (sweep.cg_steps > 0)
+      DCBMR_DISPATCH(multiply_rows)(out + (sweep.begin + begin) * sweep.n_factors, end - begin,
+                                    sweep.n_factors, sweep.n_factors, sweep.basis, stride,
+                                    space.solved.data());
     for (Index r = begin; r < end; ++r)
       if (!is_huge(sweep.begin + r))
         solve_row(sweep, sweep.begin + r, with_errors, space,

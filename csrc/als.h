@@ -34,6 +34,8 @@ struct HalfSweep {
   const double* regularization;  // lambda of each row; of all rows if there is one for all
   bool regularization_per_row;   //
   double unobserved_weight;      // w0
+  const float* basis;            // (n_factors, padded(n_factors)): Q; only for cg_steps > 0
+  int cg_steps;  // 0: exact. Else steps of conjugate gradients from the row as it is
 };
 
 // The objective's terms over the rows solved, in float64.
@@ -44,7 +46,8 @@ struct RowSums {
   std::int64_t n_retried = 0;  // rows that float32 could not solve, solved in float64
 };
 
-// Writes rows begin..end-1 of out (n_rows, n_factors); rows without plays become zero. Neither
+// Writes rows begin..end-1 of out (n_rows, n_factors); rows without plays become zero. Huge rows,
+// which all threads share, are solved exactly whatever cg_steps. Neither
 // n_threads nor the range that a row is solved in changes its bits. Throws std::runtime_error,
 // naming the row, where float64 fails too.
 RowSums solve_rows(const HalfSweep& sweep, bool with_errors, float* out, int n_threads);

@@ -96,13 +96,15 @@ void bind_als(py::module_& m) {
       "solve_rows",
       [](const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
          const Array<float>& surplus, const Array<float>& rotated, const Array<double>& eigenvalues,
-         const Array<float>& back, const Array<double>& regularization, double unobserved_weight,
-         py::ssize_t begin, py::ssize_t end, bool with_errors, Array<float>& out, int n_threads) {
+         const Array<float>& basis, const Array<float>& back, const Array<double>& regularization,
+         double unobserved_weight, int cg_steps, py::ssize_t begin, py::ssize_t end,
+         bool with_errors, Array<float>& out, int n_threads) {
         want(rotated.ndim() == 2 && eigenvalues.ndim() == 1, "rotated must be 2-D");
         const py::ssize_t n_factors = eigenvalues.size(), stride = dcbmr::padded(n_factors);
         const py::ssize_t n_rows = indptr.size() - 1;
-        want(n_factors > 0 && rotated.shape(1) == stride && has_shape(back, {n_factors, stride}),
-             "rotated, back and eigenvalues must agree in n_factors");
+        want(n_factors > 0 && rotated.shape(1) == stride && has_shape(back, {n_factors, stride}) &&
+                 has_shape(basis, {n_factors, stride}),
+             "rotated, basis, back and eigenvalues must agree in n_factors");
         want_csr(indptr, indices, surplus, rotated.shape(0), begin, end);
         want(has_shape(regularization, {1}) || has_shape(regularization, {n_rows}),
              "regularization must have one value, or one a row");
@@ -119,7 +121,9 @@ void bind_als(py::module_& m) {
                                      back.data(),
                                      regularization.data(),
                                      regularization.size() != 1,
-                                     unobserved_weight};
+                                     unobserved_weight,
+                                     basis.data(),
+                                     cg_steps};
         float* const to = out.mutable_data();
         dcbmr::RowSums sums;
         {
@@ -130,9 +134,10 @@ void bind_als(py::module_& m) {
       },
       py::arg("indptr").noconvert(), py::arg("indices").noconvert(), py::arg("surplus").noconvert(),
       py::arg("rotated").noconvert(), py::arg("eigenvalues").noconvert(),
-      py::arg("back").noconvert(), py::arg("regularization").noconvert(),
-      py::arg("unobserved_weight"), py::arg("begin"), py::arg("end"), py::arg("with_errors"),
-      py::arg("out").noconvert(), py::arg("n_threads"));
+      py::arg("basis").noconvert(), py::arg("back").noconvert(),
+      py::arg("regularization").noconvert(), py::arg("unobserved_weight"), py::arg("cg_steps"),
+      py::arg("begin"), py::arg("end"), py::arg("with_errors"), py::arg("out").noconvert(),
+      py::arg("n_threads"));
 }
 
 void bind_isa(py::module_& m) {

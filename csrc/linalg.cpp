@@ -40,11 +40,17 @@ inline Index panels(Index n) { return (n + W - 1) / W; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
-inline float sum(Vec v) {
-  float total = 0;
-#pragma GCC unroll 16
-  for (Index i = 0; i < W; ++i) total += v[i];
-  return total;
+inline Vec low(Vec a, Vec b) { return __builtin_shufflevector(a, b, DCBMR_LOW); }
+inline Vec high(Vec a, Vec b) { return __builtin_shufflevector(a, b, DCBMR_HIGH); }
+
+// The sums over the lanes of four vectors.
+inline void sums_of(const Vec (&v)[4], float (&sums)[4]) {
+  const Vec first = low(v[0], v[2]) + high(v[0], v[2]), second = low(v[1], v[3]) + high(v[1], v[3]);
+  Vec all = low(first, second) + high(first, second);  // lane i belongs to vector i % 4
+#pragma GCC unroll 2
+  for (Index lanes = W; lanes > 4; lanes /= 2) all = low(all, all) + high(all, all);
+#pragma GCC unroll 4
+  for (Index i = 0; i < 4; ++i) sums[i] = all[i * W / 4];
 }
 
 // Lanes of the vectors become vectors: log2(W) rounds of a perfect shuffle.
@@ -54,8 +60,8 @@ inline void transpose(Vec (&v)[W]) {
     Vec next[W];
 #pragma GCC unroll 16
     for (Index i = 0; i < W / 2; ++i) {
-      next[2 * i] = __builtin_shufflevector(v[i], v[i + W / 2], DCBMR_LOW);
-      next[2 * i + 1] = __builtin_shufflevector(v[i], v[i + W / 2], DCBMR_HIGH);
+      next[2 * i] = low(v[i], v[i + W / 2]);
+      next[2 * i + 1] = high(v[i], v[i + W / 2]);
     }
 #pragma GCC unroll 16
     for (Index i = 0; i < W; ++i) v[i] = next[i];
@@ -215,7 +221,9 @@ bool substitute(Index m, const float* system, const float* inverse, float* x) {
   }
   Vec zeros = {};
   for (Index j = 0; j < n_panels; ++j) zeros += 0 * load(x + j * W);
-  return sum(zeros) == 0;
+  for (Index i = 0; i < W; ++i)
+    if (zeros[i] != 0) return false;
+  return true;
 }
 
 // sqrt(s) and g = c / sqrt(s). A surplus of nothing is lifted to next to nothing: g is finite, and
@@ -229,10 +237,60 @@ inline Weight weight(float surplus, float unobserved_weight) {
   return {root, (1 + surplus) / root};
 }
 
+inline const float* row_of(const Plays& plays, Index i) {
+  return plays.factors + plays.indices[i] * plays.stride;
+}
+
 inline void prefetch(const Plays& plays, Index i) {
   if (i >= plays.n) return;
-  const float* row = plays.factors + plays.indices[i] * plays.stride;
+  const float* row = row_of(plays, i);
   for (Index c = 0; c < plays.stride; c += 16) __builtin_prefetch(row + c);
+}
+
+// x . factors of four plays from `first`; past the end the last is repeated.
+inline void scores_of(const Plays& plays, Index first, const float* x, float (&scores)[4]) {
+  const float* rows[4];
+  for (Index i = 0; i < 4; ++i) {
+    rows[i] = row_of(plays, smaller(first + i, plays.n - 1));
+    prefetch(plays, first + 8 + i);
+  }
+  const Index width = panels(plays.n_factors) * W;
+  Vec products[4] = {};
+  for (Index c = 0; c < width; c += W) {
+    const Vec value = load(x + c);
+#pragma GCC unroll 4
+    for (Index i = 0; i < 4; ++i) products[i] += value * load(rows[i] + c);
+  }
+  sums_of(products, scores);
+}
+
+// to += sum over the plays i of coefficient(i, x . factors_i) factors_i
+template <class Coefficient>
+inline void add_scored(const Plays& plays, const float* x, float* to, Coefficient coefficient) {
+  const Index width = panels(plays.n_factors) * W;
+  for (Index first = 0; first < plays.n; first += 4) {
+    float factors[4];
+    scores_of(plays, first, x, factors);
+    const float* rows[4];
+#pragma GCC unroll 4
+    for (Index i = 0; i < 4; ++i) {
+      const bool there = first + i < plays.n;
+      factors[i] = there ? coefficient(first + i, factors[i]) : 0;
+      rows[i] = row_of(plays, there ? first + i : plays.n - 1);
+    }
+    for (Index c = 0; c < width; c += W) {
+      Vec value = load(to + c);
+#pragma GCC unroll 4
+      for (Index i = 0; i < 4; ++i) value += factors[i] * load(rows[i] + c);
+      store(to + c, value);
+    }
+  }
+}
+
+inline float total(Vec v) {
+  float sums[4];
+  sums_of({v, v, v, v}, sums);
+  return sums[0];
 }
 
 }  // namespace
@@ -303,7 +361,7 @@ void add_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
     const Index n = smaller(kPackedRows, plays.n - first);
     for (Index i = 0; i < n; ++i) {
       prefetch(plays, first + i + 4);
-      const float* row = plays.factors + plays.indices[first + i] * plays.stride;
+      const float* row = row_of(plays, first + i);
       const Weight w = weight(plays.surplus[first + i], plays.unobserved_weight);
       for (Index c = 0; c < width; c += W) {
         const Vec value = w.root * load(plays.scale + c) * load(row + c);
@@ -339,7 +397,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
     for (Index i = 0; i < W; ++i) prefetch(plays, (p + 1) * W + i);
     const float* from[W];
     for (Index i = 0; i < W; ++i)  // sqrt(s) = 0 where there is no row
-      from[i] = plays.factors + plays.indices[smaller(p * W + i, plays.n - 1)] * plays.stride;
+      from[i] = row_of(plays, smaller(p * W + i, plays.n - 1));
     for (Index c = 0; c < width; c += W) {
       const Vec scale = load(plays.scale + c);
       Vec block[W];
@@ -357,7 +415,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   if (!substitute(plays.n, system, inverse, target)) return false;
   std::memset(w, 0, sizeof(float) * static_cast<std::size_t>(plays.stride));
   for (Index i = 0; i < plays.n; ++i) {
-    const float* row = plays.factors + plays.indices[i] * plays.stride;
+    const float* row = row_of(plays, i);
     const Vec factor = splat(target[i] * root[i]);
     for (Index c = 0; c < width; c += W) store(w + c, load(w + c) + factor * load(row + c));
   }
@@ -365,17 +423,65 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   return true;
 }
 
-void add_errors(const Plays& plays, const float* x, double* sums) {
+void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   const Index width = panels(plays.n_factors) * W;
-  double observed = 0, squares = 0;
-  for (Index i = 0; i < plays.n; ++i) {
-    prefetch(plays, i + 4);
-    const float* row = plays.factors + plays.indices[i] * plays.stride;
+  float* residual = scratch;
+  float* direction = residual + plays.stride;
+  float* scaled = direction + plays.stride;  // scale times direction
+  float* image = scaled + plays.stride;      // the system times direction
+  std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(4 * plays.stride));
+  // In w = x / scale the residual is scale (sum (c - s e) y) - w, e = x . y.
+  add_scored(plays, x, residual, [&](Index i, float score) {
+    const float s = plays.surplus[i] + (1 - plays.unobserved_weight);
+    return 1 + plays.surplus[i] - s * score;
+  });
+  float squares = 0;
+  for (Index c = 0; c < plays.n_factors; ++c) {
+    x[c] /= plays.scale[c];
+    residual[c] = plays.scale[c] * residual[c] - x[c];
+    direction[c] = residual[c];
+    squares += residual[c] * residual[c];
+  }
+  const float enough = 1e-12F * squares;
+  for (int step = 0; step < n_steps && squares > enough; ++step) {
+    for (Index c = 0; c < width; c += W) {
+      store(scaled + c, load(plays.scale + c) * load(direction + c));
+      store(image + c, Vec{});
+    }
+    add_scored(plays, scaled, image, [&](Index i, float score) {
+      return (plays.surplus[i] + (1 - plays.unobserved_weight)) * score;
+    });
     Vec products = {};
-    for (Index c = 0; c < width; c += W) products += load(x + c) * load(row + c);
-    const double score = static_cast<double>(sum(products));
-    observed += (1 + static_cast<double>(plays.surplus[i])) * (1 - score) * (1 - score);
-    squares += score * score;
+    for (Index c = 0; c < width; c += W) {
+      const Vec value = load(plays.scale + c) * load(image + c) + load(direction + c);
+      store(image + c, value);
+      products += value * load(direction + c);
+    }
+    const float length = squares / total(products);
+    products = Vec{};
+    for (Index c = 0; c < width; c += W) {
+      store(x + c, load(x + c) + length * load(direction + c));
+      const Vec value = load(residual + c) - length * load(image + c);
+      store(residual + c, value);
+      products += value * value;
+    }
+    const float rest = total(products), turn = rest / squares;
+    for (Index c = 0; c < width; c += W)
+      store(direction + c, load(residual + c) + turn * load(direction + c));
+    squares = rest;
+  }
+}
+
+void add_errors(const Plays& plays, const float* x, double* sums) {
+  double observed = 0, squares = 0;
+  for (Index first = 0; first < plays.n; first += 4) {
+    float scores[4];
+    scores_of(plays, first, x, scores);
+    for (Index i = first; i < smaller(first + 4, plays.n); ++i) {
+      const double score = static_cast<double>(scores[i - first]);
+      observed += (1 + static_cast<double>(plays.surplus[i])) * (1 - score) * (1 - score);
+      squares += score * score;
+    }
   }
   sums[0] += observed;
   sums[1] += squares;

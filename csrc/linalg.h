@@ -57,6 +57,7 @@ constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
 // add_plays      system += P^T P, in panels, and rhs (stride,) += P^T g. Callers zero both first.
 // solve_system   w of (I + system) w = rhs overwrites rhs, and the factor overwrites system.
 // solve_dual     w of a row with at most n_factors plays, through the system of their number.
+// solve_cg       n_steps of conjugate gradients from the row x = scale w; leaves w in x.
 // add_errors     sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors.
 //
 // The two that solve return false where float32 does not do for the row.
@@ -69,6 +70,7 @@ constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
   void add_plays(const Plays& plays, float* system, float* rhs, float* scratch);                   \
   bool solve_system(std::int64_t n_factors, float* system, float* rhs, float* scratch);            \
   bool solve_dual(const Plays& plays, float* system, float* w, float* scratch);                    \
+  void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch);                        \
   void add_errors(const Plays& plays, const float* x, double* sums);                               \
   }
 DCBMR_LINALG(portable)

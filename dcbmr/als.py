@@ -12,8 +12,9 @@ solves the factors of all users, or of all songs, exactly; the kernel is csrc/al
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -39,6 +40,8 @@ from dcbmr.plays import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_TENSORS = "factors.safetensors"
+_CHECKPOINT = "als-checkpoint"
 _FLOPS_A_CALL = 2e10  # work between two looks at Ctrl-C: a tenth of a second or so
 
 
@@ -49,12 +52,13 @@ class _Problem:
     regularization: float
     unobserved_weight: float
     frequency_exponent: float
+    cg_steps: int  # 0 for exact solutions
     n_threads: int
 
     def row_regularization(self, plays: csr_array) -> NDArray[np.float64]:
         """Return lambda of each row of ``plays``, or one value where it is the same for all."""
         if self.frequency_exponent == 0:
-            return np.array([self.regularization])
+            return np.array([self.regularization], dtype=np.float64)
         frequency = np.diff(plays.indptr) + self.unobserved_weight * plays.shape[1]
         return np.asarray(self.regularization * frequency**self.frequency_exponent, dtype=np.float64)
 
@@ -71,14 +75,16 @@ class _Eigenbasis:
         padded = np.zeros((2, n_factors, _core.padded(n_factors)), dtype=np.float32)
         padded[0, :, :n_factors] = basis
         padded[1, :, :n_factors] = basis.T
-        self.back = padded[1]
-        self.rotated = _core.rotate(factors, padded[0], n_threads)
+        self.basis, self.back = padded
+        self.rotated = _core.rotate(factors, self.basis, n_threads)
 
 
 def _half_sweep(
     plays: csr_array, others: _Eigenbasis, problem: _Problem, out: NDArray[np.float32], *, objective: bool
 ) -> NDArray[np.float64]:
     """Solve every row of ``out`` for its row of ``plays`` (surplus), the other side fixed.
+
+    With conjugate gradients a row starts from what ``out`` holds.
 
     Returns
     -------
@@ -93,8 +99,9 @@ def _half_sweep(
     try:
         for begin, end in _row_ranges(indptr, out.shape[1]):
             sums += _core.solve_rows(
-                indptr, indices, plays.data, others.rotated, others.eigenvalues, others.back, regularization,
-                problem.unobserved_weight, begin, end, objective, out, problem.n_threads,
+                indptr, indices, plays.data, others.rotated, others.eigenvalues, others.basis, others.back,
+                regularization, problem.unobserved_weight, problem.cg_steps, begin, end, objective, out,
+                problem.n_threads,
             )  # fmt: skip
     except RuntimeError as error:
         raise DcbmrError(str(error)) from error
@@ -128,13 +135,18 @@ class WeightedALS:
     regularization : float
         lambda, positive. Not printed either; 1e-5 is that code's.
     n_iterations : int
-        Sweeps: the users, then the songs.
-    solver : {"cholesky"}
-        How a row is solved: exactly.
+        Sweeps at the most: the users, then the songs.
+    solver : {"cholesky", "cg"}
+        How a row is solved: exactly, or by a few steps of conjugate gradients from where it was (Takács,
+        Pilászy and Tikk, RecSys 2011), in a basis where the confidence alone makes the system hard.
     n_threads : int or None
         None for every core of the process. The result does not depend on it.
     random_state : int
         Seed of the initial song factors.
+    cg_steps : int
+        Steps of solver "cg" a row and sweep.
+    tolerance : float
+        Stop once a sweep changes the objective by less than this share of it; 0 for never.
     unobserved_weight : float
         Confidence of a pair without plays; 1 in the paper, the "alpha" of iALS in Rendle et al. (RecSys
         2022), "Revisiting the performance of iALS on item recommendation benchmarks".
@@ -165,9 +177,11 @@ class WeightedALS:
         epsilon: float = 1e-6,
         regularization: float = 1e-5,
         n_iterations: int = 15,
-        solver: Literal["cholesky"] = "cholesky",
+        solver: Literal["cholesky", "cg"] = "cholesky",
         n_threads: int | None = None,
         random_state: int = 0,
+        cg_steps: int = 3,
+        tolerance: float = 0.0,
         unobserved_weight: float = 1.0,
         frequency_exponent: float = 0.0,
         init_scale: float = 0.1,
@@ -180,6 +194,8 @@ class WeightedALS:
         self.solver = solver
         self.n_threads = n_threads
         self.random_state = random_state
+        self.cg_steps = cg_steps
+        self.tolerance = tolerance
         self.unobserved_weight = unobserved_weight
         self.frequency_exponent = frequency_exponent
         self.init_scale = init_scale
@@ -194,12 +210,14 @@ class WeightedALS:
             "n_iterations": self.n_iterations,
             "solver": self.solver,
             "random_state": self.random_state,
+            "cg_steps": self.cg_steps,
+            "tolerance": self.tolerance,
             "unobserved_weight": self.unobserved_weight,
             "frequency_exponent": self.frequency_exponent,
             "init_scale": self.init_scale,
         }
         check_confidence(self.alpha, self.epsilon)
-        for name in ("n_factors", "n_iterations"):
+        for name in ("n_factors", "n_iterations", "cg_steps"):
             if not isinstance(settings[name], int) or settings[name] < 1:
                 raise InputError(f"{name} must be a whole number of at least 1; got {settings[name]!r}")
         for name in ("regularization", "init_scale"):
@@ -207,16 +225,20 @@ class WeightedALS:
                 raise InputError(f"{name} must be a positive number; got {settings[name]}")
         if not 0 < self.unobserved_weight <= 1:
             raise InputError(f"unobserved_weight must lie in (0, 1]; got {self.unobserved_weight}")
-        if not (np.isfinite(self.frequency_exponent) and self.frequency_exponent >= 0):
-            raise InputError(f"frequency_exponent must be at least 0; got {self.frequency_exponent}")
-        if self.solver != "cholesky":
-            raise InputError(f"solver must be 'cholesky'; got {self.solver!r}")
+        for name in ("frequency_exponent", "tolerance"):
+            if not (np.isfinite(settings[name]) and settings[name] >= 0):
+                raise InputError(f"{name} must be at least 0; got {settings[name]}")
+        if self.solver not in ("cholesky", "cg"):
+            raise InputError(f"solver must be 'cholesky' or 'cg'; got {self.solver!r}")
         return settings
 
     def fit(
         self,
         plays_or_counts: PlayCounts | csr_array,
         callback: Callable[[int, Mapping[str, float]], None] | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
     ) -> Self:
         """Factorize plays.
 
@@ -226,38 +248,35 @@ class WeightedALS:
             Raw plays. Rows and columns of a matrix get their numbers as ids.
         callback : callable, optional
             ``callback(sweep, objective)`` after each sweep, from 1; it may raise to stop.
+        checkpoint : path, optional
+            Directory that is written anew after each sweep.
+        resume : bool
+            Continue from the checkpoint, if there is one, to the bits of an unbroken run. It must be of
+            the same plays and settings; n_iterations and tolerance may differ.
         """
         settings = self._settings()
         plays = plays_or_counts if isinstance(plays_or_counts, PlayCounts) else _numbered(plays_or_counts)
-        users, songs = (_int32(m) for m in _both_ways(surplus(plays.counts, self.alpha, self.epsilon)))
+        users = _int32(surplus(plays.counts, self.alpha, self.epsilon))
+        songs = _int32(users.T.tocsr())
         problem = _problem(settings, self.n_threads)
-        rng = np.random.default_rng(self.random_state)
-        song_factors = rng.standard_normal((len(plays.song_ids), self.n_factors), dtype=np.float32)
-        song_factors *= self.init_scale / np.sqrt(self.n_factors)
-        song_factors[np.diff(songs.indptr) == 0] = 0
-        user_factors = np.zeros((len(plays.user_ids), self.n_factors), dtype=np.float32)
-        self.objective_: list[dict[str, float]] = []
-        for sweep in range(1, self.n_iterations + 1):
+        state = _Checkpoint(Path(checkpoint), settings, users) if checkpoint is not None else None
+        saved = state.load() if state is not None and resume else None
+        if saved is not None:
+            user_factors, song_factors, self.objective_ = saved
+        else:
+            song_factors = self._initial_factors(songs)
+            user_factors = np.zeros((len(plays.user_ids), self.n_factors), dtype=np.float32)
+            self.objective_ = []
+        while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
-            basis = _Eigenbasis(song_factors, problem.n_threads)
-            of_users = _half_sweep(users, basis, problem, user_factors, objective=False)
-            del basis  # as large as the factors
-            basis = _Eigenbasis(user_factors, problem.n_threads)
-            of_songs = _half_sweep(songs, basis, problem, song_factors, objective=True)
-            del basis
-            terms = {
-                "observed": of_songs[0],
-                "unobserved": of_songs[1],
-                "regularization": of_users[2] + of_songs[2],
-            }
-            terms["total"] = sum(terms.values())
-            terms["seconds"] = time.perf_counter() - started
-            terms["n_retried"] = of_users[3] + of_songs[3]
-            self.objective_.append({name: float(value) for name, value in terms.items()})
+            terms = _sweep(users, songs, user_factors, song_factors, problem)
+            self.objective_.append({**terms, "seconds": time.perf_counter() - started})
+            if state is not None:
+                state.save(user_factors, song_factors, self.objective_)
             if callback is not None:
-                callback(sweep, self.objective_[-1])
-        self.user_factors_ = user_factors
-        self.song_factors_ = song_factors
+                callback(len(self.objective_), self.objective_[-1])
+        self.user_factors_: NDArray[np.float32] = user_factors
+        self.song_factors_: NDArray[np.float32] = song_factors
         self.factors_ = Factors(
             user_ids=plays.user_ids,
             song_ids=plays.song_ids,
@@ -268,12 +287,94 @@ class WeightedALS:
         )
         return self
 
+    def _initial_factors(self, songs: csr_array) -> NDArray[np.float32]:
+        rng = np.random.default_rng(self.random_state)
+        factors = rng.standard_normal((songs.shape[0], self.n_factors), dtype=np.float32)
+        factors *= self.init_scale / np.sqrt(self.n_factors)
+        factors[np.diff(songs.indptr) == 0] = 0
+        return factors
+
+    def _converged(self) -> bool:
+        if len(self.objective_) < 2:
+            return False
+        before, now = (terms["total"] for terms in self.objective_[-2:])
+        return abs(before - now) < self.tolerance * now
+
+
+def _sweep(
+    users: csr_array,
+    songs: csr_array,
+    user_factors: NDArray[np.float32],
+    song_factors: NDArray[np.float32],
+    problem: _Problem,
+) -> dict[str, float]:
+    """Solve the users, then the songs, in place; return the objective's terms."""
+    basis = _Eigenbasis(song_factors, problem.n_threads)
+    of_users = _half_sweep(users, basis, problem, user_factors, objective=False)
+    del basis  # as large as the factors
+    basis = _Eigenbasis(user_factors, problem.n_threads)
+    of_songs = _half_sweep(songs, basis, problem, song_factors, objective=True)
+    observed, unobserved, penalty = of_songs[0], of_songs[1], of_users[2] + of_songs[2]
+    terms = {
+        "observed": observed,
+        "unobserved": unobserved,
+        "regularization": penalty,
+        "total": observed + unobserved + penalty,
+        "n_retried": of_users[3] + of_songs[3],
+    }
+    return {name: float(value) for name, value in terms.items()}
+
+
+class _Checkpoint:
+    """The state of a fit after a sweep, as a directory."""
+
+    _FREE = ("n_iterations", "tolerance")  # settings that a resumed run may change
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], plays: csr_array) -> None:
+        digest = 0
+        for part in (plays.indptr, plays.indices, plays.data):
+            digest = zlib.crc32(part.data, digest)
+        self._path = path
+        self._identity = {name: value for name, value in settings.items() if name not in self._FREE}
+        self._identity |= {"shape": list(plays.shape), "n_plays": int(plays.nnz), "crc32_of_plays": digest}
+
+    def save(
+        self,
+        user_factors: NDArray[np.float32],
+        song_factors: NDArray[np.float32],
+        objective: list[dict[str, float]],
+    ) -> None:
+        from safetensors.numpy import save_file
+
+        config = {**self._identity, "objective": objective}
+        with new_directory(self._path, kind=_CHECKPOINT, config=config, overwrite=True) as folder:
+            save_file({"user_factors": user_factors, "song_factors": song_factors}, folder / _TENSORS)
+
+    def load(self) -> tuple[NDArray[np.float32], NDArray[np.float32], list[dict[str, float]]] | None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        if not self._path.exists():
+            return None
+        config = read_config(self._path, kind=_CHECKPOINT)
+        for name, value in self._identity.items():
+            if config.get(name) != value:
+                raise InputError(
+                    f"{self._path} is of another run: its {name} is {config.get(name)}, here it is {value}"
+                )
+        try:
+            tensors = load_file(self._path / _TENSORS)
+            return tensors["user_factors"], tensors["song_factors"], config["objective"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InputError(f"{self._path} is damaged: {type(error).__name__}: {error}") from error
+
 
 def _problem(settings: Mapping[str, Any], n_threads: int | None) -> _Problem:
     return _Problem(
         regularization=settings["regularization"],
         unobserved_weight=settings["unobserved_weight"],
         frequency_exponent=settings["frequency_exponent"],
+        cg_steps=settings["cg_steps"] if settings["solver"] == "cg" else 0,
         n_threads=resolve_n_threads(n_threads),
     )
 
@@ -282,10 +383,6 @@ def _numbered(counts: csr_array) -> PlayCounts:
     n_users, n_songs = counts.shape
     users, songs = (ids_array([str(i) for i in range(n)], "ids") for n in (n_users, n_songs))
     return PlayCounts(users, songs, counts)
-
-
-def _both_ways(matrix: csr_array) -> tuple[csr_array, csr_array]:
-    return matrix, matrix.T.tocsr()
 
 
 def _int32(matrix: csr_array) -> csr_array:
@@ -379,7 +476,8 @@ class Factors:
             )
         out = np.zeros((counts.shape[0], self.song_factors.shape[1]), dtype=np.float32)
         plays = _int32(surplus(counts, self.config["alpha"], self.config["epsilon"]))
-        _half_sweep(plays, basis, _problem(self.config, n_threads), out, objective=False)
+        exact = replace(_problem(self.config, n_threads), cg_steps=0)
+        _half_sweep(plays, basis, exact, out, objective=False)
         return out
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
@@ -434,9 +532,6 @@ class Factors:
             config=config,
             heldout_songs=tuple(heldout),
         )
-
-
-_TENSORS = "factors.safetensors"
 
 
 def _read_ids(path: Path) -> NDArray[np.object_]:

@@ -1,6 +1,10 @@
 """Weighted ALS against its definition in float64, and what must hold whatever the numbers."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -36,8 +40,10 @@ def draw_surplus(rng, n_rows, n_others, longest, scale=30.0):
     return csr_array((data, indices, indptr), shape=(n_rows, n_others))
 
 
-def half_sweep(plays, others, *, regularization=0.01, weight=1.0, exponent=0.0, n_threads=1, out=None):
-    problem = als._Problem(regularization, weight, exponent, n_threads)
+def half_sweep(
+    plays, others, *, regularization=0.01, weight=1.0, exponent=0.0, steps=0, n_threads=1, out=None
+):
+    problem = als._Problem(regularization, weight, exponent, steps, n_threads)
     out = np.full((plays.shape[0], others.shape[1]), np.nan, np.float32) if out is None else out
     basis = als._Eigenbasis(others, n_threads)
     return out, als._half_sweep(plays, basis, problem, out, objective=True)
@@ -96,6 +102,36 @@ def test_gradient_is_zero_at_every_row(isa, regularization, confidence):
     assert (norms[0][played] <= 2e-4 * norms[1][played]).all()
 
 
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_conjugate_gradients_come_to_the_exact_rows(isa, exponent):
+    rng = np.random.default_rng(20)
+    plays = draw_surplus(rng, 40, 150, 120)
+    others = rng.standard_normal((150, 30)).astype(np.float32)
+    exact, _ = half_sweep(plays, others, weight=0.5, exponent=exponent)
+    scale = np.abs(exact).max()
+    start = (exact + 0.1 * scale * rng.standard_normal(exact.shape)).astype(np.float32)
+    errors = []
+    for steps in (1, 3, 40):
+        found, sums = half_sweep(plays, others, weight=0.5, exponent=exponent, steps=steps, out=start.copy())
+        errors.append(np.abs(found - exact).max() / scale)
+        lambdas = 0.01 * (np.diff(plays.indptr) + 0.5 * 150) ** exponent
+        terms = als_objective(plays.toarray(), found, others, lambdas, 0, 0.5)
+        np.testing.assert_allclose(sums[:3], terms[:3], rtol=1e-5)
+        assert not found[0].any(), "a row without plays is zero"
+    assert errors[2] < 1e-5 < errors[1] < errors[0] < 0.1 * 5
+    again, _ = half_sweep(plays, others, weight=0.5, exponent=exponent, steps=40, out=exact.copy())
+    np.testing.assert_allclose(again, exact, atol=1e-5 * scale)
+
+
+def test_conjugate_gradients_share_huge_rows():
+    rng = np.random.default_rng(21)
+    plays = draw_surplus(rng, 3, 20_000, 20_000)
+    others = (rng.standard_normal((20_000, 5)) * 0.1).astype(np.float32)
+    exact, _ = half_sweep(plays, others)
+    found, _ = half_sweep(plays, others, steps=20, n_threads=2, out=np.zeros_like(exact))
+    np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
+
+
 def test_more_factors_than_rows(isa):
     """The Gram matrix is singular; lambda alone makes the systems definite."""
     rng = np.random.default_rng(7)
@@ -130,7 +166,7 @@ def test_range_of_rows_changes_nothing():
     for begin, end in [(0, 1), (1, 18), (18, 18), (18, 69), (69, 70)]:
         _core.solve_rows(
             plays.indptr.astype(np.int64), plays.indices.astype(np.int32), plays.data, basis.rotated,
-            basis.eigenvalues, basis.back, np.array([0.01]), 1.0, begin, end, False, parts, 2,
+            basis.eigenvalues, basis.basis, basis.back, np.array([0.01]), 1.0, 0, begin, end, False, parts, 2,
         )  # fmt: skip
     np.testing.assert_array_equal(parts, whole)
 
@@ -194,7 +230,9 @@ def test_fit_agrees_with_alternating_normal_equations():
     np.testing.assert_allclose(model.user_factors_ @ model.song_factors_.T, users @ songs.T, atol=1e-3)
 
 
-@pytest.mark.parametrize("settings", [{}, {"unobserved_weight": 0.2, "frequency_exponent": 0.7}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"solver": "cg"}, {"unobserved_weight": 0.2, "frequency_exponent": 0.7}]
+)
 def test_objective_never_rises(settings):
     counts = draw_counts(np.random.default_rng(13), 200, 150, 0.05)
     model = dcbmr.WeightedALS(10, regularization=1e-3, n_iterations=20, **settings).fit(counts)
@@ -216,9 +254,11 @@ def test_objective_never_rises_over_half_sweeps():
         before = total
 
 
-def test_same_bits_on_any_number_of_threads():
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_same_bits_on_any_number_of_threads(solver):
     counts = draw_counts(np.random.default_rng(15), 300, 200)
-    models = [dcbmr.WeightedALS(20, n_iterations=3, n_threads=n).fit(counts) for n in (1, 2, 7)]
+    settings = {"n_iterations": 3, "solver": solver}
+    models = [dcbmr.WeightedALS(20, n_threads=n, **settings).fit(counts) for n in (1, 2, 7)]
     for model in models[1:]:
         np.testing.assert_array_equal(model.user_factors_, models[0].user_factors_)
         np.testing.assert_array_equal(model.song_factors_, models[0].song_factors_)
@@ -227,8 +267,8 @@ def test_same_bits_on_any_number_of_threads():
 
 
 def test_users_and_songs_without_plays_are_zero():
-    counts = csr_array(np.array([[1, 0, 2], [0, 0, 0], [3, 0, 1]], np.float32))
-    model = dcbmr.WeightedALS(2).fit(counts)
+    counts = csr_array(np.array([[1, 0, 2], [0, 0, 0], [3, 0, 1]]))  # whole numbers, as lambda is
+    model = dcbmr.WeightedALS(2, regularization=1).fit(counts)
     assert not model.user_factors_[1].any()
     assert not model.song_factors_[1].any()
     assert model.user_factors_[[0, 2]].all()
@@ -249,9 +289,6 @@ def test_communities_are_told_apart():
 def test_callback_sees_each_sweep_and_may_stop():
     seen = []
 
-    class Stop(Exception):
-        pass
-
     def callback(sweep, terms):
         seen.append((sweep, terms["total"]))
         if sweep == 2:
@@ -261,6 +298,58 @@ def test_callback_sees_each_sweep_and_may_stop():
     with pytest.raises(Stop):
         model.fit(draw_counts(np.random.default_rng(17)), callback)
     assert [sweep for sweep, _ in seen] == [1, 2]
+
+
+def test_conjugate_gradients_come_to_the_exact_objective():
+    counts = draw_counts(np.random.default_rng(22), 200, 150, 0.05)
+    exact, approximate = (
+        dcbmr.WeightedALS(10, regularization=0.1, n_iterations=30, solver=solver).fit(counts)
+        for solver in ("cholesky", "cg")
+    )
+    assert approximate.objective_[-1]["total"] == pytest.approx(exact.objective_[-1]["total"], rel=5e-3)
+
+
+def test_tolerance_stops():
+    counts = draw_counts(np.random.default_rng(23))
+    model = dcbmr.WeightedALS(3, n_iterations=100, tolerance=1e-3).fit(counts)
+    totals = [entry["total"] for entry in model.objective_]
+    changes = np.abs(np.diff(totals)) / totals[1:]
+    assert 2 < len(totals) < 100
+    assert changes[-1] < 1e-3 <= changes[:-1].min()
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, solver):
+    counts = draw_counts(np.random.default_rng(24))
+
+    def model(n_iterations=7, **changes):
+        return dcbmr.WeightedALS(5, n_iterations=n_iterations, solver=solver, **changes)
+
+    def stop(sweep, terms):
+        if sweep == 3:
+            raise Stop
+
+    whole = model().fit(counts)
+    with pytest.raises(Stop):
+        model().fit(counts, stop, checkpoint=tmp_path / "c")
+    resumed = model(n_threads=2).fit(counts, checkpoint=tmp_path / "c", resume=True)
+    np.testing.assert_array_equal(resumed.user_factors_, whole.user_factors_)
+    np.testing.assert_array_equal(resumed.song_factors_, whole.song_factors_)
+    assert [e["total"] for e in resumed.objective_] == [e["total"] for e in whole.objective_]
+    with pytest.raises(dcbmr.InputError, match=r"its regularization is 1e-05, here it is 1\.0"):
+        model(regularization=1.0).fit(counts, checkpoint=tmp_path / "c", resume=True)
+    counts.data[0] += 1
+    with pytest.raises(dcbmr.InputError, match="of another run: its crc32_of_plays"):
+        model().fit(counts, checkpoint=tmp_path / "c", resume=True)
+    fresh = model(2).fit(counts, checkpoint=tmp_path / "d", resume=True)
+    assert len(fresh.objective_) == 2, "nothing to resume: from the beginning"
+    (tmp_path / "d/factors.safetensors").write_bytes(b"no")
+    with pytest.raises(dcbmr.InputError, match="is damaged"):
+        model(3).fit(counts, checkpoint=tmp_path / "d", resume=True)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +362,9 @@ def test_callback_sees_each_sweep_and_may_stop():
         ({"regularization": -1.0}, "regularization must be a positive number; got -1.0"),
         ({"unobserved_weight": 0.0}, "unobserved_weight must lie in"),
         ({"frequency_exponent": -1.0}, "frequency_exponent must be at least 0"),
-        ({"solver": "svd"}, "solver must be 'cholesky'; got 'svd'"),
+        ({"solver": "svd"}, "solver must be 'cholesky' or 'cg'; got 'svd'"),
+        ({"cg_steps": 0}, "cg_steps must be a whole number of at least 1; got 0"),
+        ({"tolerance": -1.0}, "tolerance must be at least 0; got -1.0"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
     ],
 )
@@ -298,7 +389,8 @@ def test_kernel_refuses_what_would_be_unsafe():
     def solve(indptr=(0, 1, 2), indices=(0, 2), begin=0, end=2, out=out, n_data=2):
         _core.solve_rows(
             np.array(indptr, np.int64), np.array(indices, np.int32), np.ones(n_data, np.float32),
-            basis.rotated, basis.eigenvalues, basis.back, np.ones(1), 1.0, begin, end, False, out, 1,
+            basis.rotated, basis.eigenvalues, basis.basis, basis.back, np.ones(1), 1.0, 0,
+            begin, end, False, out, 1,
         )  # fmt: skip
 
     solve()
@@ -387,6 +479,33 @@ def test_command_line(tmp_path, capsys):
     fitted = dcbmr.Factors.load(tmp_path / "g")
     assert len(fitted.heldout_songs) == 2
     assert set(fitted.heldout_songs).isdisjoint(fitted.song_ids)
+
+
+def test_interrupted_command_resumes(tmp_path, capsys):
+    plays = tmp_path / "plays.tsv"
+    rng = np.random.default_rng(25)
+    pairs = rng.integers(0, [30_000, 3_000], (1_000_000, 2))
+    plays.write_text("".join(f"u{u}\ts{s}\t1\n" for u, s in pairs))
+    words = [plays, "-o", tmp_path / "f", "--iterations", 3000, "--factors", 64]
+    code = f"from dcbmr.cli import main; main({['factorize', *map(str, words)]!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("sweep 2"):
+            break
+    process.send_signal(signal.SIGINT)
+    asked = time.perf_counter()
+    rest = process.communicate()[1]
+    assert time.perf_counter() - asked < 3  # a second, and what a loaded machine adds
+    assert process.returncode == 130
+    assert "interrupted" in rest
+    assert not (tmp_path / "f").exists()
+    assert run("factorize", *words) == 2
+    assert "--resume it, or --overwrite it" in capsys.readouterr().err
+    done = len(json.loads((tmp_path / "f.checkpoint/config.json").read_text())["objective"])
+    words[4] = done + 1
+    assert run("factorize", *words, "--resume") == 0
+    assert len(dcbmr.Factors.load(tmp_path / "f").config["objective"]) == done + 1
+    assert not (tmp_path / "f.checkpoint").exists()
 
 
 @needs_data

@@ -38,8 +38,16 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, see
     help="Sweeps over users and songs (Hu et al. 2008 use 10 to 15).",
 )  # fmt: skip
 @click.option(
-    "--solver", type=click.Choice(["cholesky"]), default="cholesky", show_default=True,
-    help="How a row is solved: exactly, by a Cholesky factorization.",
+    "--solver", type=click.Choice(["cholesky", "cg"]), default="cholesky", show_default=True,
+    help="Solve a row exactly (Hu et al. 2008), or by conjugate gradients (Takács et al. 2011).",
+)  # fmt: skip
+@click.option(
+    "--cg-steps", type=click.IntRange(min=1), default=3, show_default=True,
+    help="Steps of solver cg a row and sweep.",
+)  # fmt: skip
+@click.option(
+    "--tolerance", type=float, default=0.0, show_default=True,
+    help="Stop when a sweep changes the objective by less than this share of it.",
 )  # fmt: skip
 @click.option(
     "--unobserved-weight", type=float, default=1.0, show_default=True,
@@ -56,23 +64,32 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, see
 @threads_option
 @seed_option
 @overwrite_option
-def command(plays: Path, output: Path, columns: str | None, overwrite: bool, **settings: Any) -> None:
+@click.option("--resume", is_flag=True, help="Continue a run that was stopped, after its last whole sweep.")
+def command(
+    plays: Path, output: Path, columns: str | None, overwrite: bool, resume: bool, **settings: Any
+) -> None:
     """Learn latent factors of users and songs from PLAYS.
 
     PLAYS is a file of user, song and count (TSV, CSV, plain or .gz or .zst, or Parquet), or a directory
-    that `dcbmr split` wrote, whose training plays are then used.
+    that `dcbmr split` wrote, whose training plays are then used. After each sweep the state is kept in
+    OUTPUT.checkpoint, until the run is through.
 
     \b
     Example:  dcbmr factorize plays.tsv -o factors
               dcbmr factorize split -o factors --factors 400
     """
+    import shutil
     from dataclasses import replace
 
     from dcbmr.als import WeightedALS, confidence_quantiles
     from dcbmr.directory import refuse_existing
+    from dcbmr.errors import InputError
     from dcbmr.plays import PlayCounts, Split
 
     refuse_existing(output, overwrite=overwrite)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if checkpoint.exists() and not (resume or overwrite):
+        raise InputError(f"{checkpoint} holds a run that was stopped: --resume it, or --overwrite it")
     als = WeightedALS(**settings)
     heldout: list[str] = []
     if plays.is_dir():
@@ -102,7 +119,8 @@ def command(plays: Path, output: Path, columns: str | None, overwrite: bool, **s
             if terms["n_retried"]:
                 progress.console.print(f"  {terms['n_retried']:.0f} rows solved in float64", highlight=False)
 
-        als.fit(table, show)
+        als.fit(table, show, checkpoint=checkpoint, resume=resume)
     factors = replace(als.factors_, heldout_songs=tuple(heldout))
     factors.save(output, overwrite=overwrite)
+    shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)
