@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -245,3 +246,50 @@ class TestCommand:
         code, _, err = self.run(world, capsys, "--by", "artist")
         assert code == 2
         assert "--by artist and --songs SONGS.tsv, which names the artists, go together" in err
+
+    def test_bad_combinations(self, world, capsys):
+        capsys.readouterr()
+        for words, message in (
+            ([], "nothing to tell tags from: give --factors, --words or --model"),
+            (
+                ["--model", world / "model"],
+                "--model and --features, the features to predict from, go together",
+            ),
+        ):
+            with pytest.raises(SystemExit) as end:
+                main(["tags", str(world / "tags.tsv"), *map(str, words)])
+            assert end.value.code == 2
+            assert message in capsys.readouterr().err
+
+    def test_words_and_predictions(self, world, capsys, rng):
+        """The audio of a taste is bright or dull; one song with tags has none."""
+        (world / "audio").mkdir()
+        for n in range(59):
+            noise = rng.standard_normal(11025)
+            dull = np.convolve(noise, np.ones(8) / 8, mode="same")
+            soundfile.write(world / "audio" / f"s{n}.wav", 0.1 * (dull if n % 2 else noise), 22050)
+
+        def call(*words):
+            with pytest.raises(SystemExit) as end:
+                main([str(word) for word in words])
+            assert not end.value.code, capsys.readouterr().err
+
+        call("featurize", world / "audio", "-o", world / "features")
+        call("codebook", world / "features", "-o", world / "codebook", "--words", 20)
+        words = ("--kind", "bow", "--codebook", world / "codebook")
+        call("featurize", world / "audio", "-o", world / "words", *words)
+        model = ("--regressor", "linear", "--words", 20, "-o", world / "linear")
+        call("train", "--factors", world / "factors", "--features", world / "features", *model)
+        sources = ("--words", world / "words", "--model", world / "linear", "--features", world / "features")
+        code, out, err = self.run(world, capsys, *sources, "--json")
+        assert code == 0, err
+        rows = {row["tag"]: row for row in json.loads(out)}
+        assert rows["rock"]["songs"] + rows["jazz"]["songs"] == 59
+        for name in ("factors", "words", "linear"):
+            assert rows["rock"][f"{name} auc"] > 0.9
+        assert "2 of 61 songs with tags have no vector and are left out: 's59', 'unheard'" in err
+        assert "linear was trained on 59 of these 59 songs" in err
+
+        (world / "some.txt").write_text("".join(f"s{n}\n" for n in range(20)))
+        code, out, err = self.run(world, capsys, "--only", world / "some.txt", "--json")
+        assert [row["songs"] for row in json.loads(out)][:2] == [10, 10]

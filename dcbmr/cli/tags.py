@@ -1,4 +1,4 @@
-"""``dcbmr tags``: how well factors, or a model's predictions, tell the tags of songs."""
+"""``dcbmr tags``: how well factors, words of the audio, or a model's predictions tell the tags of songs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,21 @@ if TYPE_CHECKING:
 @click.command("tags")
 @click.argument("tags", type=click.Path(path_type=Path))
 @click.option(
-    "--factors", type=click.Path(path_type=Path), required=True, help="Tell tags from these song factors."
+    "--factors", type=click.Path(path_type=Path), help="Tell tags from song factors: `dcbmr factorize`."
 )
+@click.option(
+    "--words", type=click.Path(path_type=Path),
+    help="Tell them from words of the audio, reduced by PCA: features of `dcbmr featurize --kind bow`.",
+)  # fmt: skip
+@click.option(
+    "--model", "models", type=click.Path(path_type=Path), multiple=True,
+    help="Tell them from the predictions of a model, with --features; may be repeated.",
+)  # fmt: skip
+@click.option("--features", type=click.Path(path_type=Path), help="Features of the songs for --model.")
+@click.option(
+    "--only", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of the songs to use, one a line, as heldout_songs.txt of a split.",
+)  # fmt: skip
 @click.option(
     "--top", "n_tags", type=click.IntRange(min=1), default=50, show_default=True,
     help="How many of the most popular tags (the paper: 50).",
@@ -49,7 +62,11 @@ if TYPE_CHECKING:
 @seed_option
 def command(
     tags: Path,
-    factors: Path,
+    factors: Path | None,
+    words: Path | None,
+    models: tuple[Path, ...],
+    features: Path | None,
+    only: Path | None,
     n_tags: int,
     min_weight: float,
     by: str,
@@ -60,24 +77,30 @@ def command(
 ) -> None:
     """Tell the most popular TAGS of songs by logistic regression, cross-validated; print the AUC of each.
 
-    TAGS is a file of song, tag and, optionally, weight (TSV or CSV, plain or .gz). Songs without any tag are
-    left out. After each AUC stands its standard deviation over the folds; in the last row, that over the
-    tags.
+    TAGS is a file of song, tag and, optionally, weight (TSV or CSV, plain or .gz). At least one of --factors,
+    --words and --model says what the tags are told from; with several, all are measured on the songs that
+    all of them have. Songs without any tag are left out. After each AUC stands its standard deviation over
+    the folds; in the last row, that over the tags.
 
     \b
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
+              dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
-    from dcbmr.als import Factors
-    from dcbmr.plays import read_songs
+    from dcbmr.plays import read_lines, read_songs
     from dcbmr.tags import SongTags, evaluate_tags, plot_tags
 
+    if not (factors or words or models):
+        raise InputError("nothing to tell tags from: give --factors, --words or --model")
+    if bool(models) != (features is not None):
+        raise InputError("--model and --features, the features to predict from, go together")
     if (by == "artist") != (songs is not None):
         raise InputError("--by artist and --songs SONGS.tsv, which names the artists, go together")
     table = SongTags.read(tags)
-    learned = Factors.load(factors)
-    sources = {"factors": dict(zip(learned.song_ids, learned.song_factors, strict=True))}
-    known = [song for song in table.song_ids if all(song in vectors for vectors in sources.values())]
-    _report_missing(table.song_ids, known)
+    wanted = set(table.song_ids if only is None else read_lines(only))
+    asked = [song for song in table.song_ids if song in wanted]
+    sources = _sources(asked, factors, words, models, features)
+    known = [song for song in asked if all(song in vectors for vectors in sources.values())]
+    _report_missing(asked, known)
     song_ids, names, has_tag = table.most_popular(known, n_tags, min_weight)
     groups = None
     if songs is not None:
@@ -107,6 +130,48 @@ def command(
     if plot is not None:
         plot_tags(reports, plot)
         click.echo(f"wrote {plot}", err=True)
+
+
+def _sources(
+    song_ids: Sequence[str],
+    factors: Path | None,
+    words: Path | None,
+    models: tuple[Path, ...],
+    features: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """Return what each source says of the songs: by its name, the vector of every song that it knows."""
+    from dcbmr.als import Factors
+    from dcbmr.model import Model
+    from dcbmr.pca import PCA
+    from dcbmr.store import FeatureStore
+
+    sources: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, songs: Sequence[str], vectors: Any) -> None:
+        if name in sources:
+            raise InputError(f"two sources are called {name!r}: rename a directory")
+        sources[name] = dict(zip(songs, vectors, strict=True))
+
+    if factors is not None:
+        learned = Factors.load(factors)
+        add("factors", list(learned.song_ids), learned.song_factors)
+    if words is not None:
+        store = FeatureStore.open(words, kind="bow")
+        songs = [song for song in song_ids if song in store]
+        counts = store.features(songs).vectors()
+        add("words", songs, PCA().fit(counts).transform(counts))
+    for path in models:
+        model = Model.load(path)
+        there = FeatureStore.open(str(features), kind=model.pipeline.source)
+        songs = [song for song in song_ids if song in there]
+        n_seen = len(set(songs).intersection(model.song_ids))
+        if n_seen:
+            click.echo(
+                f"{path} was trained on {n_seen:,} of these {len(songs):,} songs; --only names others",
+                err=True,
+            )
+        add(path.name, songs, model.predict_store(str(features), songs))
+    return sources
 
 
 def _report_missing(song_ids: Sequence[str], known: Sequence[str]) -> None:
