@@ -1,5 +1,9 @@
 """Metric learning to rank: its oracles, its solver, the class MLR and the regressor made with it."""
 
+import contextlib
+import doctest
+import io
+
 import numpy as np
 import pytest
 from dcbmr_mlr import MLR
@@ -219,6 +223,15 @@ class TestMLR:
         (tmp_path / "mlr.json").write_text("{")
         with pytest.raises(InputError, match=r"mlr\.json is missing or damaged"):
             MLR.load(tmp_path)
+        mlr.save(tmp_path)
+        (tmp_path / "mlr.safetensors").write_bytes(b"no tensors")
+        with pytest.raises(InputError, match=r"mlr\.safetensors is missing or damaged"):
+            MLR.load(tmp_path)
+
+    def test_the_example_runs(self):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            doctest.run_docstring_examples(MLR, {"MLR": MLR})
+        assert said.getvalue() == ""
 
     @pytest.mark.parametrize(
         ("params", "change", "message"),
@@ -340,12 +353,12 @@ class TestRegressor:
     def test_save_and_load(self, tmp_path):
         X, labels = planted(n_songs=60)
         counts = listened(labels)
-        model = MLRRegressor(diagonal=True, ranking_loss="map").fit(Songs(X), target_of(counts))
+        model = MLRRegressor(diagonal=True, ranking_loss="map", n_relevant=9).fit(Songs(X), target_of(counts))
         model.save(tmp_path)
         again = MLRRegressor.load(tmp_path)
         np.testing.assert_array_equal(again.predict(Songs(X)), model.predict(Songs(X)))
         np.testing.assert_array_equal(again.user_factors(counts), model.user_factors(counts))
-        assert (again.diagonal, again.ranking_loss) == (True, "map")
+        assert (again.diagonal, again.ranking_loss, again.n_relevant) == (True, "map", 9)
 
     def test_reports_and_cancels(self):
         X, labels = planted(n_songs=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import issparse
 
@@ -68,6 +70,19 @@ class MLR:
         Whether the tolerance was reached within ``max_iterations``.
     n_queries_ : int
         Queries learned from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> artist = np.arange(60) % 6
+    >>> style = 3 * rng.standard_normal((6, 2))
+    >>> X = np.hstack([style[artist], 5 * rng.standard_normal((60, 4))])
+    >>> mlr = MLR(C=30.0).fit(X, artist)
+    >>> mlr.transform(X).shape  # the dimensions that mean nothing are gone
+    (60, 2)
+    >>> mlr.score(X, artist) > 0.99
+    True
     """
 
     def __init__(
@@ -193,31 +208,31 @@ class MLR:
         """Write the fitted metric into an existing directory: mlr.json and mlr.safetensors."""
         self._check_fitted()
         settings = {name: getattr(self, name) for name in _PARAMETERS}
-        learned = {"converged": self.converged_, "n_queries": self.n_queries_, "history": self.history_}
-        document = {"format_version": FORMAT_VERSION, "settings": settings, "learned": learned}
-        Path(directory, "mlr.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        tensors = {"metric": self.metric_, "components": self.components_, "mean": self.mean_}
+        learned = {name: getattr(self, f"{name}_") for name in _LEARNED}
+        write_json(Path(directory, "mlr.json"), {"settings": settings, "learned": learned})
+        tensors = {name: getattr(self, f"{name}_") for name in _TENSORS}
         save_file(
             {k: np.ascontiguousarray(v) for k, v in tensors.items()}, Path(directory, "mlr.safetensors")
         )
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read what :meth:`save` wrote."""
-        file = Path(directory, "mlr.json")
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            A file is missing, damaged, or of another version; names it.
+        """
+        document = read_json(Path(directory, "mlr.json"))
+        tensors = read_tensors(Path(directory, "mlr.safetensors"))
         try:
-            document = json.loads(file.read_text())
-            version, settings, learned = (document[k] for k in ("format_version", "settings", "learned"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
-        if version != FORMAT_VERSION:
-            raise InputError(f"{file}: format_version is {version}, this dcbmr_mlr reads {FORMAT_VERSION}")
-        model = cls(**settings)
-        model.converged_, model.n_queries_ = learned["converged"], learned["n_queries"]
-        model.history_ = learned["history"]
-        tensors = load_file(Path(directory, "mlr.safetensors"))
-        model.metric_, model.components_ = tensors["metric"], tensors["components"]
-        model.mean_ = tensors["mean"]
+            model = cls(**document["settings"])
+            for source, names in ((document["learned"], _LEARNED), (tensors, _TENSORS)):
+                for name in names:
+                    setattr(model, f"{name}_", source[name])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{directory}: mlr.json or mlr.safetensors is damaged: {error!r}") from error
         return model
 
     def _draw(
@@ -247,16 +262,36 @@ class MLR:
             raise InputError("this MLR has not been fitted; call fit first")
 
 
-_PARAMETERS = (
-    "loss",
-    "C",
-    "diagonal",
-    "n_queries",
-    "tolerance",
-    "max_iterations",
-    "n_threads",
-    "random_state",
-)
+_PARAMETERS = tuple(inspect.signature(MLR).parameters)
+_LEARNED = ("converged", "n_queries", "history")
+_TENSORS = ("metric", "components", "mean")
+
+
+def write_json(file: Path, document: Mapping[str, Any]) -> None:
+    """Write a document with the version of its format."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, allow_nan=False)
+    file.write_text(text + "\n", "utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read what :func:`write_json` wrote; InputError names the file that is not so."""
+    try:
+        document: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        version = document.pop("format_version")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{file}: format_version is {version}, this dcbmr_mlr reads {FORMAT_VERSION}")
+    return document
+
+
+def read_tensors(file: Path) -> dict[str, NDArray[Any]]:
+    """Read a safetensors file; InputError names the file when it cannot be."""
+    try:
+        tensors: dict[str, NDArray[Any]] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
+    return tensors
 
 
 def _resolve_n_threads(n_threads: int | None) -> int:

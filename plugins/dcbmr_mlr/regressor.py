@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy.sparse import csr_array, issparse
 
 from dcbmr import FactorTarget, FitRun, InputError, SongFeatures
-from dcbmr_mlr.mlr import MLR
+from dcbmr_mlr.mlr import MLR, read_json, read_tensors, write_json
 
 
 class MLRRegressor:
@@ -129,21 +130,16 @@ class MLRRegressor:
     def save(self, directory: Path) -> None:
         """Write the metric and the training songs' places into an existing directory."""
         self.mlr_.save(directory)
+        settings = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        write_json(Path(directory, "regressor.json"), {"settings": settings})
         save_file({"embedding": self.embedding_}, Path(directory, "songs.safetensors"))
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what :meth:`save` wrote."""
-        mlr = MLR.load(directory)
-        model = cls(
-            C=mlr.C,
-            ranking_loss=mlr.loss,
-            diagonal=mlr.diagonal,
-            tolerance=mlr.tolerance,
-            max_iterations=mlr.max_iterations,
-        )
-        model.mlr_ = mlr
-        model.embedding_ = load_file(Path(directory, "songs.safetensors"))["embedding"]
+        model = cls(**read_json(Path(directory, "regressor.json"))["settings"])
+        model.mlr_ = MLR.load(directory)
+        model.embedding_ = read_tensors(Path(directory, "songs.safetensors"))["embedding"]
         return model
 
     def _draw(self, audiences: csr_array) -> NDArray[np.int64]:
