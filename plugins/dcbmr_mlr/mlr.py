@@ -78,7 +78,7 @@ class MLR:
     >>> artist = np.arange(60) % 6
     >>> style = 3 * rng.standard_normal((6, 2))
     >>> X = np.hstack([style[artist], 5 * rng.standard_normal((60, 4))])
-    >>> mlr = MLR(C=30.0).fit(X, artist)
+    >>> mlr = MLR().fit(X, artist)
     >>> mlr.transform(X).shape  # the dimensions that mean nothing are gone
     (60, 2)
     >>> mlr.score(X, artist) > 0.99
