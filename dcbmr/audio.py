@@ -124,8 +124,10 @@ def _resampler(rate: float, sr: float) -> Any:
 
 
 def _mixed(channels: list[NDArray[np.float32]]) -> Block:
-    mono = channels[0].copy()  # the decoder's buffer is used again
-    for channel in channels[1:]:
+    if len(channels) == 1:
+        return channels[0].copy()  # the decoder's buffer is used again
+    mono = channels[0] + channels[1]
+    for channel in channels[2:]:
         mono += channel
     mono *= np.float32(1 / len(channels))
     return mono

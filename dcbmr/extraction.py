@@ -157,7 +157,8 @@ def featurize(
     with _FeaturesWriter(root, extractor, piece) as writer:
         present = writer.songs & songs.keys()
         report.n_present = len(present)
-        todo = [(song, path) for song, path in songs.items() if song not in present]
+        n_todo = len(songs) - len(present)
+        todo = (pair for pair in songs.items() if pair[0] not in present)
         run = _Run(extractor, offset, duration, root)
         try:
             with closing(run.in_order(todo, n_threads)) as results:
@@ -170,7 +171,7 @@ def featurize(
                         report.audio_s += result.audio_s
                     if progress is not None:
                         figures = {"failed": float(len(report.failed)), "audio_s": report.audio_s}
-                        progress(n_over, len(todo), figures)
+                        progress(n_over, n_todo, figures)
         except OSError as error:
             raise _disk_error(root, error) from error
         finally:
@@ -240,9 +241,8 @@ def find_songs(
         raise InputError(f"{source} does not exist; wanted a folder of audio or a manifest (song, path)")
     elif Path(source).is_dir():
         files = sorted(_walk(Path(source)))
-        audio = [path for path in files if _ending(path) in AUDIO_ENDINGS]
-        n_passed_over = len(files) - len(audio)
-        pairs = [(Path(path).stem, path) for path in audio]
+        n_passed_over = sum(_ending(path) not in AUDIO_ENDINGS for path in files)
+        pairs = ((Path(path).stem, path) for path in files if _ending(path) in AUDIO_ENDINGS)
     elif _ending(source) in AUDIO_ENDINGS:
         pairs = [(Path(source).stem, os.fspath(source))]
     else:
@@ -322,15 +322,14 @@ class _Run:
         self._cancelled = threading.Event()
 
     def in_order(
-        self, todo: list[tuple[str, str]], n_threads: int
+        self, todo: Iterator[tuple[str, str]], n_threads: int
     ) -> Generator[_Extracted | Failure, None, None]:
         """Yield results in the order of ``todo``, with a bounded number of songs in hand."""
-        rest = iter(todo)
         ahead: deque[Future[_Extracted | Failure]] = deque()
         pool = ThreadPoolExecutor(n_threads, "featurize")
         try:
             while True:
-                for song, path in islice(rest, 8 * n_threads - len(ahead)):
+                for song, path in islice(todo, 8 * n_threads - len(ahead)):
                     ahead.append(pool.submit(self._one, song, path))
                 if not ahead:
                     return
@@ -441,17 +440,15 @@ class _FeaturesWriter:
             for kind in extractor.kinds:
                 self._writers.append(StoreWriter(root / kind, extractor, kind))
             # A kill between two commits leaves one kind ahead of the other.
-            n_songs = min(len(writer.entries) for writer in self._writers)
-            for writer in self._writers:
-                writer.keep(n_songs)
+            indexes = [writer.index() for writer in self._writers]
+            n_songs = min(map(len, indexes))
+            for writer, index in zip(self._writers, indexes, strict=True):
+                writer.keep(index[:n_songs])
+            self.songs = {entry.song for entry in indexes[0][:n_songs]}
         except BaseException:
             self.close()
             raise
         self._committed = time.monotonic()
-
-    @property
-    def songs(self) -> set[str]:
-        return {entry.song for entry in self._writers[0].entries}
 
     def append(self, song: _Extracted) -> None:
         for writer in self._writers:

@@ -51,18 +51,18 @@ class Entry:
         return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
 
 
-def read_index(directory: Path) -> tuple[list[Entry], int]:
-    """Return the songs of a store in the order of writing, and the length of the whole lines in bytes."""
+def read_index(directory: Path) -> list[Entry]:
+    """Return the songs of a store in the order of writing; a last line without its end is not read."""
     text = (directory / INDEX).read_bytes()
-    size = text.rfind(b"\n") + 1
+    lines = text[: text.rfind(b"\n") + 1].decode("utf-8").splitlines()
     entries = []
-    for number, line in enumerate(text[:size].decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             song, shard, row, n_frames, crc = line.split("\t")
             entries.append(Entry(song, int(shard), int(row), int(n_frames), int(crc, 16)))
         except ValueError:
             raise InputError(f"{directory / INDEX}, line {number} is damaged: {line!r}") from None
-    return entries, size
+    return entries
 
 
 class FeatureStore(Mapping[str, Frames]):
@@ -90,7 +90,7 @@ class FeatureStore(Mapping[str, Frames]):
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
-        self._entries, _ = read_index(self.directory)
+        self._entries = read_index(self.directory)
         self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
@@ -358,19 +358,20 @@ class StoreWriter:
         except OSError:
             self._index.close()
             raise InputError(f"{directory} is being written by another process") from None
-        self.entries, size = read_index(directory)
-        self._index.truncate(size)
         self._pending: list[Entry] = []
         self._shard: IO[bytes] | None = None
         self._number, self._n_rows = 0, 0
 
-    def keep(self, n_songs: int) -> None:
-        """Forget all but the first ``n_songs``, and whatever lies behind them; then append can begin."""
-        del self.entries[n_songs:]
-        self._index.truncate(sum(len(entry.line().encode()) for entry in self.entries))
+    def index(self) -> list[Entry]:
+        """Return the songs that are in the store."""
+        return read_index(self._directory)
+
+    def keep(self, entries: list[Entry]) -> None:
+        """Cut the store to its first entries, which these are, and begin to append."""
+        self._index.truncate(sum(len(entry.line().encode()) for entry in entries))
         self._index.seek(0, os.SEEK_END)
-        if self.entries:
-            last = self.entries[-1]
+        if entries:
+            last = entries[-1]
             self._number, self._n_rows = last.shard, last.row + last.n_frames
         for path in self._directory.glob("[0-9]*.bin"):
             if int(path.stem) > self._number:
@@ -414,7 +415,6 @@ class StoreWriter:
         while lines:
             lines = lines[self._index.write(lines) :]
         os.fsync(self._index)
-        self.entries += self._pending
         self._pending = []
 
     def _sync_shard(self) -> None:
