@@ -30,7 +30,8 @@ AV_ENDINGS = frozenset(
 )
 AUDIO_ENDINGS = SNDFILE_ENDINGS | AV_ENDINGS
 
-_BLOCK_SAMPLES = 1 << 16
+_BLOCK_SAMPLES = 1 << 17  # of all channels together
+_RATES = range(1000, 1_000_001)  # Hz; a damaged header may say anything
 
 
 class AudioError(InputError):
@@ -84,6 +85,8 @@ def decode(
     before = _stat(path)
     opener = _open_av if path.suffix.lower() in AV_ENDINGS else _open_sndfile
     with opener(path, offset, duration) as source:
+        if source.rate not in _RATES:
+            raise AudioError(path, f"says that it has {source.rate} samples a second")
         n_samples = 0
         resample = _resampler(source.rate, sr)
         for block in source.blocks:
@@ -166,10 +169,11 @@ def _sndfile_blocks(path: Path, file: Any, offset: float, duration: float | None
         file.seek(start)
     promised = file.frames - start
     wanted = promised if duration is None else min(promised, round(duration * rate))
-    buffer = np.empty((_BLOCK_SAMPLES, file.channels), np.float32)
+    n_block = max(1, _BLOCK_SAMPLES // file.channels)
+    buffer = np.empty((n_block, file.channels), np.float32)
     n_read = 0
     while n_read < wanted:
-        block = file.read(out=buffer[: min(wanted - n_read, _BLOCK_SAMPLES)])
+        block = file.read(out=buffer[: min(wanted - n_read, n_block)])
         if len(block) == 0:
             raise AudioError(
                 path,

@@ -1,0 +1,67 @@
+"""Killed at random moments and started again, featurize ends with the store of an unbroken run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+import dcbmr
+from dcbmr import extraction
+
+SCRIPT = """
+import sys
+from dcbmr import extraction
+extraction._COMMIT_S = 0.0
+print("ready", flush=True)
+extraction.featurize(sys.argv[1], sys.argv[2], n_threads=2, resume=True)
+"""
+
+
+def contents(directory):
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments(tmp_path):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        samples = 0.1 * rng.standard_normal((rng.integers(20_000, 300_000), 2))
+        soundfile.write(folder / f"{i:03}.wav", samples.astype(np.float32), 44100)
+    (folder / "bad.wav").touch()
+    extraction.featurize(folder, tmp_path / "unbroken", n_threads=1)
+
+    random.seed(0)
+    killed = at_work = 0
+    seen = set()
+    for _ in range(200):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "f")], stdout=subprocess.PIPE
+        )
+        process.stdout.readline()
+        time.sleep(random.uniform(0.0, 0.08))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        if not (tmp_path / "f").exists():
+            continue
+        store = dcbmr.FeatureStore.open(tmp_path / "f")
+        assert store.check() == []
+        assert seen <= set(store) or len(seen - set(store)) <= 1  # one kind may be ahead by a song
+        seen = set(store)
+        at_work += 0 < len(store) < 60
+        if len(store) == 60:
+            break
+    assert killed >= 3
+    assert at_work >= 2
+    extraction.featurize(folder, tmp_path / "f", resume=True)
+    assert contents(tmp_path / "f") == contents(tmp_path / "unbroken")
+    leftovers = [name for name in os.listdir(tmp_path) if name.endswith(".old")]
+    assert not leftovers
