@@ -127,7 +127,7 @@ def evaluate_models(
         figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
 
     for name, model in models.items():
-        run(name, model.config.get("params", {}).get("loss"), partial(evaluate_model, model, features))
+        run(name, getattr(model.regressor, "loss", None), partial(evaluate_model, model, features))
     first = next(iter(reports.values()))
     if upper_bound is not None:
         ids = next(iter(models.values())).user_ids

@@ -228,6 +228,8 @@ class Recommender:
         if not counts:
             raise InputError("a user must be known by at least one song played")
         for song in counts:
+            if song in self.row_of_song and song not in self.playable:
+                raise InputError(f"song {song!r} has no training plays: nobody can be known by it")
             look_up(song, self.playable, "song with plays")
         values = np.array(list(counts.values()), np.float32)
         if not (np.isfinite(values).all() and (values > 0).all()):

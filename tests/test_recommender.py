@@ -135,6 +135,8 @@ def test_added_songs_replace_those_of_the_same_id(recommender):
     assert len(more.song_ids) == len(recommender.song_ids) + 1
     assert more.is_new.tolist() == [song == "new" for song in more.song_ids]
     assert named(more, more.recommend(["user0"], candidates="new")) == [["new"]]
+    with pytest.raises(dcbmr.InputError, match="song 'new' has no training plays"):
+        more.recommend_for(["new"])
 
 
 @pytest.mark.parametrize(

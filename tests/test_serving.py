@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from real_data import RECORDINGS, needs_data
 
 import dcbmr
 from dcbmr.cli import cli
@@ -200,6 +201,40 @@ def test_predict_files_and_stores_agree(tmp_path):
     assert row["song"] == songs[3]
     np.testing.assert_allclose([row[f"factor_{j}"] for j in range(6)], factors[3], atol=1e-3)
     assert "exists" in refused("predict", "linear", "--features", "features", "-o", tmp_path / "predicted")
+
+
+@needs_data
+def test_predict_hears_real_recordings():
+    found = rows("predict", "linear", RECORDINGS)
+    assert {row["song"] for row in found} == {file.stem for file in RECORDINGS.glob("*.ogg")}
+    factors = np.array([[row[f"factor_{j}"] for j in range(6)] for row in found])
+    assert np.isfinite(factors).all()
+    assert np.ptp(factors, axis=0).min() > 0  # they do not all sound the same
+
+
+@needs_data
+def test_a_recording_sounds_alike_in_every_format(tmp_path):
+    import soundfile
+
+    original = RECORDINGS / "sorohanro_-_solo-trumpet-06.hq.ogg"
+    samples, sr = soundfile.read(original)
+    for ending, subtype in (("wav", "PCM_16"), ("flac", None), ("mp3", None), ("opus", "OPUS")):
+        container = "OGG" if ending == "opus" else ending.upper()
+        sound, rate = (resample(samples, sr, 48000), 48000) if ending == "opus" else (samples, sr)
+        soundfile.write(tmp_path / f"{ending}.{ending}", sound, rate, subtype=subtype, format=container)
+    found = rows("predict", "linear", original, tmp_path)
+    factors = {row["song"]: np.array([row[f"factor_{j}"] for j in range(6)]) for row in found}
+    reference = factors.pop(original.stem)
+    assert set(factors) == {"wav", "flac", "mp3", "opus"}
+    for name, other in factors.items():
+        cosine = other @ reference / np.linalg.norm(other) / np.linalg.norm(reference)
+        assert cosine > (0.99 if name in ("wav", "flac") else 0.9), name
+
+
+def resample(samples, sr, wanted):
+    import soxr
+
+    return soxr.resample(samples, sr, wanted)
 
 
 @pytest.mark.parametrize(
