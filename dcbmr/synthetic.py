@@ -20,8 +20,7 @@ each of the eight sounds is heard three times whatever the traits, and no two pr
 together. The respects take turns, so that three pairs in a row, which any 3 seconds hold, tell all traits. A
 note lasts `NOTE_S` and the next one starts no sooner than `MIN_GAP_S` after it began, so that 0.24 s of the
 steady chord lie between any two: neither a frame (46 ms) nor the nine frames that a delta spans (0.23 s)
-ever hears two notes. Tempo, interval, dynamics, the second instrument and the order of the pairs vary too,
-but no taste depends on them.
+ever hears two notes. Tempo, interval and the order of the pairs vary too, but no taste depends on them.
 
 What a user likes
 -----------------
@@ -157,11 +156,11 @@ class World:
         self.user_ids = [f"user-{i:0{len(str(s.n_users - 1))}d}" for i in range(s.n_users)]
         rng = np.random.default_rng([s.random_state, 0])
 
-        # Artists: a style and a deviation from it, in the space of what frames betray (two instruments with
-        # three properties each, register, backing, dynamics), and time traits that no style has a say in.
-        styles = rng.standard_normal((s.n_styles, 9))
+        # Artists: a style and a deviation from it, in the space of what frames betray, and time traits, in
+        # which no style has a say.
+        styles = rng.standard_normal((s.n_styles, 5))
         artist_style = rng.permutation(np.arange(s.n_artists) % s.n_styles)
-        sound = math.sqrt(0.5) * (styles[artist_style] + rng.standard_normal((s.n_artists, 9)))
+        sound = math.sqrt(0.5) * (styles[artist_style] + rng.standard_normal((s.n_artists, 5)))
         artist_time = rng.integers(0, 2, (s.n_artists, len(TIME_TRAITS)))
         artist_interval = rng.choice(_INTERVALS, s.n_artists)
         artist_tempo = rng.random(s.n_artists)
@@ -169,16 +168,15 @@ class World:
         # Songs: as their artist mostly is.
         self.artist = rng.permutation(np.arange(s.n_songs) % s.n_artists)
         self.style = artist_style[self.artist]
-        sound = sound[self.artist] + 0.4 * rng.standard_normal((s.n_songs, 9))
+        sound = sound[self.artist] + 0.4 * rng.standard_normal((s.n_songs, 5))
         strays = rng.random((s.n_songs, len(TIME_TRAITS))) > s.loyalty
         self.time_traits = artist_time[self.artist] ^ strays
         self._interval = artist_interval[self.artist]
         self._tempo = (artist_tempo[self.artist] + 0.3 * rng.random(s.n_songs)) / 1.3
-        first, second = (sound[:, :3] > 0) @ [1, 2, 4], (sound[:, 3:6] > 0) @ [1, 2, 4]
-        # One of the two is bright and the other is not, or their order could hardly be heard.
-        second = (second & ~1) | (~first & 1)
-        self._instruments = np.stack([first, second], axis=1)
-        self._register, self._backing, self._contrast = _uniform(sound[:, 6:]).T
+        lead = (sound[:, :3] > 0) @ [1, 2, 4]
+        # The second instrument is as bright as the leading one is dull, and like it otherwise.
+        self._instruments = np.stack([lead, lead ^ 1], axis=1)
+        self._register, self._backing = _uniform(sound[:, 3:]).T
         self.frame_traits = _standardized(np.column_stack([sound[:, :3] > 0, self._register, self._backing]))
 
     def affinity(self, users: slice = slice(None)) -> NDArray[np.float64]:
@@ -249,7 +247,7 @@ class World:
         samples += _gain(-52 + 18 * self._backing[song]) * np.resize(
             np.roll(chord, rng.integers(SR)), n_samples
         )
-        soft = _gain(-12 - 6 * self._contrast[song])
+        soft = _gain(-15)
         for time_s, pitch, loud, instrument in zip(
             onsets.time_s, onsets.pitch, onsets.loud, onsets.instrument, strict=True
         ):

@@ -13,6 +13,7 @@ import click
 from dcbmr import __version__
 from dcbmr.cli import (
     codebook,
+    demo,
     evaluate,
     factorize,
     featurize,
@@ -56,6 +57,7 @@ for module in (
     factorize,
     featurize,
     codebook,
+    demo,
     train,
     evaluate,
     recommend,

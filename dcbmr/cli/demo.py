@@ -1,0 +1,98 @@
+"""``dcbmr demo``: the whole job on an embedded world of synthesized songs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcbmr.cli._common import (
+    output_option,
+    overwrite_option,
+    print_rows,
+    progress_bar,
+    seed_option,
+    table_options,
+    threads_option,
+)
+
+
+@click.command("demo")
+@output_option("everything")
+@click.option(
+    "--size",
+    type=click.Choice(["small", "default"]),
+    default="default",
+    show_default=True,
+    help="small: within a minute, without a claim to quality.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Part of what people like that is audible only in time.  [default: 0.5]",
+)
+@seed_option
+@threads_option
+@overwrite_option
+@click.option("--resume", is_flag=True, help="Continue what was interrupted.")
+@table_options
+def command(
+    output: Path,
+    size: str,
+    share: float | None,
+    random_state: int,
+    n_threads: int | None,
+    overwrite: bool,
+    resume: bool,
+    form: str | None,
+) -> None:
+    """Synthesize songs, let users play them, and learn to recommend songs that nobody has played.
+
+    Makes a world whose truth is known: artists, songs as audio files, users with tastes. Then it runs what
+    the other commands run: split by artist, factorize, featurize, train, evaluate. Prints one table; writes
+    results.json and report.html.
+
+    \b
+    Example:  dcbmr demo -o demo
+              dcbmr demo -o demo-small --size small
+    """
+    if overwrite and resume:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    from rich.progress import TextColumn
+
+    from dcbmr.experiment import RESULTS, demo_settings, run_demo
+    from dcbmr.report import require_report, write_report
+
+    require_report()
+    world, settings = demo_settings(size, share=share, random_state=random_state)
+    with progress_bar(TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[shown]}")) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=n_steps, shown="")
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            progress.update(tasks[stage], completed=step, total=n_steps, shown=shown)
+
+        results = run_demo(
+            output,
+            world,
+            settings,
+            n_threads=n_threads,
+            overwrite=overwrite,
+            resume=resume,
+            progress=show,
+        )
+        show("report", 0, None, {})
+        report = write_report(output, songs=output / "world" / "songs.tsv", title="dcbmr demo")
+        show("report", 1, 1, {})
+    print_rows(results["rows"], form=form)
+    click.echo(
+        f"{results['n_words']} words in the codebook; {sum(results['seconds'].values()):.0f} s, "
+        f"at most {results['peak_memory_mib']} MiB",
+        err=True,
+    )
+    click.echo(f"wrote {output / RESULTS} and {report}", err=True)
