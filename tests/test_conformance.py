@@ -26,7 +26,7 @@ def test_regressor(check):
     "check",
     [
         pytest.param(check, id=f"{name}-{check}")
-        for name in ("mse", "wpe")
+        for name in ("mse", "softmax", "wpe")
         for check in dcbmr.testing.loss_checks(name)
     ],
 )

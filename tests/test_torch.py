@@ -11,6 +11,7 @@ from dcbmr_torch.cnn import CNN
 from dcbmr_torch.examples import WindowExamples, read_ahead
 from dcbmr_torch.losses import MSE, WPE
 from dcbmr_torch.mlp import MLP
+from dcbmr_torch.ranking import Softmax
 from dcbmr_torch.regressor import WindowRegressor
 from safetensors.torch import load_file
 from scipy.sparse import csr_array
@@ -96,7 +97,7 @@ def correlation(a, b):
     return np.corrcoef(a, b)[0, 1]
 
 
-@pytest.mark.parametrize("loss", ["mse", "wpe"])
+@pytest.mark.parametrize("loss", ["mse", "softmax", "wpe"])
 def test_mlp_learns_what_is_not_linear(planted_vectors, loss):
     songs, target = planted_vectors
     model = MLP(loss=loss, **{**SMALL_MLP, "epochs": 40, "hidden": 100, "dropout": 0.0}).fit(songs, target)
@@ -247,7 +248,33 @@ def test_losses_are_what_they_say(planted_vectors):
     assert dcbmr.get_loss("wpe", target)(*arguments).item() == pytest.approx(wpe, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [MSE, WPE])
+def test_softmax_is_the_likelihood_of_all_plays(planted_vectors):
+    """Against the likelihood itself: the song is put among the others, and every play looked at."""
+    _, target = planted_vectors
+    played = target.surplus.toarray() > 0  # (n_songs, n_users)
+    song, predicted = 5, np.array([0.3, -0.2, 0.5], np.float32)
+
+    def log_likelihood(factors, plays):
+        logits = target.user_factors @ factors.T / 0.5  # (n_users, n_songs)
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        return (log_p.T * plays).sum()
+
+    with_it = log_likelihood(
+        np.vstack([target.song_factors, predicted]), np.vstack([played, played[song : song + 1]])
+    )
+    without = log_likelihood(target.song_factors, played)
+    loss = dcbmr.get_loss("softmax", target, temperature=0.5)
+    found = loss(torch.from_numpy(predicted[None]), torch.tensor([song])).item()
+    assert found == pytest.approx(without - with_it, rel=1e-5)
+    sampled = Softmax(target, temperature=0.5, n_songs=100, n_users=30)
+    assert sampled(torch.from_numpy(predicted[None]), torch.tensor([song])).item() == pytest.approx(
+        found, rel=0.3
+    )
+    with pytest.raises(InputError, match="temperature must be positive"):
+        Softmax(target, temperature=0)
+
+
+@pytest.mark.parametrize("loss", [MSE, WPE, Softmax])
 def test_gradients(planted_vectors, loss):
     _, target = planted_vectors
     criterion = loss(target)
@@ -334,6 +361,32 @@ def test_without_validation_the_last_epoch_is_kept(planted_vectors):
     assert len(model.history) == 12
     assert "validation_map" not in model.history[0]
     assert correlation(model.predict(songs)[:, 1], target.song_factors[:, 1]) > 0.7
+
+
+def test_out_of_memory_names_what_fits(planted_vectors, monkeypatch):
+    songs, target = planted_vectors
+
+    class Hungry(MLP):
+        def network(self, n_dims, n_factors):
+            body = super().network(n_dims, n_factors)
+
+            def refuse(module, args):
+                if len(args[0]) > 20:
+                    raise torch.OutOfMemoryError
+
+            body.register_forward_pre_hook(refuse)
+            return body
+
+    with pytest.raises(InputError, match="out of memory on cpu with batch_size 64; batch_size 16 fits"):
+        Hungry(**{**SMALL_MLP, "batch_size": 64}).fit(songs, target)
+
+
+def test_bfloat16_is_near(planted_order):
+    songs, target = planted_order
+    exact, rough = (CNN(precision=p, **SMALL_CNN).fit(songs, target) for p in ("float32", "bfloat16"))
+    difference = np.abs(exact.predict(songs) - rough.predict(songs))
+    assert 0 < difference.mean() < 0.1
+    assert rough.predict(songs).dtype == np.float32
 
 
 def test_threads_are_honoured_and_given_back(planted_vectors):

@@ -32,8 +32,13 @@ def dcbmr_regressors() -> list[RegressorSpec]:
 
 @hookimpl
 def dcbmr_losses() -> list[LossSpec]:
-    """Return the paper's two objectives."""
+    """Return the paper's two objectives, and a ranking loss, which it names as future work."""
     return [
         LossSpec("mse", "dcbmr_torch.losses:MSE", "squared error of the song factors"),
+        LossSpec(
+            "softmax",
+            "dcbmr_torch.ranking:Softmax",
+            "likelihood of all users' plays, a softmax over songs",
+        ),
         LossSpec("wpe", "dcbmr_torch.losses:WPE", "weighted error of the predicted plays of all users"),
     ]

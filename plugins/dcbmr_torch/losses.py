@@ -52,42 +52,43 @@ class WPE:
 
     def __init__(self, target: FactorTarget) -> None:
         users = np.asarray(target.user_factors, np.float32)
-        surplus = target.surplus
-        if surplus.shape != (len(target.song_factors), len(users)):
-            raise InputError(
-                f"wpe needs the surplus of {len(target.song_factors)} songs x {len(users)} users; "
-                f"got {surplus.shape[0]} x {surplus.shape[1]}"
-            )
         gramian = users.astype(np.float64).T @ users.astype(np.float64)
         self._gramian = torch.from_numpy(gramian)  # (n_factors, n_factors)
         self._users = torch.from_numpy(users.copy())  # (n_users, n_factors)
-        self._indptr = torch.from_numpy(surplus.indptr.astype(np.int64))  # (n_songs + 1,)
-        self._listeners = torch.from_numpy(surplus.indices.astype(np.int64))  # (n_plays,)
-        self._surplus = torch.from_numpy(surplus.data.astype(np.float32))  # (n_plays,)
-
-    def _move(self, device: torch.device) -> None:
-        if self._users.device != device:
-            for name in ("_gramian", "_users", "_indptr", "_listeners", "_surplus"):
-                setattr(self, name, getattr(self, name).to(device))
+        self._listeners = Listeners(target)
 
     def __call__(self, predicted: Tensor, songs: Tensor) -> Tensor:
         """Return the loss of ``predicted`` (B, n_factors) for the rows ``songs`` (B,): a scalar."""
-        self._move(predicted.device)
-        songs = songs.to(predicted.device)
-        first, last = self._indptr[songs], self._indptr[songs + 1]
-        song, entry = ragged(first, last)
-        users = self._users[self._listeners[entry]].to(predicted.dtype)  # (n_listeners, n_factors)
-        surplus = self._surplus[entry].to(predicted.dtype)  # (n_listeners,)
-        score = (users * predicted[song]).sum(1)  # (n_listeners,)
-        played = ((1 + surplus) * (1 - score).square() - score.square()).sum()
-        everyone = ((predicted @ self._gramian.to(predicted.dtype)) * predicted).sum()
+        device, dtype = predicted.device, predicted.dtype
+        self._gramian, self._users = self._gramian.to(device), self._users.to(device)
+        song, user, surplus = self._listeners.of(songs.to(device))
+        score = (self._users[user].to(dtype) * predicted[song]).sum(1)  # (n_listeners,)
+        played = ((1 + surplus.to(dtype)) * (1 - score).square() - score.square()).sum()
+        everyone = ((predicted @ self._gramian.to(dtype)) * predicted).sum()
         return (everyone + played) / len(predicted)
 
 
-def ragged(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (row, entry) of every entry in the slices ``first[i]:last[i]``, one after the other."""
-    lengths = last - first
-    row = torch.repeat_interleave(torch.arange(len(first), device=first.device), lengths)
-    offset = lengths.cumsum(0) - lengths
-    entry = torch.arange(len(row), device=first.device) + (first - offset)[row]
-    return row, entry
+class Listeners:
+    """Who played each song: the surplus in CSR form, on the device that asks for it."""
+
+    def __init__(self, target: FactorTarget) -> None:
+        surplus, n_songs, n_users = target.surplus, len(target.song_factors), len(target.user_factors)
+        if surplus.shape != (n_songs, n_users):
+            raise InputError(
+                f"the loss needs the surplus of {n_songs} songs x {n_users} users; "
+                f"got {surplus.shape[0]} x {surplus.shape[1]}"
+            )
+        self._indptr = torch.from_numpy(surplus.indptr.astype(np.int64))  # (n_songs + 1,)
+        self._users = torch.from_numpy(surplus.indices.astype(np.int64))  # (n_plays,)
+        self._surplus = torch.from_numpy(surplus.data.astype(np.float32))  # (n_plays,)
+
+    def of(self, songs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (place in ``songs``, user, surplus) of every play of ``songs`` (B,), song after song."""
+        if self._indptr.device != songs.device:
+            for name in ("_indptr", "_users", "_surplus"):
+                setattr(self, name, getattr(self, name).to(songs.device))
+        first, last = self._indptr[songs], self._indptr[songs + 1]
+        lengths = last - first
+        song = torch.repeat_interleave(torch.arange(len(songs), device=songs.device), lengths)
+        entry = torch.arange(len(song), device=songs.device) + (first - lengths.cumsum(0) + lengths)[song]
+        return song, self._users[entry], self._surplus[entry]

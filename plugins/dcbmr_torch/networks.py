@@ -14,16 +14,20 @@ from dcbmr import InputError
 
 
 class Standardized(nn.Module):
-    """A network in the units of the data: input standardized before it, factors put back after it."""
+    """A network in the units of the data: input standardized before it, factors put back after it.
+
+    ``precision`` is that of the network alone; the loss, the weights and their updates are float32.
+    """
 
     input_mean: Tensor
     input_scale: Tensor
     output_mean: Tensor
     output_scale: Tensor
 
-    def __init__(self, body: nn.Module, n_dims: int, n_factors: int) -> None:
+    def __init__(self, body: nn.Module, n_dims: int, n_factors: int, precision: str = "float32") -> None:
         super().__init__()
         self.body = body
+        self.precision = precision
         self.register_buffer("input_mean", torch.zeros(n_dims))
         self.register_buffer("input_scale", torch.ones(n_dims))
         self.register_buffer("output_mean", torch.zeros(n_factors))
@@ -43,7 +47,10 @@ class Standardized(nn.Module):
         self.output_scale.copy_(torch.from_numpy(deviation))
 
     def forward(self, inputs: Tensor) -> Tensor:  # (B, ..., n_dims) -> (B, n_factors)
-        outputs = self.body((inputs - self.input_mean) * self.input_scale)
+        device = inputs.device.type
+        bf16 = self.precision == "bfloat16" or (self.precision == "auto" and device == "cuda")
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            outputs = self.body((inputs - self.input_mean) * self.input_scale)
         restored: Tensor = outputs.float() * self.output_scale + self.output_mean
         return restored
 

@@ -86,7 +86,7 @@ class NetworkRegressor(Training, ABC):
         with torch_session(run.n_threads, device, self.random_state):
             examples = self.examples(songs, device)
             n_factors = target.song_factors.shape[1]
-            network = Standardized(self.network(examples.n_dims, n_factors), examples.n_dims, n_factors)
+            network = self._standardized(examples.n_dims, n_factors)
             learn = np.flatnonzero(~target.validation)
             rng = np.random.default_rng([self.random_state, 0x57A7])
             factors = target.song_factors[learn]
@@ -145,7 +145,7 @@ class NetworkRegressor(Training, ABC):
             }
             model = cls(**parameters)
             n_dims, n_factors = config["n_dims"], config["n_factors"]
-            network = Standardized(model.network(n_dims, n_factors), n_dims, n_factors)
+            network = model._standardized(n_dims, n_factors)
             network.load_state_dict(load_file(directory / "network.safetensors"))
             model.history = json.loads((directory / "history.json").read_text("utf-8"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -154,6 +154,9 @@ class NetworkRegressor(Training, ABC):
             raise InputError(f"{directory} holds no {cls.__name__} that can be read: {error}") from error
         model._network = network.eval()
         return model
+
+    def _standardized(self, n_dims: int, n_factors: int) -> Standardized:
+        return Standardized(self.network(n_dims, n_factors), n_dims, n_factors, self.precision)
 
     def _fitted(self) -> Standardized:
         if self._network is None:

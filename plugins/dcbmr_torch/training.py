@@ -65,6 +65,12 @@ class Training:
         Epochs without a better validation figure before the fit stops; 0 for never.
     choose_by : {"map", "loss"}
         The figure on the validation songs by which the epoch whose weights are kept is chosen.
+    precision : {"auto", "float32", "bfloat16"}
+        In which the network computes: "auto" is bfloat16 on CUDA, where it is several times as fast, and
+        float32 elsewhere. Weights, losses and updates are float32 whatever it is.
+    compile : bool
+        Have torch compile the network before it learns: faster on CUDA for fits of more than some minutes;
+        on CPU it needs a C++ compiler.
     """
 
     loss: str = "mse"
@@ -78,6 +84,8 @@ class Training:
     clip: float = 1.0
     patience: int = 15
     choose_by: str = "map"
+    precision: str = "auto"
+    compile: bool = False
 
     def check(self) -> None:
         """Raise InputError for a parameter that is out of its range."""
@@ -90,7 +98,11 @@ class Training:
         for name in ("weight_decay", "patience"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative; got {getattr(self, name)}")
-        choices = {"optimizer": ("adamw", "nesterov"), "choose_by": ("map", "loss")}
+        choices = {
+            "optimizer": ("adamw", "nesterov"),
+            "choose_by": ("map", "loss"),
+            "precision": ("auto", "float32", "bfloat16"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
@@ -135,6 +147,8 @@ def train(
     scale = gradient_scale(network, loss, learn[:batch_size])
     optimizer = make_optimizer(network, how)
     checkpoint = Checkpoint(run, network, optimizer, how, examples)
+    if how.compile:
+        network.body.compile()
     history = checkpoint.resume()
     shown = 0.0
 
@@ -152,11 +166,15 @@ def train(
             rate = learning_rate_at(step / n_steps, how.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            value = loss(network(inputs), torch.from_numpy(songs).to(device))
-            optimizer.zero_grad(set_to_none=True)
-            (scale * value).backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
-            optimizer.step()
+            try:
+                value = loss(network(inputs), torch.from_numpy(songs).to(device))
+                optimizer.zero_grad(set_to_none=True)
+                (scale * value).backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+                optimizer.step()
+            except torch.OutOfMemoryError:
+                optimizer.zero_grad(set_to_none=True)
+                raise InputError(what_fits(network, loss, inputs, songs)) from None
             losses[batch] = value.detach()
             if (batch + 1) % NAN_CHECK_EVERY[device.type] == 0 or batch + 1 == n_batches:
                 stop_if_nan(losses[: batch + 1], epoch * n_batches, rows, target, how, checkpoint, examples)
@@ -233,6 +251,21 @@ def stop_if_nan(
         f"the loss became {float(losses[bad])} at step {first_step + bad + 1} (songs {named}); {good}. "
         f"Lower learning_rate (now {how.learning_rate:g}) or clip (now {how.clip:g}), and look at those songs"
     )
+
+
+def what_fits(network: torch.nn.Module, loss: Loss, inputs: Tensor, songs: Rows) -> str:
+    """Say which batch size fits into the device's memory, found by halving the one that does not."""
+    size = len(songs)
+    while size > 1:
+        size //= 2
+        try:
+            loss(network(inputs[:size]), torch.from_numpy(songs[:size]).to(inputs.device)).backward()
+        except torch.OutOfMemoryError:
+            continue
+        finally:
+            network.zero_grad(set_to_none=True)
+        return f"out of memory on {inputs.device} with batch_size {len(songs)}; batch_size {size} fits"
+    return f"out of memory on {inputs.device} even with batch_size 1; take a smaller network"
 
 
 class Judge:
