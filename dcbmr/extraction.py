@@ -32,7 +32,7 @@ from dcbmr.words import WordExtractor
 FAILED = "failed.tsv"
 _FEATURES = "features"
 _SPOOL_BYTES = 4 << 20
-_COMMIT_S = 2.0
+_COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
 Progress = Callable[[int, int | None, Mapping[str, float]], None]
 
