@@ -140,23 +140,29 @@ bool factorize(Index m, float* system, float* inverse) {
                       height * W);
       }
     float* block = above + j * W * W;
-    float* reciprocal = inverse + j * W;
-    Vec rows[W];
+    Vec rows[W], pivots = {};
 #pragma GCC unroll 16
     for (Index r = 0; r < W; ++r) rows[r] = load(block + r * W);
-    bool sound = true;
+    // Square roots wait until all pivots are known: each would lengthen the chain that leads from
+    // a pivot to the next.
 #pragma GCC unroll 16
     for (Index r = 0; r < W; ++r) {
       const float pivot = rows[r][r];
-      sound &= pivot > 0.5F && pivot < __builtin_inff();
-      reciprocal[r] = 1 / __builtin_sqrtf(pivot);
-      rows[r] *= reciprocal[r];
+      pivots[r] = pivot;
+      const Vec multiples = rows[r] * (1 / pivot);
 #pragma GCC unroll 16
-      for (Index q = r + 1; q < W; ++q) rows[q] -= rows[r][q] * rows[r];
+      for (Index q = r + 1; q < W; ++q) rows[q] -= multiples[q] * rows[r];
+    }
+    float reciprocal[W];
+    bool sound = true;
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) {
+      sound &= pivots[r] > 0.5F && pivots[r] < __builtin_inff();
+      reciprocal[r] = 1 / __builtin_sqrtf(pivots[r]);
+      store(block + r * W, rows[r] * reciprocal[r]);
     }
     if (!sound) return false;
-#pragma GCC unroll 16
-    for (Index r = 0; r < W; ++r) store(block + r * W, rows[r]);
+    std::memcpy(inverse + j * W, reciprocal, sizeof reciprocal);
     for (Index p = j + 1; p < n_panels; ++p) {
       float* right = system + p * height * W + j * W * W;
       Vec solved[W];
@@ -173,25 +179,46 @@ bool factorize(Index m, float* system, float* inverse) {
   return true;
 }
 
+// The lanes past the r-th.
+inline Vec clear_until(Vec v, Index r) {
+#pragma GCC unroll 16
+  for (Index i = 0; i <= r; ++i) v[i] = 0;
+  return v;
+}
+
+// D x = x where D is a diagonal block of U^T (its columns: rows of U) or of U, whose columns `rows`
+// are, without the diagonal, which `reciprocals` inverts. Scaling by the diagonal first shortens
+// the chain from lane to lane.
+inline Vec substitute_block(const Vec (&rows)[W], Vec reciprocals, Vec x, bool upwards) {
+  x *= reciprocals;
+#pragma GCC unroll 16
+  for (Index k = 0; k < W; ++k) {
+    const Index r = upwards ? W - 1 - k : k;
+    const Vec others = rows[r] * reciprocals;
+    x -= others * x[r];
+  }
+  return x;
+}
+
 // U^T U x = x, both substitutions in place. False if the result is not finite.
 bool substitute(Index m, const float* system, const float* inverse, float* x) {
   const Index n_panels = panels(m), height = n_panels * W;
   for (Index j = 0; j < n_panels; ++j) {
     const float* block = system + j * height * W + j * W * W;
-    Vec value = load(x + j * W);
-    float solved[W];
+    Vec rows[W];
 #pragma GCC unroll 16
-    for (Index r = 0; r < W; ++r) {
-      solved[r] = value[r] * inverse[j * W + r];
-      value -= solved[r] * load(block + r * W);
-    }
-    std::memcpy(x + j * W, solved, sizeof solved);
+    for (Index r = 0; r < W; ++r) rows[r] = clear_until(load(block + r * W), r);
+    const Vec solved = substitute_block(rows, load(inverse + j * W), load(x + j * W), false);
+    store(x + j * W, solved);
     for (Index p = j + 1; p < n_panels; ++p) {
       const float* right = system + p * height * W + j * W * W;
-      Vec rest = load(x + p * W);
+      Vec rest = load(x + p * W), more = {};
 #pragma GCC unroll 16
-      for (Index r = 0; r < W; ++r) rest -= solved[r] * load(right + r * W);
-      store(x + p * W, rest);
+      for (Index r = 0; r < W; r += 2) {
+        rest -= x[j * W + r] * load(right + r * W);
+        more -= x[j * W + r + 1] * load(right + (r + 1) * W);
+      }
+      store(x + p * W, rest + more);
     }
   }
   for (Index j = n_panels; j-- > 0;) {
@@ -209,15 +236,9 @@ bool substitute(Index m, const float* system, const float* inverse, float* x) {
     const float* block = system + j * height * W + j * W * W;
     Vec columns[W];
 #pragma GCC unroll 16
-    for (Index r = 0; r < W; ++r) columns[r] = load(block + r * W);
+    for (Index r = 0; r < W; ++r) columns[r] = clear_until(load(block + r * W), r);
     transpose(columns);
-    float solved[W];
-#pragma GCC unroll 16
-    for (Index r = W; r-- > 0;) {
-      solved[r] = value[r] * inverse[j * W + r];
-      value -= solved[r] * columns[r];
-    }
-    std::memcpy(x + j * W, solved, sizeof solved);
+    store(x + j * W, substitute_block(columns, load(inverse + j * W), value, true));
   }
   Vec zeros = {};
   for (Index j = 0; j < n_panels; ++j) zeros += 0 * load(x + j * W);
@@ -247,42 +268,47 @@ inline void prefetch(const Plays& plays, Index i) {
   for (Index c = 0; c < plays.stride; c += 16) __builtin_prefetch(row + c);
 }
 
-// x . factors of four plays from `first`; past the end the last is repeated.
-inline void scores_of(const Plays& plays, Index first, const float* x, float (&scores)[4]) {
+// Four plays from `first`; past the end the last is repeated.
+struct Four {
   const float* rows[4];
-  for (Index i = 0; i < 4; ++i) {
-    rows[i] = row_of(plays, smaller(first + i, plays.n - 1));
-    prefetch(plays, first + 8 + i);
+  Four(const Plays& plays, Index first) {
+#pragma GCC unroll 4
+    for (Index i = 0; i < 4; ++i) rows[i] = row_of(plays, smaller(first + i, plays.n - 1));
   }
-  const Index width = panels(plays.n_factors) * W;
+};
+
+// x . factors of four plays.
+inline void scores_of(const Four& four, Index width, const float* x, float (&scores)[4]) {
   Vec products[4] = {};
   for (Index c = 0; c < width; c += W) {
     const Vec value = load(x + c);
 #pragma GCC unroll 4
-    for (Index i = 0; i < 4; ++i) products[i] += value * load(rows[i] + c);
+    for (Index i = 0; i < 4; ++i) products[i] += value * load(four.rows[i] + c);
   }
   sums_of(products, scores);
 }
 
-// to += sum over the plays i of coefficient(i, x . factors_i) factors_i
-template <class Coefficient>
-inline void add_scored(const Plays& plays, const float* x, float* to, Coefficient coefficient) {
+// to += sum over the plays of (c - s e) y where `target`, and else of s e y, e = x . y
+template <bool target>
+inline void add_scored(const Plays& plays, const float* x, float* to) {
   const Index width = panels(plays.n_factors) * W;
   for (Index first = 0; first < plays.n; first += 4) {
+    const Four four(plays, first);
+    if (target)
+      for (Index i = 8; i < 12; ++i) prefetch(plays, first + i);
     float factors[4];
-    scores_of(plays, first, x, factors);
-    const float* rows[4];
+    scores_of(four, width, x, factors);
 #pragma GCC unroll 4
     for (Index i = 0; i < 4; ++i) {
-      const bool there = first + i < plays.n;
-      factors[i] = there ? coefficient(first + i, factors[i]) : 0;
-      rows[i] = row_of(plays, there ? first + i : plays.n - 1);
+      const float surplus = plays.surplus[smaller(first + i, plays.n - 1)];
+      const float product = (surplus + (1 - plays.unobserved_weight)) * factors[i];
+      factors[i] = first + i >= plays.n ? 0 : target ? 1 + surplus - product : product;
     }
     for (Index c = 0; c < width; c += W) {
-      Vec value = load(to + c);
-#pragma GCC unroll 4
-      for (Index i = 0; i < 4; ++i) value += factors[i] * load(rows[i] + c);
-      store(to + c, value);
+      Vec even = factors[0] * load(four.rows[0] + c), odd = factors[1] * load(four.rows[1] + c);
+      even += factors[2] * load(four.rows[2] + c);
+      odd += factors[3] * load(four.rows[3] + c);
+      store(to + c, load(to + c) + (even + odd));
     }
   }
 }
@@ -431,10 +457,7 @@ void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   float* image = scaled + plays.stride;      // the system times direction
   std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(4 * plays.stride));
   // In w = x / scale the residual is scale (sum (c - s e) y) - w, e = x . y.
-  add_scored(plays, x, residual, [&](Index i, float score) {
-    const float s = plays.surplus[i] + (1 - plays.unobserved_weight);
-    return 1 + plays.surplus[i] - s * score;
-  });
+  add_scored<true>(plays, x, residual);
   float squares = 0;
   for (Index c = 0; c < plays.n_factors; ++c) {
     x[c] /= plays.scale[c];
@@ -448,9 +471,7 @@ void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
       store(scaled + c, load(plays.scale + c) * load(direction + c));
       store(image + c, Vec{});
     }
-    add_scored(plays, scaled, image, [&](Index i, float score) {
-      return (plays.surplus[i] + (1 - plays.unobserved_weight)) * score;
-    });
+    add_scored<false>(plays, scaled, image);
     Vec products = {};
     for (Index c = 0; c < width; c += W) {
       const Vec value = load(plays.scale + c) * load(image + c) + load(direction + c);
@@ -476,7 +497,7 @@ void add_errors(const Plays& plays, const float* x, double* sums) {
   double observed = 0, squares = 0;
   for (Index first = 0; first < plays.n; first += 4) {
     float scores[4];
-    scores_of(plays, first, x, scores);
+    scores_of(Four(plays, first), panels(plays.n_factors) * W, x, scores);
     for (Index i = first; i < smaller(first + 4, plays.n); ++i) {
       const double score = static_cast<double>(scores[i - first]);
       observed += (1 + static_cast<double>(plays.surplus[i])) * (1 - score) * (1 - score);
