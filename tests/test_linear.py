@@ -1,5 +1,7 @@
 """Linear regression against scikit-learn, and its weighted prediction error against brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -65,6 +67,31 @@ def test_leave_one_out_is_leaving_one_out(rng, n_songs, n_dims):
             errors.append(np.square(peer.predict(X[i : i + 1]) - Y[i]).sum())
         assert model.leave_one_out_[regularization] == pytest.approx(np.mean(errors), rel=1e-4)
     assert model.regularization_ == min(model.leave_one_out_, key=model.leave_one_out_.get)
+
+
+@SHAPES
+@pytest.mark.parametrize("n_artists", [2, 7, 25])
+def test_artists_are_left_out_whole(rng, n_songs, n_dims, n_artists):
+    from sklearn.linear_model import Ridge
+
+    songs, target = world(rng, n_songs, n_dims)
+    artists = np.concatenate([np.arange(n_artists), rng.integers(n_artists, size=n_songs - n_artists)])
+    rng.shuffle(artists)
+    model = Linear().fit(songs, replace(target, groups=artists))
+    X, Y = songs.vectors().astype(float), target.song_factors.astype(float)
+    for regularization in list(model.leave_one_out_)[::8]:
+        errors = 0
+        for artist in range(n_artists):
+            own = artists == artist
+            peer = Ridge(alpha=regularization, solver="svd").fit(X[~own], Y[~own])
+            errors += np.square(peer.predict(X[own]) - Y[own]).sum()
+        assert model.leave_one_out_[regularization] == pytest.approx(errors / n_songs, rel=1e-4)
+
+
+def test_one_artist_is_no_artist(rng):
+    songs, target = world(rng)
+    alone = Linear().fit(songs, replace(target, groups=np.full(60, 3)))
+    assert alone.leave_one_out_ == Linear().fit(songs, target).leave_one_out_
 
 
 def test_lambda_is_what_ridge_cv_chooses(rng):

@@ -32,14 +32,16 @@ class Linear:
     c (p - x_u . y')^2 with the users' factors fixed: a linear system too, which conjugate gradients solve
     without ever forming it. The intercept bears no penalty.
 
-    Songs of ``target.validation`` are learned from as well: leave-one-out needs no song set aside.
+    Lambda is chosen by leave-one-out: each song predicted from all others or, where artists are known, from
+    all other artists', since the songs to come are of artists not heard before. Songs of
+    ``target.validation`` are learned from as well: leave-one-out needs no song set aside.
 
     Parameters
     ----------
     loss : {"mse", "wpe"}
     regularization : float, optional
         Lambda. By default the one of 33 from 1e-6 to 100 times the largest eigenvalue of the features'
-        scatter that predicts each song best from all the others, for all factors together.
+        scatter that does best in leave-one-out, for all factors together.
 
     Attributes
     ----------
@@ -89,7 +91,7 @@ class Linear:
         # Mean confidence L L': the error (y - y')' L L' (y - y') is the squared error of the rows y' L.
         if self.regularization is None:
             lambdas = _GRID * (basis.energies[0] if len(basis.energies) else 1.0)
-            errors = basis.leave_one_out((factors - mean) @ root, lambdas)
+            errors = basis.leave_out((factors - mean) @ root, lambdas, _groups(target))
             self.leave_one_out_ = dict(zip(lambdas.tolist(), errors.tolist(), strict=True))
             # Of equals the largest: it trusts the features least.
             self.regularization_ = max(lambdas[errors == errors.min()].tolist())
@@ -177,21 +179,37 @@ class _Basis:
         weights: Float64 = (self.vectors.T @ targets) / (self.energies + regularization)[:, None]
         return weights
 
-    def leave_one_out(self, targets: Float64, lambdas: Float64) -> Float64:
-        """Return the mean over songs of the squared error of leave-one-out, for each lambda.
+    def leave_out(self, targets: Float64, lambdas: Float64, groups: NDArray[np.int64]) -> Float64:
+        """Return the mean over songs of the squared error when their group is left out, for each lambda.
 
-        With H = 1/n + Z (Z'Z + lambda)^-1 Z' the error of song i predicted from the others is exactly
-        its residual over 1 - H_ii (Allen's PRESS, 1974).
+        With H = 1/n + Z (Z'Z + lambda)^-1 Z' the errors of the songs of a group, predicted from all others,
+        are exactly (1 - H_gg)^-1 times their residuals: for one song, Allen's PRESS (1974).
         """
         products = self.vectors.T @ targets
-        squares = np.square(self.vectors)
-        errors = np.empty(len(lambdas))
+        # Groups of one size are solved together.
+        order = np.argsort(groups, kind="stable")
+        sizes = np.unique(groups, return_counts=True)[1]
+        starts = np.cumsum(sizes) - sizes
+        together = [
+            order[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)
+        ]  # (n_groups_of_the_size, size)
+        errors = np.zeros(len(lambdas))
         for i, value in enumerate(lambdas):
             inverse = 1 / (self.energies + value)
-            residual = targets - self.vectors @ (inverse[:, None] * products)
-            residual /= (1 - 1 / len(targets) - squares @ inverse)[:, None]
-            errors[i] = np.square(residual).sum() / len(targets)
+            residuals = targets - self.vectors @ (inverse[:, None] * products)
+            scaled = self.vectors * np.sqrt(inverse)
+            for rows in together:
+                hat = scaled[rows] @ scaled[rows].transpose(0, 2, 1) + 1 / len(targets)
+                left_out = np.linalg.solve(np.eye(rows.shape[1]) - hat, residuals[rows])
+                errors[i] += np.square(left_out).sum() / len(targets)
         return errors
+
+
+def _groups(target: FactorTarget) -> NDArray[np.int64]:
+    """Return the artist of each song or, where artists are not known or there is only one, the song."""
+    if target.groups is not None and (target.groups != target.groups[0]).any():
+        return target.groups
+    return np.arange(len(target.song_factors))
 
 
 def _mean_confidence(target: FactorTarget) -> Float64:
