@@ -56,10 +56,13 @@ class CuttingPlane:
 
 def simplex_qp(hessian: Array, linear: Array, start: Array) -> Array:
     """Minimise a'Ha / 2 - b'a over a >= 0 with the sum of ``start``, by a primal active-set method."""
-    a, total = start.copy(), start.sum()
+    a, total = start.copy(), float(start.sum())
+    # In units of the largest curvature; planes that nearly repeat one another make the free systems
+    # singular, and the ridge keeps them solvable.
+    least = 1e-12 * float(np.abs(linear).max()) / total
+    unit = max(float(hessian.diagonal().max()), least, 1e-300)
+    hessian, linear = hessian / unit + 1e-10 * np.eye(len(a)), linear / unit
     tolerance = 1e-9 * float(np.abs(linear).max())
-    # Planes that nearly repeat one another make the free systems singular; the ridge keeps them solvable.
-    hessian = hessian + (1e-10 * float(hessian.diagonal().max()) + 1e-300) * np.eye(len(a))
     free = a > 0
     for _ in range(20 * len(a)):
         index = np.flatnonzero(free)
@@ -183,12 +186,12 @@ def minimize(
         violation = (reached - trace(cone, w)) / C - slack
         bundle.drop_idle(15)
         bundle.add(loss, plane)
-        if objective - reached >= 0.1 * promise:
-            if objective - reached >= 0.5 * promise:
-                step *= 2.0
-            center, objective = w, reached
+        if C * violation <= 0.5 * max(promise, 0.02 * C * tolerance):
+            step *= 2.0  # the model was right here: trust it further away
         elif reached - objective > promise:
             step *= 0.6
+        if objective - reached > 0.1 * max(promise, 0.0):
+            center, objective = w, reached
         callback(iteration, CuttingPlane(objective, bound, slack, violation, n_planes=len(bundle.losses) - 1))
         if objective - bound <= C * tolerance and violation <= tolerance:
             return center, True

@@ -152,7 +152,7 @@ class MLR:
         history: list[dict[str, float]] = []
 
         def record(iteration: int, plane: CuttingPlane) -> None:
-            history.append(dict(vars(plane)))
+            history.append({name: float(value) for name, value in vars(plane).items()})
             if callback is not None:
                 callback(iteration, history[-1])
 
