@@ -7,6 +7,7 @@ could be taken for a whole one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dcbmr.errors import InputError
+from dcbmr.errors import DcbmrError, InputError
 
 CONFIG = "config.json"
 
@@ -48,14 +49,21 @@ def new_directory(
         Version of the format of this kind.
     overwrite : bool
         Replace an existing directory of ours.
+
+    Raises
+    ------
+    InputError
+        ``path`` exists and is not to be replaced.
+    DcbmrError
+        The disk is full, or cannot be written.
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
         yield beside
         write_json(beside / CONFIG, {**_header(kind, version), **config})
         _sync(beside)
@@ -67,9 +75,24 @@ def new_directory(
         else:
             beside.rename(path)
         _sync_one(path.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if reason := _why_not_written(error):
+            raise DcbmrError(f"{path} could not be written, nothing of it is left: {reason}") from error
         raise
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def _why_not_written(error: BaseException) -> str | None:
+    """Return what the disk had against it; None for an error that has nothing to do with writing."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return error.strerror
+    # safetensors has an error of its own, which names the system's in its text.
+    if type(error).__name__ == "SafetensorError" and "os error" in str(error):
+        return str(error)
+    return None
 
 
 def _header(kind: str, version: int) -> dict[str, Any]:

@@ -109,6 +109,8 @@ class FeatureStore(Mapping[str, Frames]):
         """
         root = Path(directory)
         if not (root / kind).is_dir():
+            if not root.exists():
+                raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
             kinds = [name for name in DTYPES if (root / name / CONFIG).is_file()]
             has = f"it has {', '.join(kinds)}" if kinds else "it has none"
             raise InputError(f"{root} has no features of kind {kind!r}: {has}; see dcbmr featurize")

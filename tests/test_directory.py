@@ -51,19 +51,30 @@ def test_an_error_on_the_way_leaves_the_old_one_and_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thing"]
 
 
-def test_a_full_disk_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    "write",
+    [
+        "(new / 'part').write_bytes(bytes(1 << 20))",
+        "save_file({'x': np.zeros(1 << 18, np.float32)}, new / 'part')",
+    ],
+)
+def test_a_full_disk_leaves_nothing(tmp_path, write):
     """A limit on the size of files makes write(2) fail as a full disk does."""
     code = f"""
+        import numpy as np
+        from safetensors.numpy import save_file
         import resource, signal
         from pathlib import Path
         from dcbmr.directory import new_directory
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         with new_directory(Path({str(tmp_path / "thing")!r}), kind="thing", config={{}}) as new:
-            (new / "part").write_bytes(bytes(1 << 20))
+            {write}
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
-    assert "File too large" in done.stderr
+    assert "DcbmrError" in done.stderr
+    assert "thing could not be written, nothing of it is left: " in done.stderr
+    assert "ile too large" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,10 @@
 """evaluate, recommend, similar and predict from the command line, on a small world that is really heard."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +292,18 @@ def test_wrong_usage(words, message):
 @pytest.mark.parametrize("command", ["evaluate", "recommend", "similar", "predict"])
 def test_help_has_an_example(command):
     assert f"Example:  dcbmr {command} " in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(("form", "shown"), [([], "Sigur R\\xf3s"), (["--json"], "Sigur R\\u00f3s")])
+def test_names_that_the_locale_cannot_write_are_shown_by_their_codes(tmp_path, form, shown):
+    song = Split.load("split").train.song_ids[0]
+    (tmp_path / "songs.tsv").write_text(f"{song}\tSigur Rós\n", "utf-8")
+    words = ["similar", "factors", "--song", song, "--songs", str(tmp_path / "songs.tsv"), *form]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from dcbmr.cli import main; main({words!r})"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout

@@ -133,7 +133,7 @@ def test_the_command_trains_and_says_who_was_left_out(small_world, tmp_path):
         (["--set", "depth=3"], "no parameter 'depth'; there are regularization"),
         (["--set", "regularization=much"], "wanted a number or none, got 'much'"),
         (["--factors", "nowhere"], "nowhere is no dcbmr factors directory: it does not exist"),
-        (["--features", "nowhere"], "nowhere has no features of kind 'mfcc'"),
+        (["--features", "nowhere"], "nowhere does not exist; wanted the output of dcbmr featurize"),
         (["--words", "100000"], "frames are fewer than n_words = 100000"),
     ],
 )

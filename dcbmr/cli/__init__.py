@@ -6,6 +6,7 @@ function that runs, so that ``dcbmr --help`` comes back at once.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -72,6 +73,10 @@ for module in (
 def main(args: list[str] | None = None) -> None:
     """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C."""
     words = sys.argv[1:] if args is None else args
+    for stream in (sys.stdout, sys.stderr):
+        # Where the locale has no letter for a name, show its code rather than fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(words, prog_name="dcbmr", standalone_mode=False)
     except click.ClickException as error:

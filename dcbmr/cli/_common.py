@@ -51,7 +51,8 @@ def table_options(command: Any) -> Any:
 def print_rows(rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None) -> None:
     """Print rows, which share their keys, as JSON, as TSV or as a table."""
     if form == "json":
-        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        readable = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=not readable))
         return
     columns = list(rows[0]) if rows else []
     if form == "tsv":
