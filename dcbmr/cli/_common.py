@@ -48,17 +48,20 @@ def table_options(command: Any) -> Any:
     )
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None) -> None:
-    """Print rows, which share their keys, as JSON, as TSV or as a table."""
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None, header: bool = True
+) -> None:
+    """Print rows, which share their keys, as JSON, as TSV (without ``header``: more of it) or as a table."""
     if form == "json":
         readable = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
         click.echo(json.dumps(list(rows), indent=2, ensure_ascii=not readable))
         return
     columns = list(rows[0]) if rows else []
     if form == "tsv":
-        click.echo("\t".join(columns))
-        for row in rows:
-            click.echo("\t".join(_cell(row[column], exact=True) for column in columns))
+        if header:
+            click.echo("\t".join(columns))
+        lines = ("\t".join(_cell(row[column], exact=True) for column in columns) + "\n" for row in rows)
+        click.echo("".join(lines), nl=False)
         return
     from rich import box
     from rich.console import Console

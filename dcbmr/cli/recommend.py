@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,8 @@ from dcbmr.cli._serving import (
 
 if TYPE_CHECKING:
     from dcbmr.recommender import Candidates, Recommender
+
+BLOCK_USERS = 32768
 
 
 @click.command("recommend")
@@ -86,13 +88,23 @@ def command(
         counts = _counts(played, recommender)
         names.check(counts, recommender.playable)
         top = recommender.recommend_for(counts, k, candidates)
-        queries = [{"user": "(new)"}]
-    else:
-        ids = list(recommender.user_ids) if all_users else list(users)
-        top = recommender.recommend(ids, k, candidates)
-        queries = [{"user": user} for user in ids]
-    print_rows(rows_of_top(queries, top, recommender.song_ids, names), form=form)
-    nothing = [query["user"] for query, songs in zip(queries, top.songs, strict=True) if songs[0] < 0]
+        print_rows(rows_of_top([{"user": "(new)"}], top, recommender.song_ids, names), form=form)
+        return
+    ids = list(recommender.user_ids) if all_users else list(users)
+    rows: list[dict[str, Any]] = []
+    nothing: list[str] = []
+    printed = False
+    for start in range(0, len(ids), BLOCK_USERS):
+        block = ids[start : start + BLOCK_USERS]
+        top = recommender.recommend(block, k, candidates)
+        rows += rows_of_top([{"user": user} for user in block], top, recommender.song_ids, names)
+        nothing += [user for user, songs in zip(block, top.songs, strict=True) if songs[0] < 0]
+        if form == "tsv" and rows:
+            # A line needs nothing of the others: a million users take the memory of a block.
+            print_rows(rows, form=form, header=not printed)
+            printed, rows = True, []
+    if not printed:
+        print_rows(rows, form=form)
     if nothing:
         click.echo(
             f"no songs for {len(nothing)} users, who have no training plays or no candidate left: "

@@ -75,3 +75,5 @@ def command(
     top = recommender.similar(queries, k, by)
     asked = [{"to": song, **names.called(song)} for song in queries]
     print_rows(rows_of_top(asked, top, recommender.song_ids, names), form=form)
+    if (top.songs < 0).all():
+        click.echo("there is no other song to compare with", err=True)
