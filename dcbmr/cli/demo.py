@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def command(
 
         def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             if stage not in tasks:
+                if not sys.stderr.isatty():
+                    click.echo(stage, err=True)
                 tasks[stage] = progress.add_task(stage, total=n_steps, shown="")
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             progress.update(tasks[stage], completed=step, total=n_steps, shown=shown)
