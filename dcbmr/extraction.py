@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import zlib
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +34,8 @@ FAILED = "failed.tsv"
 _FEATURES = "features"
 _SPOOL_BYTES = 4 << 20
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
+
+_ANY_NAME = ("utf-8", "surrogateescape")  # also of bytes that are no UTF-8
 
 Progress = Callable[[int, int | None, Mapping[str, float]], None]
 
@@ -158,7 +161,7 @@ def featurize(
         present = writer.songs & songs.keys()
         report.n_present = len(present)
         n_todo = len(songs) - len(present)
-        todo = (pair for pair in songs.items() if pair[0] not in present)
+        todo = ((song, songs[song]) for song in songs if song not in present)
         run = _Run(extractor, offset, duration, root)
         try:
             with closing(run.in_order(todo, n_threads)) as results:
@@ -227,32 +230,71 @@ def features_of_files(
     return MemoryFeatures(kind, songs, frames)
 
 
+class SongFiles(Mapping[str, str]):
+    """The path of each song, in the order given; some hundred bytes a song, as there may be a million.
+
+    Raises
+    ------
+    InputError
+        Two paths of one song.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        text, ends, hashes = bytearray(), array("q", [0]), array("q")
+        for song, path in pairs:
+            text += song.encode(*_ANY_NAME) + b"\0" + path.encode(*_ANY_NAME)
+            ends.append(len(text))
+            hashes.append(hash(song))
+        self._text, self._ends = text, np.asarray(ends)
+        self._order = np.argsort(np.asarray(hashes), kind="stable")
+        self._hashes = np.asarray(hashes)[self._order]
+        for i in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]):
+            (song, first), (other, second) = (self._pair(at) for at in self._order[i : i + 2])
+            if song == other:
+                raise InputError(
+                    f"two files of the song {song!r}: {first} and {second}; rename one, or give a manifest"
+                )
+
+    def _pair(self, at: int) -> tuple[str, str]:
+        song, path = self._text[self._ends[at] : self._ends[at + 1]].split(b"\0", 1)
+        return song.decode(*_ANY_NAME), path.decode(*_ANY_NAME)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._pair(at)[0] for at in range(len(self)))
+
+    def __getitem__(self, song: str) -> str:
+        begin, end = (np.searchsorted(self._hashes, hash(song), side) for side in ("left", "right"))
+        for at in self._order[begin:end]:
+            found, path = self._pair(at)
+            if found == song:
+                return path
+        raise KeyError(song)
+
+
 def find_songs(
     source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]],
-) -> tuple[dict[str, str], int]:
+) -> tuple[SongFiles, int]:
     """Return the path of each song, in a fixed order, and how many files were passed over as no audio."""
     n_passed_over = 0
     pairs: Iterable[tuple[str, str]]
     if isinstance(source, Mapping):
-        pairs = [(song, os.fspath(path)) for song, path in source.items()]
+        pairs = ((song, os.fspath(path)) for song, path in source.items())
     elif not isinstance(source, str | os.PathLike):
-        pairs = [(Path(path).stem, os.fspath(path)) for path in source]
+        pairs = ((Path(path).stem, os.fspath(path)) for path in source)
     elif not Path(source).exists():
         raise InputError(f"{source} does not exist; wanted a folder of audio or a manifest (song, path)")
     elif Path(source).is_dir():
-        files = sorted(_walk(Path(source)))
-        n_passed_over = sum(_ending(path) not in AUDIO_ENDINGS for path in files)
-        pairs = ((Path(path).stem, path) for path in files if _ending(path) in AUDIO_ENDINGS)
+        n_passed_over = sum(_ending(path) not in AUDIO_ENDINGS for path in _walk(Path(source)))
+        audio = (path for path in _walk(Path(source)) if _ending(path) in AUDIO_ENDINGS)
+        pairs = ((Path(path).stem, path) for path in audio)
     elif _ending(source) in AUDIO_ENDINGS:
         pairs = [(Path(source).stem, os.fspath(source))]
     else:
         pairs = _read_manifest(Path(source))
-    songs: dict[str, str] = {}
-    for song, path in pairs:
-        if songs.setdefault(song, path) != path:
-            raise InputError(
-                f"two files of the song {song!r}: {songs[song]} and {path}; rename one, or give a manifest"
-            )
+    songs = SongFiles(pairs)
     if not songs:
         endings = " ".join(sorted(AUDIO_ENDINGS))
         raise InputError(f"{source} holds no audio (of {n_passed_over} files none ends in {endings})")
@@ -264,7 +306,7 @@ def _ending(path: str | os.PathLike[str]) -> str:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield all files below ``folder``; links are followed, each folder is entered once."""
+    """Yield all files below ``folder`` in a fixed order; links are followed, each folder is entered once."""
     entered = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(parent)
@@ -272,7 +314,8 @@ def _walk(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        yield from (os.path.join(parent, name) for name in files if not name.startswith("."))
+        folders.sort()
+        yield from (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _read_manifest(file: Path) -> list[tuple[str, str]]:

@@ -553,6 +553,32 @@ def test_memory_features_are_checked():
         dcbmr.MemoryFeatures("mel", ["a", "b"], [np.zeros((3, 4)), np.zeros((3, 5))])
 
 
+def test_song_files(tmp_path):
+    pairs = [(f"song {i}", f"/music/{i}.wav") for i in range(1000)] + [("caf\udce9", "/music/caf\udce9.mp3")]
+    songs = extraction.SongFiles(pairs)
+    assert len(songs) == 1001
+    assert list(songs.items()) == pairs
+    assert songs["song 500"] == "/music/500.wav"
+    assert "song 1000" not in songs
+    assert not extraction.SongFiles([])
+    with pytest.raises(dcbmr.InputError, match="two files of the song 'song 7': /music/7.wav and elsewhere"):
+        extraction.SongFiles([*pairs, ("song 7", "elsewhere")])
+
+
+def test_settings_of_the_command_line(music, tmp_path, capsys):
+    words = ["--set", "n_fft=512", "--set", "htk=true", "--set", "fmax=8000", "--set", "n_mfcc=20"]
+    assert run(music, "-o", tmp_path / "f", *words) == 0
+    settings = dcbmr.features.Settings(n_fft=512, htk=True, fmax=8000.0)
+    extraction.featurize(music, tmp_path / "g", settings=settings, n_mfcc=20)
+    assert contents(tmp_path / "f") == contents(tmp_path / "g")
+    assert run(music, "-o", tmp_path / "f", "--resume") == 2
+    assert "made with n_fft = 512, now it is 1024" in capsys.readouterr().err
+    assert run(music, "-o", tmp_path / "h", "--set", "n_fft=1000") == 2
+    assert "n_fft: wanted a power of two" in capsys.readouterr().err
+    assert run(music, "-o", tmp_path / "h", "--set", "bands=3") == 2
+    assert "no parameter 'bands'" in capsys.readouterr().err
+
+
 def test_command_line(music, tmp_path, capsys):
     assert run(music, "-o", tmp_path / "f", "--kind", "mel", "--duration", 0.5) == 0
     assert "7 songs added" in capsys.readouterr().out

@@ -30,6 +30,14 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, thr
     default=None,
     help="Whose words the kind bow counts; see dcbmr codebook.",
 )
+@click.option(
+    "--set",
+    "to_set",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Setting of the extractor, repeatable: sr, n_fft, hop_length, n_mels, fmin, fmax, htk, norm, "
+    "n_mfcc, deltas.  [default: the paper's]",
+)
 @click.option("--offset", type=float, default=0.0, help="Seconds to pass over in each file.")
 @click.option("--duration", type=float, default=None, help="Seconds to read of each file.  [default: all]")
 @click.option("--resume", is_flag=True, help="Continue what was interrupted, or add new files.")
@@ -83,12 +91,19 @@ def command(
     return 1 if report.failed and not report.n_done and not report.n_present else 0
 
 
-def _run(audio: Path, output: Path, codebook: Path | None, **options: Any) -> Any:
+def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any) -> Any:
     from rich.progress import MofNCompleteColumn, TextColumn
 
     from dcbmr import extraction
     from dcbmr.codebook import Codebook
+    from dcbmr.features import Settings
+    from dcbmr.params import parse_settings
 
+    of_mfcc = [text for text in to_set if text.partition("=")[0] in ("n_mfcc", "deltas")]
+    of_bands = [text for text in to_set if text not in of_mfcc]
+    options |= parse_settings(extraction.featurize, of_mfcc)
+    if of_bands:
+        options["settings"] = Settings(**parse_settings(Settings, of_bands))
     words = Codebook.load(codebook) if codebook else None
 
     with progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[figures]}")) as bar:
