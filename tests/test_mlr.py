@@ -85,6 +85,8 @@ class TestOracle:
             most_violated(np.ones((1, 2)), np.ones((1, 3), np.int8), "auc", 1)
         with pytest.raises(ValueError, match="loss"):
             most_violated(np.ones((1, 2)), np.ones((1, 2), np.int8), "ndcg", 1)
+        with pytest.raises(ValueError, match="scores hold NaN, first for query 1"):
+            most_violated(np.array([[1, 2], [1, np.nan]]), np.ones((2, 2), np.int8), "map", 1)
 
 
 class TestSolver:

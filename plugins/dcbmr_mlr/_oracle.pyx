@@ -25,6 +25,7 @@ and the best k never falls from one j to the next: the choices fit together into
 """
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport NAN
 from libc.stdint cimport int8_t, int32_t, int64_t
 from libcpp.algorithm cimport sort
 from libcpp.utility cimport pair
@@ -102,6 +103,8 @@ cdef double one_query(
     cdef int64_t item, n_relevant = 0, n_irrelevant = 0
     for item in range(n_items):
         weights[item] = 0.0
+        if scores[item] != scores[item]:
+            return NAN  # which no sort survives
         if relevance[item] > 0:
             relevant[n_relevant] = Scored(-scores[item], <int32_t>item)
             before[n_relevant] = 0
@@ -124,8 +127,8 @@ def most_violated(
 
     Parameters
     ----------
-    scores : ndarray of shape (n_queries, n_items), float64, C-contiguous, finite
-        Higher is nearer.
+    scores : ndarray of shape (n_queries, n_items), float64, C-contiguous
+        Higher is nearer; ValueError where one is NaN.
     relevance : ndarray of shape (n_queries, n_items), int8, C-contiguous
         1 relevant, 0 irrelevant, -1 not ranked for this query (the query itself).
     loss : {"auc", "map"}
@@ -172,4 +175,6 @@ def most_violated(
             use_map, &scores[query, 0], &relevance[query, 0], n_items, &weights_view[query, 0],
             <Scored*>&lists[thread, 0, 0], <Scored*>&lists[thread, 1, 0], &before[thread, 0],
         )
+    if np.isnan(losses).any():
+        raise ValueError(f"scores hold NaN, first for query {np.isnan(losses).argmax()}")
     return losses, weights
