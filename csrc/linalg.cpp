@@ -295,7 +295,7 @@ inline void add_scored(const Plays& plays, const float* x, float* to) {
   for (Index first = 0; first < plays.n; first += 4) {
     const Four four(plays, first);
     if (target)
-      for (Index i = 8; i < 12; ++i) prefetch(plays, first + i);
+      for (Index i = 16; i < 20; ++i) prefetch(plays, first + i);
     float factors[4];
     scores_of(four, width, x, factors);
 #pragma GCC unroll 4
@@ -456,6 +456,7 @@ void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   float* scaled = direction + plays.stride;  // scale times direction
   float* image = scaled + plays.stride;      // the system times direction
   std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(4 * plays.stride));
+  for (Index i = 0; i < 16; ++i) prefetch(plays, i);
   // In w = x / scale the residual is scale (sum (c - s e) y) - w, e = x . y.
   add_scored<true>(plays, x, residual);
   float squares = 0;
