@@ -21,14 +21,30 @@ from dcbmr.errors import DcbmrError, InputError
 CONFIG = "config.json"
 
 
-def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
-    """Raise InputError when ``path`` exists, unless it may be overwritten and looks like ours."""
+def refuse_existing(path: Path, *, overwrite: bool = False, kind: str | None = None) -> None:
+    """Raise InputError when ``path`` exists, unless it may be overwritten and looks like ours.
+
+    With ``kind``, only a directory of that kind is overwritten: predictions never take the place of the
+    model that made them.
+    """
     if not path.exists() and not path.is_symlink():
         return
     if not overwrite:
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
     if not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} was not written by dcbmr (no {CONFIG} in it) and is not overwritten")
+    found = _kind_of(path)
+    if kind is not None and found is not None and found != kind:
+        raise InputError(f"{path} holds {found!r} and is not overwritten with {kind!r}")
+
+
+def _kind_of(path: Path) -> str | None:
+    """Return what a directory says it holds; None where it says nothing that can be read."""
+    try:
+        kind = json.loads((path / CONFIG).read_text("utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(kind)
 
 
 @contextmanager
@@ -58,7 +74,7 @@ def new_directory(
         The disk is full, or cannot be written.
     """
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, overwrite=overwrite, kind=kind)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -19,6 +19,8 @@ from dcbmr.metrics import checked_factors
 class TopSongs:
     """The best songs of each query, the best first; of equal scores, the song with the lower row first.
 
+    ``k`` is at most the number of songs.
+
     Attributes
     ----------
     songs : ndarray of shape (n_queries, k), int64
@@ -59,6 +61,7 @@ def top_songs(
     queries, songs = checked_factors(queries, song_factors, "queries")
     if k < 1:
         raise InputError(f"k must be at least 1; got {k}")
+    k = min(k, len(songs))
     threads = resolve_n_threads(n_threads)
     without = csr_array((len(queries), len(songs)), dtype=np.float32) if excluded is None else excluded
     if without.shape != (len(queries), len(songs)):

@@ -31,6 +31,17 @@ def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
     assert (tmp_path / "thing" / "part").read_text() == "new"
 
 
+def test_a_directory_of_another_kind_is_not_overwritten(tmp_path):
+    write(tmp_path / "thing")
+    message = "thing holds 'thing' and is not overwritten with 'other'"
+    with (
+        pytest.raises(InputError, match=message),
+        new_directory(tmp_path / "thing", kind="other", config={}, overwrite=True),
+    ):
+        pytest.fail("the block was entered")
+    assert (tmp_path / "thing" / "part").read_text() == "x"
+
+
 def test_what_dcbmr_did_not_write_is_never_overwritten(tmp_path):
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "photo").write_text("precious")

@@ -203,7 +203,11 @@ def test_predict_files_and_stores_agree(tmp_path):
     row = rows("predict", "linear", f"audio/{songs[3]}.wav")[0]
     assert row["song"] == songs[3]
     np.testing.assert_allclose([row[f"factor_{j}"] for j in range(6)], factors[3], atol=1e-3)
-    assert "exists" in refused("predict", "linear", "--features", "features", "-o", tmp_path / "predicted")
+    again = ("predict", "linear", "--features", "features", "-o")
+    assert "exists" in refused(*again, tmp_path / "predicted")
+    assert "linear holds 'model' and is not overwritten with 'songs'" in refused(
+        *again, "linear", "--overwrite"
+    )
 
 
 @needs_data

@@ -48,7 +48,7 @@ def command(
     from dcbmr.store import FeatureStore
 
     if output is not None:
-        refuse_existing(output, overwrite=overwrite)
+        refuse_existing(output, overwrite=overwrite, kind="songs")
     loaded = Model.load(model, n_threads=n_threads)
     if features is not None:
         songs = list(FeatureStore.open(features, kind=loaded.pipeline.source))
