@@ -135,6 +135,11 @@ class Regressor(Protocol):
 
     A model with users of its own (metric learning) also has ``user_factors(counts) -> (n_users, width)``,
     where the columns of ``counts`` are the songs given to fit; its predictions then have that width.
+
+    A model on windows of frames may have ``excitations(songs, *, layer) -> (rows, starts, length, values)``
+    for ``dcbmr explain``: windows of ``length`` frames that begin at frame ``starts`` of the songs ``rows``,
+    (n_windows,) int64, and the outputs of its factors (layer None) or of layer 1, 2, ... on each,
+    (n_windows, n_units) float32.
     """
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:

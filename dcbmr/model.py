@@ -175,13 +175,17 @@ class Model:
 
     def predict_store(self, directory: Path | str, song_ids: Sequence[str]) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, whose settings must be the model's."""
+        return self.predict(self.open_store(directory, song_ids))
+
+    def open_store(self, directory: Path | str, song_ids: Sequence[str] | None = None) -> SongFeatures:
+        """Return the frames of songs of a feature store, all if None; its settings must be the model's."""
         store = FeatureStore.open(directory, kind=self.pipeline.source)
         check_settings(
             self.config["features"],
             frame_settings(store),
             f"{directory} was made with other settings than the features of the model; featurize again",
         )
-        return self.predict(store.features(song_ids))
+        return store.features(list(store) if song_ids is None else song_ids)
 
     def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
         """Return predictions for audio files, (n_files, width); their frames are held in memory.

@@ -36,6 +36,7 @@ LAYERS = {
         "recommender",
         "evaluation",
         "experiment",
+        "explain",
         "report",
         "synthetic",
         "testing",

@@ -16,6 +16,7 @@ from dcbmr.cli import (
     codebook,
     demo,
     evaluate,
+    explain,
     factorize,
     featurize,
     plugins,
@@ -64,6 +65,7 @@ for module in (
     recommend,
     similar,
     predict,
+    explain,
     tags,
     plugins,
 ):

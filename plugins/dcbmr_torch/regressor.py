@@ -194,3 +194,42 @@ class WindowRegressor(NetworkRegressor):
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return the songs' windows."""
         return WindowExamples(songs, self.window, device)
+
+    def excitations(
+        self, songs: SongFeatures, *, layer: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float32]]:
+        """Return what the windows that cover ``songs`` do to the network.
+
+        Parameters
+        ----------
+        songs : SongFeatures
+        layer : int, optional
+            The n-th ReLU of the network, from 1: its largest output over a window's time. None for the
+            factors.
+
+        Returns
+        -------
+        rows, starts : ndarray of shape (n_windows,), int64
+            Song and first frame of each window.
+        length : int
+            Frames in a window.
+        values : ndarray of shape (n_windows, n_units), float32
+        """
+        network = self._fitted()
+        device = resolve_device(self.device)
+        examples = WindowExamples(songs, self.window, device)
+        layers = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+        if layer is not None and not 1 <= layer <= len(layers):
+            raise InputError(f"layer {layer}: the network has layers 1 to {len(layers)}")
+        seen: list[torch.Tensor] = []
+
+        def see(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            seen.append((output.amax(2) if output.dim() == 3 else output).float().cpu())
+
+        hook = (network if layer is None else layers[layer - 1]).register_forward_hook(see)
+        every = np.arange(examples.n_songs)
+        try:
+            predict(network.to(device), examples, every, self.batch_size)
+        finally:
+            hook.remove()
+        return *examples.covering(every), self.window, torch.cat(seen).numpy()
