@@ -1,7 +1,8 @@
 """The networks, their losses and the training loop, on songs whose right answer is known."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from dcbmr_torch.examples import WindowExamples, read_ahead
 from dcbmr_torch.losses import MSE, WPE
 from dcbmr_torch.mlp import MLP
 from dcbmr_torch.ranking import Softmax
-from dcbmr_torch.regressor import WindowRegressor
 from safetensors.torch import load_file
 from scipy.sparse import csr_array
 
@@ -447,27 +447,14 @@ def test_constructors_hold_keyword_parameters_that_the_host_can_read():
     assert parameters["channels"].annotation == tuple[int, ...]
 
 
-def test_a_network_of_ones_own(planted_order, tmp_path):
+def test_a_network_of_ones_own(planted_order, tmp_path, monkeypatch):
+    """The example, which needs nothing but its network."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples" / "dcbmr-gru")
+    from dcbmr_gru_model import GRU
+
     songs, target = planted_order
-    model = Recurrent(window=16, units=16, epochs=20, batch_size=16, learning_rate=1e-2, patience=0)
+    model = GRU(window=16, units=16, epochs=20, batch_size=16, learning_rate=1e-2, patience=0)
     predicted = model.fit(songs, target).predict(songs)
     assert correlation(predicted[target.validation, 0], target.song_factors[target.validation, 0]) > 0.8
     model.save(tmp_path)
-    np.testing.assert_array_equal(Recurrent.load(tmp_path).predict(songs), predicted)
-
-
-@dataclass(kw_only=True, eq=False)
-class Recurrent(WindowRegressor):
-    units: int = 16
-
-    def network(self, n_dims, n_factors):
-        class Last(torch.nn.Module):
-            def __init__(self, units):
-                super().__init__()
-                self.gru = torch.nn.GRU(n_dims, units, batch_first=True)
-                self.out = torch.nn.Linear(units, n_factors)
-
-            def forward(self, x):
-                return self.out(self.gru(x)[0].mean(1))
-
-        return Last(self.units)
+    np.testing.assert_array_equal(GRU.load(tmp_path).predict(songs), predicted)

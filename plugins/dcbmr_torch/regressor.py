@@ -8,7 +8,7 @@
 ...         return MyModule(n_dims, self.hidden, n_factors)  # (B, window, n_dims) -> (B, n_factors)
 
 Its hyper-parameters are the class's fields; it trains, predicts, saves, loads and resumes as ``cnn`` does.
-The network sees standardized inputs and gives standardized factors.
+The network sees standardized inputs and gives standardized factors; examples/dcbmr-gru is a complete one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,17 @@
+"""The hooks: light, so that ``dcbmr plugins`` stays fast; torch is imported on first use."""
+
+from dcbmr import RegressorSpec, hookimpl
+
+
+@hookimpl
+def dcbmr_regressors():
+    """Offer the regressor ``gru``."""
+    return [
+        RegressorSpec(
+            name="gru",
+            factory="dcbmr_gru_model:GRU",
+            summary="a recurrent layer over mel frames",
+            feature="mel",
+            losses=None,  # any that is installed
+        )
+    ]
