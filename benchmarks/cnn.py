@@ -100,13 +100,13 @@ def peak_of(device, n_threads):
         name = torch.cuda.get_device_name()
         return next((peak for key, peak in BF16_PEAK.items() if key in name), float("nan"))
     torch.set_num_threads(n_threads)
-    a = torch.randn(2048, 2048)
+    a = torch.randn(3072, 3072)
     times = []
-    for _ in range(8):
+    for _ in range(12):
         began = time.perf_counter()
         a @ a
         times.append(time.perf_counter() - began)
-    return 2 * 2048**3 / min(times)
+    return 2 * 3072**3 / min(times)
 
 
 def flops_of_a_window(model, n_dims, n_factors):
