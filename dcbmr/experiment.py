@@ -106,7 +106,7 @@ def demo_settings(
     chosen: dict[str, Any] = {"random_state": random_state} | ({} if share is None else {"share": share})
     if size == "default":
         return WorldSettings(**chosen), ExperimentSettings(
-            n_words=(500, 1000), random_state=random_state, **_DEMO_FACTORS
+            n_words=(250, 500), random_state=random_state, **_DEMO_FACTORS
         )
     if size != "small":
         raise InputError(f"size must be 'default' or 'small'; got {size!r}")

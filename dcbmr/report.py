@@ -38,7 +38,9 @@ def require_report() -> None:
         raise InputError(f"a report needs {error.name}: pip install 'dcbmr[report]'") from error
 
 
-def write_report(directory: Path, *, songs: Path | None = None, title: str = "dcbmr experiment") -> Path:
+def write_report(
+    directory: Path, *, songs: Path | None = None, title: str = "dcbmr experiment", about: str = ""
+) -> Path:
     """Write ``report.html`` into the directory of a finished experiment, and return its path.
 
     Parameters
@@ -50,6 +52,8 @@ def write_report(directory: Path, *, songs: Path | None = None, title: str = "dc
         and title aside, that has few different values, or else by artist.
     title : str
         Of the page.
+    about : str
+        A paragraph that says what the data are.
     """
     require_report()
     import jinja2
@@ -59,6 +63,7 @@ def write_report(directory: Path, *, songs: Path | None = None, title: str = "dc
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         title=title,
+        about=about,
         version=__version__,
         results=results,
         rows=_table(results["rows"]),

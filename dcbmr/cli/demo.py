@@ -19,6 +19,13 @@ from dcbmr.cli._common import (
     threads_option,
 )
 
+_ABOUT = (
+    "An embedded world: {n_songs:,} songs by {n_artists:,} artists, really synthesized, and {n_users:,} "
+    "users who play what they like and what is popular. {share:.0%} of what they like is audible only in "
+    "time, as the order of notes (low or high, soft or loud, dull or bright instrument first), and not in "
+    "single frames; the rest goes with the sound, in which the artists of a style are alike."
+)
+
 
 @click.command("demo")
 @output_option("everything")
@@ -90,7 +97,12 @@ def command(
             progress=show,
         )
         show("report", 0, None, {})
-        report = write_report(output, songs=output / "world" / "songs.tsv", title="dcbmr demo")
+        report = write_report(
+            output,
+            songs=output / "world" / "songs.tsv",
+            title="dcbmr demo",
+            about=_ABOUT.format_map(vars(world)),
+        )
         show("report", 1, 1, {})
     print_rows(results["rows"], form=form)
     click.echo(
