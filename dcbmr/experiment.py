@@ -394,7 +394,7 @@ def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> floa
             song_factors=target.song_factors[learn],
             user_factors=target.user_factors,
             surplus=target.surplus[learn],
-            groups=None,
+            groups=None if target.groups is None else target.groups[learn],
             validation=np.zeros(len(learn), bool),
         ),
     )
