@@ -185,3 +185,18 @@ def test_features_of_other_settings_are_named(small_world, tmp_path):
     )
     with pytest.raises(InputError, match=r"other settings .*hop_length 256 \(wanted 512\)"):
         model.predict_store(tmp_path / "features", ["song00"])
+
+
+def test_songs_with_plays_but_no_features_are_counted_and_named(small_world, tmp_path):
+    from dcbmr.extraction import featurize
+
+    factors = Factors.load(small_world / "factors")
+    present = factors.song_ids[2:]
+    files = [small_world / "audio" / f"{song}.wav" for song in present]
+    featurize(files, tmp_path / "features", kinds=["mfcc"])
+    done = run(*train_words(small_world, tmp_path / "model", "--features", tmp_path / "features"))
+    assert done.exit_code == 0, done.output
+    first, second = factors.song_ids[:2]
+    assert f"2 with plays but no features ({first}, {second})" in done.output
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (config["n_songs"], config["n_songs_without_features"]) == (len(present), 2)
