@@ -1,8 +1,13 @@
 """Fixtures that several test files share."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
+
+# Processes that tests start import the installed dcbmr, not the sources of the folder they start in.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 N_SONGS, N_USERS, N_ARTISTS = 40, 60, 10
 
