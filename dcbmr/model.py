@@ -17,8 +17,10 @@ from dcbmr.contract import FeatureKind, Regressor, RegressorSpec, SongFeatures
 from dcbmr.directory import new_directory, read_config
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.extraction import features_of_files
+from dcbmr.features import Kind
 from dcbmr.plays import read_lines, write_lines
 from dcbmr.store import FeatureStore
+from dcbmr.words import bag_of_words_of_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +41,10 @@ class FeaturePipeline:
         Words of the codebook.
     variance : float
         Share of the variance that the PCA keeps.
+    weighting : {"count", "sqrt"}
+        Word counts as they are, as in the paper, or their square roots.
+    codebook : Codebook, optional
+        One learned before: then stored words of it are read in place of frames.
     n_threads : int or None
         None for every core.
     random_state : int
@@ -51,48 +57,70 @@ class FeaturePipeline:
         *,
         n_words: int = 4000,
         variance: float = 0.95,
+        weighting: Literal["count", "sqrt"] = "count",
+        codebook: Codebook | None = None,
         n_threads: int | None = None,
         random_state: int = 0,
     ) -> None:
+        if codebook is not None and not kind.startswith("bow"):
+            raise InputError(f"features of kind {kind!r} need no codebook; leave it out")
         self.kind = kind
-        self.n_words = n_words
+        self.n_words = n_words if codebook is None else codebook.n_words
         self.variance = variance
+        self.weighting = weighting
         self.n_threads = n_threads
         self.random_state = random_state
-        self.codebook_: Codebook | None = None
+        self.codebook_ = codebook
         self.pca_: PCA | None = None
-
-    @property
-    def source(self) -> Literal["mel", "mfcc"]:
-        """The kind of frames that :meth:`transform` takes."""
-        return "mel" if self.kind == "mel" else "mfcc"
+        # The stored kind that transform takes.
+        self.source: Kind = "mel" if kind == "mel" else "mfcc" if codebook is None else "bow"
 
     @property
     def is_fitted(self) -> bool:
         """Whether nothing is left to learn from training songs."""
-        return not self.kind.startswith("bow") or self.codebook_ is not None
+        if self.kind == "bow_pca":
+            return self.pca_ is not None
+        return self.kind != "bow" or self.codebook_ is not None
 
     def fit(self, features: SongFeatures) -> Self:
-        """Learn what the kind needs from the frames of training songs."""
+        """Learn what the kind needs from training songs."""
         if self.kind.startswith("bow"):
-            self.codebook_ = fit_codebook(
-                features, n_words=self.n_words, n_threads=self.n_threads, random_state=self.random_state
-            )
+            if self.codebook_ is None:
+                self.codebook_ = fit_codebook(
+                    features, n_words=self.n_words, n_threads=self.n_threads, random_state=self.random_state
+                )
             if self.kind == "bow_pca":
-                counts = bag_of_words(features, self.codebook_, n_threads=self.n_threads)
-                self.pca_ = PCA(variance=self.variance).fit(counts)
+                counts = self._counts(features, self.codebook_)
+                self.pca_ = PCA(self.variance, n_threads=self.n_threads).fit(counts)
         return self
 
     def transform(self, features: SongFeatures) -> SongFeatures:
         """Return the features of the same songs in this pipeline's kind."""
         if features.kind != self.source:
-            raise InputError(f"{self.kind!r} is made of {self.source!r} frames; got {features.kind!r}")
+            raise InputError(f"{self.kind!r} is made of {self.source!r} here; got {features.kind!r}")
         if self.codebook_ is None:
             return features
-        counts = bag_of_words(features, self.codebook_, n_threads=self.n_threads)
+        counts = self._counts(features, self.codebook_)
         if self.pca_ is None:
             return VectorFeatures("bow", features.song_ids, counts)
         return VectorFeatures("bow_pca", features.song_ids, self.pca_.transform(counts))
+
+    def _counts(self, features: SongFeatures, codebook: Codebook) -> csr_array:
+        if self.source != "bow":
+            return bag_of_words(features, codebook, n_threads=self.n_threads, weighting=self.weighting)
+        counts = csr_array(features.vectors())
+        if counts.shape[1] != codebook.n_words:
+            raise InputError(f"the words stored are {counts.shape[1]}, the codebook's {codebook.n_words}")
+        return counts.sqrt() if self.weighting == "sqrt" else counts
+
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise InputError when a store of words counts those of another codebook."""
+        if self.source == "bow" and self.codebook_ is not None:
+            found, wanted = store.config["codebook"], self.codebook_.digest
+            if found != wanted:
+                raise InputError(
+                    f"{store.directory} holds words of codebook {found}, the one given is {wanted}"
+                )
 
     def save(self, directory: Path) -> None:
         """Write the codebook and the PCA, where there are any, into an existing directory."""
@@ -102,9 +130,18 @@ class FeaturePipeline:
             self.pca_.save(directory / "pca")
 
     @classmethod
-    def load(cls, directory: Path, kind: FeatureKind, *, n_threads: int | None = None) -> Self:
-        """Read what :meth:`save` wrote for this kind."""
-        pipeline = cls(kind, n_threads=n_threads)
+    def load(
+        cls,
+        directory: Path,
+        kind: FeatureKind,
+        *,
+        source: Kind | None = None,
+        weighting: Literal["count", "sqrt"] = "count",
+        n_threads: int | None = None,
+    ) -> Self:
+        """Read what :meth:`save` wrote for this kind; ``source`` where it is not the kind's own frames."""
+        pipeline = cls(kind, weighting=weighting, n_threads=n_threads)
+        pipeline.source = source or pipeline.source
         if kind.startswith("bow"):
             pipeline.codebook_ = Codebook.load(directory / "codebook")
             pipeline.n_words = pipeline.codebook_.n_words
@@ -195,6 +232,10 @@ class Model:
         InputError
             A file cannot be used.
         """
+        codebook = self.pipeline.codebook_
+        if self.pipeline.source == "bow" and codebook is not None:
+            counts = csr_array(np.array([bag_of_words_of_file(path, codebook) for path in paths], np.float32))
+            return self.predict(VectorFeatures("bow", [Path(path).stem for path in paths], counts))
         return self.predict(features_of_files(paths, self.pipeline.source, self.config["features"]))
 
     def fold_in_users(self, counts: csr_array) -> NDArray[np.float32]:
@@ -236,7 +277,13 @@ class Model:
         return cls(
             regressor=registry.resolve(spec).load(directory / "regressor"),
             spec=spec,
-            pipeline=FeaturePipeline.load(directory, spec.feature, n_threads=n_threads),
+            pipeline=FeaturePipeline.load(
+                directory,
+                spec.feature,
+                source=config["features"]["feature"],
+                weighting=config.get("weighting") or "count",
+                n_threads=n_threads,
+            ),
             song_ids=list(read_lines(directory / "songs.txt")),
             factors=Factors.load(directory / "factors"),
             own_user_factors=np.load(own, mmap_mode="r", allow_pickle=False) if own.exists() else None,

@@ -209,6 +209,7 @@ def train(
             f"regressor {regressor!r} takes features of kind {spec.feature!r}, not {pipeline.kind!r}"
         )
     store = FeatureStore.open(features, kind=pipeline.source)
+    pipeline.check_store(store)
     songs = training_songs(factors, store)
     target = factor_target(
         factors,
@@ -224,6 +225,7 @@ def train(
         "feature": spec.feature,
         "features": frame_settings(store),
         "n_words": pipeline.n_words if spec.feature.startswith("bow") else None,
+        "weighting": pipeline.weighting if spec.feature.startswith("bow") else None,
         "random_state": random_state,
         "validation_fraction": validation_fraction,
         "n_songs": len(songs.song_ids),

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from dcbmr.als import Factors
 from dcbmr.cli import cli
+from dcbmr.codebook import Codebook
 from dcbmr.errors import InputError
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.plays import Split
@@ -63,6 +64,37 @@ def test_a_model_predicts_the_same_from_store_files_and_after_load(small_world, 
     # The store keeps log-mel as float16.
     scale = np.abs(predicted).max()
     np.testing.assert_allclose(loaded.predict_files(files), predicted, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize("weighting", ["count", "sqrt"])
+def test_stored_words_train_as_their_frames_do(small_world, tmp_path, weighting):
+    factors = Factors.load(small_world / "factors")
+    heldout = Split.load(small_world / "split").heldout_songs
+    by_frames = FeaturePipeline("bow_pca", n_words=16, weighting=weighting)
+    wanted = train(factors, small_world / "features", regressor="linear", pipeline=by_frames)
+    by_frames.codebook_.save(tmp_path / "codebook")
+    words = ("--kind", "bow", "--codebook", tmp_path / "codebook")
+    assert run("featurize", small_world / "audio", "-o", tmp_path / "words", *words).exit_code == 0
+    done = run(
+        *("train", "--regressor", "linear", "--factors", small_world / "factors", "-o", tmp_path / "model"),
+        *("--features", tmp_path / "words", "--codebook", tmp_path / "codebook", "--weighting", weighting),
+    )
+    assert done.exit_code == 0, done.output
+    loaded = Model.load(tmp_path / "model")
+    expected = wanted.predict_store(small_world / "features", heldout)
+    np.testing.assert_allclose(loaded.predict_store(tmp_path / "words", heldout), expected, atol=1e-5)
+    files = [small_world / "audio" / f"{song}.wav" for song in heldout]
+    np.testing.assert_allclose(loaded.predict_files(files), expected, atol=1e-5)
+    other = Codebook(n_words=16).fit(loaded.pipeline.codebook_.words_ + 1)
+    with pytest.raises(InputError, match=f"words of codebook .*, the one given is {other.digest}"):
+        train(
+            factors,
+            tmp_path / "words",
+            regressor="linear",
+            pipeline=FeaturePipeline("bow_pca", codebook=other),
+        )
+    with pytest.raises(InputError, match="'mel' need no codebook"):
+        FeaturePipeline("mel", codebook=other)
 
 
 def test_folding_in_a_known_user_gives_its_factors(small_world):

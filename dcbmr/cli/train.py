@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -60,6 +61,20 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, see
     show_default=True,
     help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
 )
+@click.option(
+    "--weighting",
+    type=click.Choice(["count", "sqrt"]),
+    default="count",
+    show_default=True,
+    help="Word counts, as in the paper, or their square roots.",
+)
+@click.option(
+    "--codebook",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="From `dcbmr codebook`, learned without the held-out songs: FEATURES then hold its words "
+    "(`dcbmr featurize --kind bow`).",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to compute.")
 @seed_option
 @threads_option
@@ -77,6 +92,8 @@ def command(
     validation_fraction: float,
     n_words: int,
     variance: float,
+    weighting: Literal["count", "sqrt"],
+    codebook: Path | None,
     device: str | None,
     random_state: int,
     n_threads: int | None,
@@ -93,6 +110,7 @@ def command(
 
     from dcbmr import registry
     from dcbmr.als import Factors
+    from dcbmr.codebook import Codebook
     from dcbmr.directory import refuse_existing
     from dcbmr.model import FeaturePipeline
     from dcbmr.params import parse_settings
@@ -111,7 +129,13 @@ def command(
         refuse_seen(learned, held.heldout_songs)
         artists = artists or held.artists
     pipeline = FeaturePipeline(
-        spec.feature, n_words=n_words, variance=variance, n_threads=n_threads, random_state=random_state
+        spec.feature,
+        n_words=n_words,
+        variance=variance,
+        weighting=weighting,
+        codebook=Codebook.load(codebook) if codebook else None,
+        n_threads=n_threads,
+        random_state=random_state,
     )
     both = training_songs(learned, FeatureStore.open(features, kind=pipeline.source))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
