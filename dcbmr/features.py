@@ -69,7 +69,7 @@ class Extractor:
         n_mfcc: int = 13,
         deltas: int = 2,
     ) -> None:
-        self.kinds = tuple(kinds)
+        self.kinds = tuple(dict.fromkeys(kinds))
         self.settings = settings = settings or Settings()
         unknown = sorted(set(self.kinds) - {"mel", "mfcc"})
         if unknown or not self.kinds:

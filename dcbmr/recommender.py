@@ -17,8 +17,8 @@ from dcbmr.als import Factors
 from dcbmr.audio import AudioError
 from dcbmr.directory import new_directory
 from dcbmr.errors import InputError
-from dcbmr.extraction import find_songs
 from dcbmr.plays import write_lines
+from dcbmr.song_files import find_songs
 from dcbmr.store import FeatureStore
 from dcbmr.topk import TopSongs, top_songs
 

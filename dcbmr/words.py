@@ -22,8 +22,7 @@ from dcbmr.audio import AudioError, decode
 from dcbmr.codebook import Codebook
 from dcbmr.errors import InputError
 from dcbmr.features import Extractor, Frames, JointStream, Kind, Settings
-
-Source = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]]
+from dcbmr.song_files import Source, find_songs
 
 
 class WordExtractor(Extractor):
@@ -203,9 +202,6 @@ def fit_codebook_to_audio(
     list of AudioError
         Files that could not be used; they were passed over.
     """
-    # Here, since extraction stands on this module.
-    from dcbmr.extraction import find_songs
-
     songs = {song: path for song, path in find_songs(source)[0].items() if song not in without}
     extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
     sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)

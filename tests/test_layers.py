@@ -22,6 +22,7 @@ LAYERS = {
         "audio",
         "extraction",
         "features",
+        "song_files",
         "store",
         "codebook",
         "words",

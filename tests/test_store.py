@@ -1,4 +1,4 @@
-"""Audio files to a store: formats, hostile files, resuming, and what comes out."""
+"""Audio files to a store: hostile files, resuming, and what comes out."""
 
 import errno
 import json
@@ -7,48 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from sounds import FORMATS, tone, write
 
 import dcbmr
 from dcbmr import _core, extraction, store
 from dcbmr.audio import decode
 from dcbmr.cli import main
+from dcbmr.song_files import SongFiles, find_songs
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "audio"
-FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {}}
-
-
-def tone(seconds=2.0, sr=44100, channels=1, hz=440.0):
-    t = np.arange(round(seconds * sr)) / sr
-    rng = np.random.default_rng(0)
-    waves = [np.sin(2 * np.pi * hz * (c + 1) * t) for c in range(channels)]
-    return (0.2 * np.stack(waves, 1) + 0.01 * rng.standard_normal((len(t), channels))).astype(np.float32)
-
-
-def write(path, samples, sr=44100, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, sr, **options)
-    return path
 
 
 def run(*words):
     with pytest.raises(SystemExit) as done:
         main(["featurize", *map(str, words)])
     return done.value.code
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-def test_formats(tmp_path, ending):
-    sr = 48000
-    samples = tone(2.0, sr, 2)
-    path = write(tmp_path / f"tone.{ending}", samples, sr, **FORMATS[ending])
-    decoded = np.concatenate(list(decode(path)))
-    assert decoded.dtype == np.float32
-    assert abs(len(decoded) - 2 * 22050) < 2200  # MP3 pads
-    spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
-    peaks = np.sort(np.argsort(spectrum)[-2:]) * 22050 / len(decoded)
-    assert set(np.round(peaks / 440)) <= {1, 2}
-    assert 0.05 < decoded.std() < 0.15
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -68,54 +41,6 @@ def test_real_recordings_in_every_format(tmp_path, ending):
     assert abs(len(ours) - len(expected)) <= 3
     # Lossy codecs and MP3's delay: the loud bands agree on average.
     assert np.corrcoef(ours[:n].mean(0), expected[:n].mean(0))[0, 1] > 0.98
-
-
-@pytest.mark.parametrize("sr", [8000, 11025, 22050, 44100, 96000, 192000])
-@pytest.mark.parametrize("channels", [1, 2, 6])
-def test_rates_and_channels(tmp_path, sr, channels):
-    path = write(tmp_path / "a.wav", tone(0.5, sr, channels, hz=300), sr)
-    mono = np.concatenate(list(decode(path)))
-    assert abs(len(mono) - 11025) <= 2
-    channel = np.concatenate(list(decode(write(tmp_path / "b.wav", tone(0.5, sr, 1, hz=300), sr))))
-    # The mean of the channels: each has a tone of its own of the same strength.
-    assert mono.std() == pytest.approx(channel.std() / np.sqrt(channels), rel=0.05)
-
-
-def test_blocks_are_small_and_joined_without_a_seam(tmp_path):
-    samples = tone(8.0)[:, 0]
-    path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
-    blocks = list(decode(path, 44100))
-    assert len(blocks) == 3
-    np.testing.assert_array_equal(np.concatenate(blocks), samples)
-    import soxr
-
-    resampled = np.concatenate(list(decode(path)))
-    np.testing.assert_allclose(resampled, soxr.resample(samples, 44100, 22050), atol=1e-6)
-
-
-def test_a_rate_that_cannot_be(tmp_path):
-    path = write(tmp_path / "a.wav", tone(0.2), 7)
-    with pytest.raises(dcbmr.InputError, match=r"a\.wav: says that it has 7 samples a second"):
-        list(decode(path))
-
-
-def test_offset_and_duration(tmp_path):
-    samples = tone(3.0, 22050)[:, 0]
-    path = write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
-    part = np.concatenate(list(decode(path, offset=1.0, duration=0.5)))
-    np.testing.assert_array_equal(part, samples[22050 : 22050 + 11025])
-    np.testing.assert_array_equal(np.concatenate(list(decode(path, offset=2.5, duration=9))), samples[55125:])
-    with pytest.raises(dcbmr.InputError, match=r"a\.wav: ends at 3\.000 s, before the offset of 4 s"):
-        list(decode(path, offset=4.0))
-    with pytest.raises(dcbmr.InputError, match="duration: wanted a positive"):
-        list(decode(path, duration=0.0))
-    with pytest.raises(dcbmr.InputError, match="offset: wanted seconds"):
-        list(decode(path, offset=-1.0))
-
-
-def test_samples_beyond_one_are_kept(tmp_path):
-    path = write(tmp_path / "a.wav", np.full(30000, 2.5, np.float32), 22050, subtype="FLOAT")
-    assert np.concatenate(list(decode(path))).max() == 2.5
 
 
 def cut(path, share=0.6):
@@ -200,55 +125,6 @@ def test_names_that_text_files_cannot_hold(tmp_path):
     assert r"caf\udce9" in (tmp_path / "f" / "failed.tsv").read_text()
 
 
-def test_permission_denied(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.wav", tone(0.5))
-
-    def refuse(self, *_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    # Not chmod, which does not stop root.
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(dcbmr.InputError, match=r"a\.wav: cannot be read: Permission denied"):
-        list(decode(path))
-
-
-def test_a_file_that_changes_while_it_is_read(tmp_path):
-    path = write(tmp_path / "a.wav", tone(4.0))
-    blocks = decode(path)
-    next(blocks)
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(dcbmr.InputError, match="changed while it was read"):
-        list(blocks)
-
-
-def test_m4a_without_pyav(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    (tmp_path / "a.m4a").write_bytes(b"....")
-    with pytest.raises(dcbmr.InputError, match=r"\.m4a needs PyAV: pip install 'dcbmr\[av\]'"):
-        list(decode(tmp_path / "a.m4a"))
-
-
-def test_m4a(tmp_path):
-    av = pytest.importorskip("av")
-    samples = tone(2.0, 44100, 2)
-    with av.open(str(tmp_path / "a.m4a"), "w") as container:
-        stream = container.add_stream("aac", rate=44100, layout="stereo")
-        for begin in range(0, len(samples), 1024):
-            part = np.ascontiguousarray(samples[begin : begin + 1024].T)
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
-            frame.rate, frame.pts = 44100, begin
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    decoded = np.concatenate(list(decode(tmp_path / "a.m4a")))
-    assert abs(len(decoded) - 44100) < 2500
-    original = np.concatenate(list(decode(write(tmp_path / "a.wav", samples))))
-    assert decoded.std() == pytest.approx(original.std(), rel=0.05)
-    part = np.concatenate(list(decode(tmp_path / "a.m4a", offset=0.5, duration=0.25)))
-    assert abs(len(part) - 22050 / 4) <= 2
-    with pytest.raises(dcbmr.InputError, match="before the offset"):
-        list(decode(tmp_path / "a.m4a", offset=60.0))
-
-
 # Which files
 
 
@@ -258,7 +134,7 @@ def test_a_folder_is_searched_and_links_end(tmp_path):
     os.symlink(tmp_path / "music", tmp_path / "music" / "deep" / "loop")
     (tmp_path / "music" / "cover.jpg").touch()
     (tmp_path / "music" / ".hidden.wav").touch()
-    songs, n_passed_over = extraction.find_songs(tmp_path / "music")
+    songs, n_passed_over = find_songs(tmp_path / "music")
     assert list(songs) == ["a", "b", "c"]
     assert n_passed_over == 1
 
@@ -292,18 +168,18 @@ def test_bad_manifests(tmp_path):
     file = tmp_path / "m.tsv"
     file.write_text("S1\ta.wav\nS2\n")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted two columns, song and path"):
-        extraction.find_songs(file)
+        find_songs(file)
     file.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: it is not UTF-8"):
-        extraction.find_songs(file)
+        find_songs(file)
     file.write_text("S1\tmissing.wav\n")
     report = extraction.featurize(file, tmp_path / "f")
     assert [failure.reason for failure in report.failed] == ["cannot be read: No such file or directory"]
     with pytest.raises(dcbmr.InputError, match="does not exist"):
-        extraction.find_songs(tmp_path / "nothing")
+        find_songs(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(dcbmr.InputError, match="holds no audio"):
-        extraction.find_songs(tmp_path / "empty")
+        find_songs(tmp_path / "empty")
 
 
 # The store
@@ -555,14 +431,14 @@ def test_memory_features_are_checked():
 
 def test_song_files(tmp_path):
     pairs = [(f"song {i}", f"/music/{i}.wav") for i in range(1000)] + [("caf\udce9", "/music/caf\udce9.mp3")]
-    songs = extraction.SongFiles(pairs)
+    songs = SongFiles(pairs)
     assert len(songs) == 1001
     assert list(songs.items()) == pairs
     assert songs["song 500"] == "/music/500.wav"
     assert "song 1000" not in songs
-    assert not extraction.SongFiles([])
+    assert not SongFiles([])
     with pytest.raises(dcbmr.InputError, match="two files of the song 'song 7': /music/7.wav and elsewhere"):
-        extraction.SongFiles([*pairs, ("song 7", "elsewhere")])
+        SongFiles([*pairs, ("song 7", "elsewhere")])
 
 
 def test_settings_of_the_command_line(music, tmp_path, capsys):

@@ -1,0 +1,122 @@
+"""Decoding: formats, rates, channels, and files that cannot be used."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+from sounds import FORMATS, tone, write
+
+import dcbmr
+from dcbmr.audio import decode
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_formats(tmp_path, ending):
+    sr = 48000
+    samples = tone(2.0, sr, 2)
+    path = write(tmp_path / f"tone.{ending}", samples, sr, **FORMATS[ending])
+    decoded = np.concatenate(list(decode(path)))
+    assert decoded.dtype == np.float32
+    assert abs(len(decoded) - 2 * 22050) < 2200  # MP3 pads
+    spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
+    peaks = np.sort(np.argsort(spectrum)[-2:]) * 22050 / len(decoded)
+    assert set(np.round(peaks / 440)) <= {1, 2}
+    assert 0.05 < decoded.std() < 0.15
+
+
+@pytest.mark.parametrize("sr", [8000, 11025, 22050, 44100, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_rates_and_channels(tmp_path, sr, channels):
+    path = write(tmp_path / "a.wav", tone(0.5, sr, channels, hz=300), sr)
+    mono = np.concatenate(list(decode(path)))
+    assert abs(len(mono) - 11025) <= 2
+    channel = np.concatenate(list(decode(write(tmp_path / "b.wav", tone(0.5, sr, 1, hz=300), sr))))
+    # The mean of the channels: each has a tone of its own of the same strength.
+    assert mono.std() == pytest.approx(channel.std() / np.sqrt(channels), rel=0.05)
+
+
+def test_blocks_are_small_and_joined_without_a_seam(tmp_path):
+    samples = tone(8.0)[:, 0]
+    path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
+    blocks = list(decode(path, 44100))
+    assert len(blocks) == 3
+    np.testing.assert_array_equal(np.concatenate(blocks), samples)
+    resampled = np.concatenate(list(decode(path)))
+    np.testing.assert_allclose(resampled, soxr.resample(samples, 44100, 22050), atol=1e-6)
+
+
+def test_a_rate_that_cannot_be(tmp_path):
+    path = write(tmp_path / "a.wav", tone(0.2), 7)
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: says that it has 7 samples a second"):
+        list(decode(path))
+
+
+def test_offset_and_duration(tmp_path):
+    samples = tone(3.0, 22050)[:, 0]
+    path = write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
+    part = np.concatenate(list(decode(path, offset=1.0, duration=0.5)))
+    np.testing.assert_array_equal(part, samples[22050 : 22050 + 11025])
+    np.testing.assert_array_equal(np.concatenate(list(decode(path, offset=2.5, duration=9))), samples[55125:])
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: ends at 3\.000 s, before the offset of 4 s"):
+        list(decode(path, offset=4.0))
+    with pytest.raises(dcbmr.InputError, match="duration: wanted a positive"):
+        list(decode(path, duration=0.0))
+    with pytest.raises(dcbmr.InputError, match="offset: wanted seconds"):
+        list(decode(path, offset=-1.0))
+
+
+def test_samples_beyond_one_are_kept(tmp_path):
+    path = write(tmp_path / "a.wav", np.full(30000, 2.5, np.float32), 22050, subtype="FLOAT")
+    assert np.concatenate(list(decode(path))).max() == 2.5
+
+
+def test_permission_denied(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", tone(0.5))
+
+    def refuse(self, *_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Not chmod, which does not stop root.
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: cannot be read: Permission denied"):
+        list(decode(path))
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", tone(4.0))
+    blocks = decode(path)
+    next(blocks)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(dcbmr.InputError, match="changed while it was read"):
+        list(blocks)
+
+
+def test_m4a_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    (tmp_path / "a.m4a").write_bytes(b"....")
+    with pytest.raises(dcbmr.InputError, match=r"\.m4a needs PyAV: pip install 'dcbmr\[av\]'"):
+        list(decode(tmp_path / "a.m4a"))
+
+
+def test_m4a(tmp_path):
+    av = pytest.importorskip("av")
+    samples = tone(2.0, 44100, 2)
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        for begin in range(0, len(samples), 1024):
+            part = np.ascontiguousarray(samples[begin : begin + 1024].T)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
+            frame.rate, frame.pts = 44100, begin
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    decoded = np.concatenate(list(decode(tmp_path / "a.m4a")))
+    assert abs(len(decoded) - 44100) < 2500
+    original = np.concatenate(list(decode(write(tmp_path / "a.wav", samples))))
+    assert decoded.std() == pytest.approx(original.std(), rel=0.05)
+    part = np.concatenate(list(decode(tmp_path / "a.m4a", offset=0.5, duration=0.25)))
+    assert abs(len(part) - 22050 / 4) <= 2
+    with pytest.raises(dcbmr.InputError, match="before the offset"):
+        list(decode(tmp_path / "a.m4a", offset=60.0))
