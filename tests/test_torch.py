@@ -221,6 +221,14 @@ def test_nan_stops_with_step_and_songs(planted_vectors, tmp_path):
     assert all(bool(value.isfinite().all()) for value in kept.values())
 
 
+def test_validation_songs_that_are_not_finite_stop_the_fit(planted_vectors):
+    songs, target = planted_vectors
+    vectors = songs.vectors()
+    vectors[np.flatnonzero(target.validation)[3]] = np.nan
+    with pytest.raises(DcbmrError, match="predictions of the validation songs"):
+        MLP(**SMALL_MLP).fit(Songs("bow_pca", list(vectors)), target)
+
+
 def test_unit_norm_is_for_mse_alone(planted_vectors):
     songs, target = planted_vectors
     target = replace(target, song_factors=target.song_factors + np.float32(0.5))

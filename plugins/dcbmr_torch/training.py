@@ -2,8 +2,8 @@
 
 Everything that is random in an epoch is a function of (random_state, epoch): the songs' order, their
 windows, dropout. So a checkpoint needs no generator's state beyond the number of the epoch, and a fit that
-was killed continues to the same losses, on CPU to the same bits. On CUDA, atomic additions in the
-backward pass of the weighted prediction error leave the last bits free.
+was killed continues to the same losses, on CPU to the same bits. On CUDA, atomic additions and
+the libraries' choice of algorithms leave the last bits free.
 """
 
 from __future__ import annotations
@@ -291,7 +291,12 @@ class Judge:
                 torch.from_numpy(predicted).to(device), torch.from_numpy(self._rows).to(device)
             )
         figures = {"validation_loss": float(value)}
-        if self._heldout.shape[0] and np.isfinite(predicted).all():
+        if not np.isfinite(predicted).all() or not np.isfinite(figures["validation_loss"]):
+            raise DcbmrError(
+                "the predictions of the validation songs, or their loss, are no longer finite; "
+                f"lower learning_rate (now {self._how.learning_rate:g})"
+            )
+        if self._heldout.shape[0]:
             figures["validation_map"] = float(
                 evaluate_ranking(self._user_factors, predicted, self._heldout).map_at_k
             )
