@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dcbmr import registry
+from dcbmr._threads import resolve_n_threads
 from dcbmr.als import Factors
 from dcbmr.contract import FactorTarget, FitRun
 from dcbmr.directory import write_json
@@ -244,7 +246,9 @@ def train(
         n_threads=n_threads,
         **({} if report is None else {"report": report}),
     )
-    model.fit(pipeline.transform(frames), target, run=run)
+    # --threads holds for the BLAS under a model's NumPy, too.
+    with threadpool_limits(resolve_n_threads(n_threads), user_api="blas"):
+        model.fit(pipeline.transform(frames), target, run=run)
     own_users = None
     if hasattr(model, "user_factors"):
         rows = rows_of(factors.song_ids, songs.song_ids)
