@@ -210,7 +210,8 @@ class _Text:
         by_name = columns is not None and any(not str(c).isdecimal() for c in columns)
         named = columns is None and all(name in fields for name in _NAMES)
         chosen = _choose(path, columns, fields, len(fields))
-        has_header = by_name or named or _as_number(fields[chosen[2]]) is None
+        count = fields[chosen[2]].strip()
+        has_header = by_name or named or (count != "" and _as_number(count) is None)
         return cls(path, delimiter, has_header, len(fields), chosen)
 
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -136,6 +136,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
         ("a\tb\t1\nc\td\tinf\n", r"line 2: the count 'inf' is not finite"),
         ("a\tb\t1\nc\td\t1e39\n", r"line 2: the count '1e39' is not finite"),
         ("a\tb\t1\nc\td\t\n", r"line 2: the count '' is not a number"),
+        ("a\tb\t\nc\td\t1\n", r"line 1: the count '' is not a number"),
         ("a\tb\t1\nc\t\t2\n", r"line 2: the song is empty"),
         ("a\tb\t1\n\td\t2\n", r"line 2: the user is empty"),
         ("a\tb\t1\nc\td\n", r"line 2: 2 columns, where the first line has 3"),
