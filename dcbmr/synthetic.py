@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr._threads import resolve_n_threads
-from dcbmr.errors import InputError
+from dcbmr.errors import DcbmrError, InputError
 from dcbmr.plays import PlayCounts
 
 SR = 22050
@@ -296,10 +296,12 @@ class World:
             file = audio / f"{self.song_ids[song]}.flac"
             if not file.exists():
                 partial = file.with_suffix(".partial")
-                soundfile.write(
-                    partial, self.synthesize(song), SR, "PCM_16", format="FLAC", compression_level=0.0
-                )
-                partial.rename(file)
+                samples = self.synthesize(song)
+                try:
+                    soundfile.write(partial, samples, SR, "PCM_16", format="FLAC", compression_level=0.0)
+                    partial.rename(file)
+                except (OSError, soundfile.LibsndfileError) as error:
+                    raise DcbmrError(f"{file} cannot be written: {error}") from error
 
         n_songs = self.settings.n_songs
         with ThreadPoolExecutor(resolve_n_threads(n_threads)) as pool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dcbmr import InputError
+from dcbmr import DcbmrError, InputError
 from dcbmr.plays import PlayCounts, read_songs
 from dcbmr.synthetic import MIN_GAP_S, NOTE_S, SR, TIME_TRAITS, World, WorldSettings
 
@@ -184,6 +184,16 @@ def test_writing_can_be_cancelled_and_continued(tmp_path):
     assert len(list((tmp_path / "audio").iterdir())) == 60
     info = soundfile.info(tmp_path / "audio" / "song-07.flac")
     assert (info.samplerate, info.channels) == (SR, 1)
+
+
+def test_a_disk_that_takes_no_more_is_named(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(soundfile, "write", full)
+    with pytest.raises(DcbmrError, match=r"song-0\.flac cannot be written: .*No space left"):
+        World(WorldSettings(n_songs=4, n_artists=2, n_users=20)).write(tmp_path, n_threads=1)
+    assert not list((tmp_path / "audio").glob("*.flac"))
 
 
 @pytest.mark.parametrize(
