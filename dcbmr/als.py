@@ -111,10 +111,8 @@ def _half_sweep(
 def _row_ranges(indptr: NDArray[np.int64], n_factors: int) -> Iterator[tuple[int, int]]:
     """Cut the rows into ranges of some _FLOPS_A_CALL."""
     n = np.diff(indptr).astype(np.float64)
-    small = np.minimum(n, n_factors)
-    work = np.cumsum(
-        small * n * n_factors * np.where(n > n_factors, 1, small / np.maximum(n, 1)) + small**3 / 3
-    )
+    size, depth = np.minimum(n, n_factors), np.maximum(n, n_factors)
+    work = np.cumsum(size**2 * depth + size**3 / 3)
     n_ranges = int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0
     cuts = np.searchsorted(work, np.arange(1, n_ranges) * _FLOPS_A_CALL)
     bounds = np.unique([0, *cuts, len(n)])
