@@ -147,16 +147,12 @@ void bind_isa(py::module_& m) {
       py::arg("name"));
 }
 
-void require(bool holds, const char* message) {
-  if (!holds) throw std::invalid_argument(message);
-}
-
 void bind_kmeans(py::module_& m) {
   using dcbmr::NearestWord;
   py::class_<NearestWord>(m, "NearestWord")
       .def(py::init([](const Array<float>& words) {
-             require(words.ndim() == 2 && words.size() > 0, "words must be (n_words, n_dims)");
-             require(words.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many words");
+             want(words.ndim() == 2 && words.size() > 0, "words must be (n_words, n_dims)");
+             want(words.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many words");
              return NearestWord(words.data(), words.shape(0), words.shape(1));
            }),
            py::arg("words").noconvert())
@@ -164,12 +160,12 @@ void bind_kmeans(py::module_& m) {
           "assign",
           [](const NearestWord& self, const Array<float>& frames, Array<std::int32_t>& labels,
              std::optional<Array<float>> distances, int n_threads) {
-            require(frames.ndim() == 2 && frames.shape(1) == self.n_dims(),
-                    "frames must be (n_frames, n_dims)");
+            want(frames.ndim() == 2 && frames.shape(1) == self.n_dims(),
+                 "frames must be (n_frames, n_dims)");
             const std::int64_t n = frames.shape(0);
-            require(labels.ndim() == 1 && labels.shape(0) == n, "labels must be (n_frames,)");
-            require(!distances || (distances->ndim() == 1 && distances->shape(0) == n),
-                    "distances must be (n_frames,)");
+            want(labels.ndim() == 1 && labels.shape(0) == n, "labels must be (n_frames,)");
+            want(!distances || (distances->ndim() == 1 && distances->shape(0) == n),
+                 "distances must be (n_frames,)");
             const float* const in = frames.data();
             std::int32_t* const out = labels.mutable_data();
             float* const out_distances = distances ? distances->mutable_data() : nullptr;
@@ -182,12 +178,11 @@ void bind_kmeans(py::module_& m) {
       "add_to_words",
       [](const Array<float>& frames, const Array<std::int32_t>& labels, Array<double>& sums,
          Array<std::int64_t>& counts, int n_threads) {
-        require(frames.ndim() == 2 && sums.ndim() == 2 && frames.shape(1) == sums.shape(1),
-                "frames must be (n_frames, n_dims) and sums (n_words, n_dims)");
-        require(labels.ndim() == 1 && labels.shape(0) == frames.shape(0),
-                "labels must be (n_frames,)");
-        require(counts.ndim() == 1 && counts.shape(0) == sums.shape(0),
-                "counts must be (n_words,)");
+        want(frames.ndim() == 2 && sums.ndim() == 2 && frames.shape(1) == sums.shape(1),
+             "frames must be (n_frames, n_dims) and sums (n_words, n_dims)");
+        want(labels.ndim() == 1 && labels.shape(0) == frames.shape(0),
+             "labels must be (n_frames,)");
+        want(counts.ndim() == 1 && counts.shape(0) == sums.shape(0), "counts must be (n_words,)");
         const float* const in = frames.data();
         const std::int32_t* const words = labels.data();
         const std::int64_t n = frames.shape(0), n_words = sums.shape(0), n_dims = sums.shape(1);
@@ -201,24 +196,24 @@ void bind_kmeans(py::module_& m) {
 }
 
 // Sparse rows with a row for each user, whose columns are songs.
-void require_songs_of_users(const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
-                            std::int64_t n_users, std::int64_t n_songs) {
-  require(indptr.ndim() == 1 && indptr.shape(0) == n_users + 1, "indptr must be (n_users + 1,)");
-  require(indices.ndim() == 1, "indices must be (n,)");
+void want_songs_of_users(const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
+                         std::int64_t n_users, std::int64_t n_songs) {
+  want(indptr.ndim() == 1 && indptr.shape(0) == n_users + 1, "indptr must be (n_users + 1,)");
+  want(indices.ndim() == 1, "indices must be (n,)");
   const std::int64_t* const at = indptr.data();
-  require(at[0] == 0 && at[n_users] == indices.shape(0), "indptr must run from 0 to len(indices)");
-  for (std::int64_t u = 0; u < n_users; ++u) require(at[u] <= at[u + 1], "indptr must not descend");
+  want(at[0] == 0 && at[n_users] == indices.shape(0), "indptr must run from 0 to len(indices)");
+  for (std::int64_t u = 0; u < n_users; ++u) want(at[u] <= at[u + 1], "indptr must not descend");
   const std::int32_t* const song = indices.data();
   for (std::int64_t j = 0; j < indices.shape(0); ++j)
-    require(0 <= song[j] && song[j] < n_songs, "indices must name songs");
+    want(0 <= song[j] && song[j] < n_songs, "indices must name songs");
 }
 
 void bind_ranking(py::module_& m) {
   using dcbmr::SongScores;
   py::class_<SongScores>(m, "SongScores")
       .def(py::init([](const Array<float>& songs) {
-             require(songs.ndim() == 2 && songs.size() > 0, "songs must be (n_songs, n_factors)");
-             require(songs.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many songs");
+             want(songs.ndim() == 2 && songs.size() > 0, "songs must be (n_songs, n_factors)");
+             want(songs.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many songs");
              const float* const in = songs.data();
              const std::int64_t n_songs = songs.shape(0), n_factors = songs.shape(1);
              const py::gil_scoped_release release;
@@ -230,13 +225,13 @@ void bind_ranking(py::module_& m) {
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
              const Array<std::int32_t>& indices, Array<std::int64_t>& above,
              Array<std::int64_t>& level, int n_threads) {
-            require(users.ndim() == 2 && users.shape(1) == self.n_factors(),
-                    "users must be (n_users, n_factors)");
+            want(users.ndim() == 2 && users.shape(1) == self.n_factors(),
+                 "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
-            require_songs_of_users(indptr, indices, n_users, self.n_songs());
+            want_songs_of_users(indptr, indices, n_users, self.n_songs());
             for (const auto* out : {&above, &level})
-              require(out->ndim() == 1 && out->shape(0) == indices.shape(0),
-                      "above and level must be as long as indices");
+              want(out->ndim() == 1 && out->shape(0) == indices.shape(0),
+                   "above and level must be as long as indices");
             const float* const in = users.data();
             const std::int64_t* const in_indptr = indptr.data();
             const std::int32_t* const in_indices = indices.data();
@@ -253,15 +248,15 @@ void bind_ranking(py::module_& m) {
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
              const Array<std::int32_t>& indices, Array<std::int64_t>& songs, Array<float>& scores,
              int n_threads) {
-            require(users.ndim() == 2 && users.shape(1) == self.n_factors(),
-                    "users must be (n_users, n_factors)");
+            want(users.ndim() == 2 && users.shape(1) == self.n_factors(),
+                 "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
-            require_songs_of_users(indptr, indices, n_users, self.n_songs());
-            require(songs.ndim() == 2 && songs.shape(0) == n_users && songs.shape(1) > 0,
-                    "songs must be (n_users, k)");
+            want_songs_of_users(indptr, indices, n_users, self.n_songs());
+            want(songs.ndim() == 2 && songs.shape(0) == n_users && songs.shape(1) > 0,
+                 "songs must be (n_users, k)");
             const std::int64_t k = songs.shape(1);
-            require(scores.ndim() == 2 && scores.shape(0) == n_users && scores.shape(1) == k,
-                    "scores must be (n_users, k)");
+            want(scores.ndim() == 2 && scores.shape(0) == n_users && scores.shape(1) == k,
+                 "scores must be (n_users, k)");
             const float* const in = users.data();
             const std::int64_t* const in_indptr = indptr.data();
             const std::int32_t* const in_indices = indices.data();
@@ -320,7 +315,7 @@ void bind_features(py::module_& m) {
       .def(
           "accept",
           [](OnlineFeature& self, const Array<float>& samples) {
-            require(samples.ndim() == 1, "samples must be (n_samples,)");
+            want(samples.ndim() == 1, "samples must be (n_samples,)");
             const std::int64_t n = samples.size();
             const float* data = samples.data();
             std::int64_t bad;

@@ -422,6 +422,13 @@ class Factors:
         """Confidence above one of the plays, (n_users, n_songs) float32."""
         return surplus(self.counts, self.config["alpha"], self.config["epsilon"])
 
+    @cached_property
+    def has_plays(self) -> NDArray[np.bool_]:
+        """Which songs anybody played, (n_songs,); the others have zeros for factors."""
+        played = np.zeros(len(self.song_ids), bool)
+        played[self.counts.indices[self.counts.data > 0]] = True
+        return played
+
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return the exact factors of users out of their plays, the songs' factors fixed.
 

@@ -16,7 +16,7 @@ from dcbmr.als import Factors
 from dcbmr.errors import InputError
 from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
 from dcbmr.plays import PlayCounts, Split
-from dcbmr.recommender import Ids, has_plays
+from dcbmr.recommender import Ids
 from dcbmr.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def candidate_songs(
 
 def refuse_leakage(factors: Factors, heldout_songs: Sequence[str], what: str) -> None:
     """Raise InputError when ``factors`` were fitted on plays of the songs that are to be scored."""
-    songs = np.asarray(factors.song_ids, object)[has_plays(factors)]
+    songs = np.asarray(factors.song_ids, object)[factors.has_plays]
     seen = sorted(set(songs) & set(heldout_songs))
     if seen:
         raise InputError(
@@ -284,7 +284,7 @@ def evaluate_upper_bound(
         Users to evaluate: those in a model's means, for a fair comparison. All by default.
     """
     row = dict(zip(factors.song_ids, range(len(factors.song_ids)), strict=True))
-    played = has_plays(factors)
+    played = factors.has_plays
     seen = [song for song in song_ids if song in row and played[row[song]]]
     if len(seen) < len(song_ids) / 2:
         raise InputError(

@@ -191,7 +191,7 @@ class Recommender:
     @cached_property
     def is_new(self) -> NDArray[np.bool_]:
         """Which of the songs nobody has played yet, (n_songs,)."""
-        rows = np.flatnonzero(has_plays(self._factors))
+        rows = np.flatnonzero(self._factors.has_plays)
         played = {self._factors.song_ids[row] for row in rows}
         return np.array([song not in played for song in self.song_ids], bool)
 
@@ -314,16 +314,9 @@ class Recommender:
         return top
 
 
-def has_plays(factors: Factors) -> NDArray[np.bool_]:
-    """Return which songs of ``factors`` anybody played in training, (n_songs,)."""
-    played = np.zeros(len(factors.song_ids), bool)
-    played[factors.counts.indices[factors.counts.data > 0]] = True
-    return played
-
-
 def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:
     """Return the songs that have plays, and their factors."""
-    rows = np.flatnonzero(has_plays(factors))
+    rows = np.flatnonzero(factors.has_plays)
     return [factors.song_ids[row] for row in rows], factors.song_factors[rows]
 
 

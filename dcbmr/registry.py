@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pluggy
@@ -173,13 +174,16 @@ def losses_of(spec: RegressorSpec) -> tuple[str, ...]:
 
 def parameters(factory: Any) -> dict[str, inspect.Parameter]:
     """Return the keyword parameters of a factory, their annotations resolved to types."""
-    signature = inspect.signature(factory)
-    hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    return {
-        name: parameter.replace(annotation=hints.get(name, Any))
-        for name, parameter in signature.parameters.items()
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    keywords = {
+        name: parameter
+        for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+    # Of these alone: other arguments may have types that are imported for type checkers only.
+    named = SimpleNamespace(__annotations__={name: p.annotation for name, p in keywords.items()})
+    hints = typing.get_type_hints(named, function.__globals__)
+    return {name: p.replace(annotation=hints[name]) for name, p in keywords.items()}
 
 
 def resolve(spec: RegressorSpec | LossSpec) -> Any:

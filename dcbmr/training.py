@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,7 @@ class TrainingSongs:
 
 def training_songs(factors: Factors, store: FeatureStore) -> TrainingSongs:
     """Match the songs of ``factors`` that have plays with those of ``store``."""
-    played = np.asarray(factors.counts.sum(axis=0)).ravel() > 0
-    with_plays = [song for song, any_plays in zip(factors.song_ids, played, strict=True) if any_plays]
+    with_plays = list(factors.song_ids[factors.has_plays])
     both = [song for song in with_plays if song in store]
     if not both:
         raise InputError(
@@ -71,17 +70,6 @@ def training_songs(factors: Factors, store: FeatureStore) -> TrainingSongs:
         without_features=[song for song in with_plays if song not in store],
         without_factors=len(store) - len(both),
     )
-
-
-def refuse_seen(factors: Factors, songs: Iterable[str]) -> None:
-    """Raise InputError when ``factors`` were fitted on plays of songs that are to be scored."""
-    seen = set(factors.song_ids).intersection(songs)
-    if seen:
-        named = ", ".join(sorted(seen)[:3])
-        raise InputError(
-            f"the factors have seen {len(seen)} of the held-out songs ({named}...): a score would be a leak. "
-            "Factorize the training plays alone: dcbmr factorize SPLIT -o FACTORS"
-        )
 
 
 def choose_validation(

@@ -102,6 +102,13 @@ def test_an_unknown_parameter_lists_the_known_ones(install):
         dcbmr.get_regressor("mean", depth=3)
 
 
+def test_types_that_only_a_type_checker_imports_do_no_harm():
+    def factory(target: "NobodyImportsThis", *, margin: "float | None" = None) -> None:  # noqa: F821
+        pass
+
+    assert registry.parameters(factory)["margin"].annotation == (float | None)
+
+
 def test_a_loss_that_a_regressor_does_not_take(install):
     install("mean-plugin", GOOD.replace("random_state: int = 0", "loss: str = 'mse'"))
     with pytest.raises(InputError, match="'mean' has no loss 'wpe': it has none to choose"):

@@ -112,11 +112,12 @@ def command(
     from dcbmr.als import Factors
     from dcbmr.codebook import Codebook
     from dcbmr.directory import refuse_existing
+    from dcbmr.evaluation import refuse_leakage
     from dcbmr.model import FeaturePipeline
     from dcbmr.params import parse_settings
     from dcbmr.plays import Split, read_songs
     from dcbmr.store import FeatureStore
-    from dcbmr.training import refuse_seen, train, training_songs, unfinished_training
+    from dcbmr.training import train, training_songs, unfinished_training
 
     refuse_existing(output, overwrite=overwrite)
     spec = registry.find_regressor(regressor)
@@ -126,7 +127,7 @@ def command(
     artists = read_songs(songs).artist_of() if songs else None
     if split:
         held = Split.load(split)
-        refuse_seen(learned, held.heldout_songs)
+        refuse_leakage(learned, held.heldout_songs, str(factors))
         artists = artists or held.artists
     pipeline = FeaturePipeline(
         spec.feature,
