@@ -489,13 +489,17 @@ def test_interrupted_command_resumes(tmp_path, capsys):
     words = [plays, "-o", tmp_path / "f", "--iterations", 3000, "--factors", 64]
     code = f"from dcbmr.cli import main; main({['factorize', *map(str, words)]!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith("sweep 2"):
-            break
-    process.send_signal(signal.SIGINT)
-    asked = time.perf_counter()
-    rest = process.communicate()[1]
-    assert time.perf_counter() - asked < 3  # a second, and what a loaded machine adds
+    try:
+        for line in process.stderr:
+            if line.startswith("sweep 2"):
+                break
+        process.send_signal(signal.SIGINT)
+        asked = time.perf_counter()
+        rest = process.communicate()[1]
+        assert time.perf_counter() - asked < 10  # a second, and what a loaded machine adds
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "interrupted" in rest
     assert not (tmp_path / "f").exists()
