@@ -19,7 +19,9 @@ import sys
 from dcbmr import extraction
 extraction._COMMIT_S = 0.0
 print("ready", flush=True)
-extraction.featurize(sys.argv[1], sys.argv[2], n_threads=2, resume=True)
+# A byte lets one file pass, so that a fast machine is not through before it can be killed.
+let_pass = lambda *progress: sys.stdin.buffer.read(1)
+extraction.featurize(sys.argv[1], sys.argv[2], n_threads=2, resume=True, progress=let_pass)
 """
 
 
@@ -43,12 +45,17 @@ def test_kill_at_random_moments(tmp_path):
     seen = set()
     for _ in range(200):
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "f")], stdout=subprocess.PIPE
+            [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "f")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         process.stdout.readline()
-        time.sleep(random.uniform(0.0, 0.08))
+        process.stdin.write(bytes(random.randrange(10)))
+        process.stdin.flush()
+        time.sleep(random.uniform(0.0, 0.04))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
+        process.stdin.close()
         process.stdout.close()
         if not (tmp_path / "f").exists():
             continue
