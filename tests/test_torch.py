@@ -466,3 +466,28 @@ def test_a_network_of_ones_own(planted_order, tmp_path, monkeypatch):
     assert correlation(predicted[target.validation, 0], target.song_factors[target.validation, 0]) > 0.8
     model.save(tmp_path)
     np.testing.assert_array_equal(GRU.load(tmp_path).predict(songs), predicted)
+
+
+@pytest.mark.parametrize("name", ["wpe", "softmax"])
+def test_two_threads_give_the_gradient_the_same_bits_every_time(name):
+    rng = np.random.default_rng(3)
+    n_songs, n_users, n_factors = 8, 5000, 12
+    target = FactorTarget(
+        song_factors=rng.standard_normal((n_songs, n_factors)).astype(np.float32),
+        user_factors=rng.standard_normal((n_users, n_factors)).astype(np.float32),
+        surplus=csr_array((rng.random((n_songs, n_users)) < 0.5).astype(np.float32)),
+        groups=None,
+        validation=np.zeros(n_songs, bool),
+    )
+    loss, songs = dcbmr.get_loss(name, target), torch.arange(n_songs)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = set()
+        for _ in range(100):
+            predicted = torch.from_numpy(target.song_factors.copy()).requires_grad_()
+            loss(predicted, songs).backward()
+            gradients.add(predicted.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(gradients) == 1

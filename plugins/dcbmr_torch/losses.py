@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,10 +64,32 @@ class WPE:
         device, dtype = predicted.device, predicted.dtype
         self._gramian, self._users = self._gramian.to(device), self._users.to(device)
         song, user, surplus = self._listeners.of(songs.to(device))
-        score = (self._users[user].to(dtype) * predicted[song]).sum(1)  # (n_listeners,)
+        score = (self._users[user].to(dtype) * for_listeners(predicted, song)).sum(1)  # (n_listeners,)
         played = ((1 + surplus.to(dtype)) * (1 - score).square() - score.square()).sum()
         everyone = ((predicted @ self._gramian.to(dtype)) * predicted).sum()
         return (everyone + played) / len(predicted)
+
+
+class _ForListeners(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor, song: Tensor) -> Tensor:
+        ctx.lengths = torch.bincount(song, minlength=len(predicted))
+        return predicted[song]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient = gradients[0].contiguous()
+        return torch.segment_reduce(gradient, "sum", lengths=ctx.lengths, axis=0), None
+
+
+def for_listeners(predicted: Tensor, song: Tensor) -> Tensor:
+    """Return ``predicted[song]`` for ``song`` ascending, as :meth:`Listeners.of` gives it.
+
+    The gradient of plain indexing adds the listeners of a song in the order in which threads come by;
+    this one adds them in their own order, so that the same seed gives the same bits.
+    """
+    result: Tensor = _ForListeners.apply(predicted, song)  # type: ignore[no-untyped-call]
+    return result
 
 
 class Listeners:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from dcbmr import FactorTarget, InputError
-from dcbmr_torch.losses import Listeners
+from dcbmr_torch.losses import Listeners, for_listeners
 
 BLOCK = 4096  # users whose scores of the candidates are in memory at a time
 
@@ -74,7 +74,7 @@ class Softmax:
         for name in ("_users", "_log_z", "_sampled", "_weight"):
             setattr(self, name, getattr(self, name).to(device))
         song, user, _ = self._listeners.of(songs.to(device))
-        logit = (self._users[user].to(dtype) * predicted[song]).sum(1)  # (n_listeners,)
+        logit = (self._users[user].to(dtype) * for_listeners(predicted, song)).sum(1)  # (n_listeners,)
         found = softplus(self._log_z[user].to(dtype) - logit).sum()
         logits = predicted @ self._users[self._sampled].to(dtype).T  # (B, n_sampled)
         lost = softplus(logits - self._log_z[self._sampled].to(dtype)) @ self._weight.to(dtype)
