@@ -33,12 +33,12 @@ def refuse_existing(path: Path, *, overwrite: bool = False, kind: str | None = N
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
     if not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} was not written by dcbmr (no {CONFIG} in it) and is not overwritten")
-    found = _kind_of(path)
+    found = kind_of(path)
     if kind is not None and found is not None and found != kind:
         raise InputError(f"{path} holds {found!r} and is not overwritten with {kind!r}")
 
 
-def _kind_of(path: Path) -> str | None:
+def kind_of(path: Path) -> str | None:
     """Return what a directory says it holds; None where it says nothing that can be read."""
     try:
         kind = json.loads((path / CONFIG).read_text("utf-8"))["kind"]

@@ -84,23 +84,35 @@ class FeaturePipeline:
 
     def fit(self, features: SongFeatures) -> Self:
         """Learn what the kind needs from training songs."""
-        if self.kind.startswith("bow"):
-            if self.codebook_ is None:
-                self.codebook_ = fit_codebook(
-                    features, n_words=self.n_words, n_threads=self.n_threads, random_state=self.random_state
-                )
-            if self.kind == "bow_pca":
-                counts = self._counts(features, self.codebook_)
-                self.pca_ = PCA(self.variance, n_threads=self.n_threads).fit(counts)
+        self.fit_transform(features)
         return self
+
+    def fit_transform(self, features: SongFeatures) -> SongFeatures:
+        """Learn from training songs and return their features, counting their words once."""
+        self._check_source(features)
+        if not self.kind.startswith("bow"):
+            return features
+        if self.codebook_ is None:
+            self.codebook_ = fit_codebook(
+                features, n_words=self.n_words, n_threads=self.n_threads, random_state=self.random_state
+            )
+        counts = self._counts(features, self.codebook_)
+        if self.kind == "bow_pca":
+            self.pca_ = PCA(self.variance, n_threads=self.n_threads).fit(counts)
+        return self._vectors(features, counts)
 
     def transform(self, features: SongFeatures) -> SongFeatures:
         """Return the features of the same songs in this pipeline's kind."""
-        if features.kind != self.source:
-            raise InputError(f"{self.kind!r} is made of {self.source!r} here; got {features.kind!r}")
+        self._check_source(features)
         if self.codebook_ is None:
             return features
-        counts = self._counts(features, self.codebook_)
+        return self._vectors(features, self._counts(features, self.codebook_))
+
+    def _check_source(self, features: SongFeatures) -> None:
+        if features.kind != self.source:
+            raise InputError(f"{self.kind!r} is made of {self.source!r} here; got {features.kind!r}")
+
+    def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
         if self.pca_ is None:
             return VectorFeatures("bow", features.song_ids, counts)
         return VectorFeatures("bow_pca", features.song_ids, self.pca_.transform(counts))

@@ -113,7 +113,7 @@ def factor_target(
     groups = artist_groups(song_ids, artists)
     target = FactorTarget(
         song_factors=np.ascontiguousarray(factors.song_factors[rows]),
-        user_factors=factors.user_factors,
+        user_factors=factors.user_factors.view(),  # the caller's own stay writable
         surplus=factors.surplus[:, rows].T.tocsr(),
         groups=groups,
         validation=choose_validation(
@@ -226,8 +226,7 @@ def train(
     if checkpoint is not None:
         _claim_checkpoint(checkpoint, settings, resume=resume)
     frames = store.features(songs.song_ids)
-    if not pipeline.is_fitted:
-        pipeline.fit(frames)
+    prepared = pipeline.transform(frames) if pipeline.is_fitted else pipeline.fit_transform(frames)
     run = FitRun(
         checkpoint=checkpoint,
         resume=resume,
@@ -236,7 +235,7 @@ def train(
     )
     # --threads holds for the BLAS under a model's NumPy, too.
     with threadpool_limits(resolve_n_threads(n_threads), user_api="blas"):
-        model.fit(pipeline.transform(frames), target, run=run)
+        model.fit(prepared, target, run=run)
     own_users = None
     if hasattr(model, "user_factors"):
         rows = rows_of(factors.song_ids, songs.song_ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,15 +43,11 @@ from_audio_option = click.option(
 def load_source(path: Path, n_threads: int | None) -> Factors | Model:
     """Read a factors directory or a model, whichever it is."""
     from dcbmr.als import Factors
-    from dcbmr.directory import CONFIG
+    from dcbmr.directory import kind_of
     from dcbmr.model import Model
 
-    try:
-        kind = json.loads((path / CONFIG).read_text("utf-8")).get("kind")
-    except (OSError, ValueError, AttributeError):
-        kind = None
     # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind == "factors" else Model.load(path, n_threads=n_threads)
+    return Factors.load(path) if kind_of(path) == "factors" else Model.load(path, n_threads=n_threads)
 
 
 def make_recommender(
