@@ -12,6 +12,20 @@ os.environ["PYTHONSAFEPATH"] = "1"
 N_SONGS, N_USERS, N_ARTISTS = 40, 60, 10
 
 
+@pytest.fixture(params=["portable", "avx2", "avx512"])
+def isa(request):
+    """Each instruction set that this processor has, in force for the test."""
+    from dcbmr import _core
+
+    best = _core.isa()
+    try:
+        _core.set_isa(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
+    yield request.param
+    _core.set_isa(best)
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory):
     """A folder with audio/, plays.tsv, songs.tsv, split/, factors/ and features/: each step really run.

@@ -16,19 +16,6 @@ import dcbmr
 from dcbmr import _core, als
 from dcbmr.cli import main
 
-ISAS = ["portable", "avx2", "avx512"]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    before = _core.isa()
-    try:
-        _core.set_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    _core.set_isa(before)
-
 
 def draw_surplus(rng, n_rows, n_others, longest, scale=30.0):
     """Rows of every length from none to all, so that both shapes of system occur."""

@@ -13,20 +13,6 @@ from dcbmr import Codebook, InputError, _core
 from dcbmr.codebook import VectorFeatures, bag_of_words, fit_codebook
 
 
-def isas():
-    best = _core.isa()
-    names = ["portable", "avx2", "avx512"]
-    return names[: names.index(best) + 1]
-
-
-@pytest.fixture(params=isas())
-def isa(request):
-    before = _core.isa()
-    _core.set_isa(request.param)
-    yield request.param
-    _core.set_isa(before)
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

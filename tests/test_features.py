@@ -5,7 +5,6 @@ import pytest
 import reference
 
 import dcbmr
-from dcbmr import _core
 from dcbmr.features import Extractor
 
 librosa = pytest.importorskip("librosa")
@@ -14,17 +13,6 @@ librosa = pytest.importorskip("librosa")
 pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")
 
 SR = 22050
-
-
-@pytest.fixture(params=["portable", "avx2", "avx512"])
-def isa(request):
-    best = _core.isa()
-    try:
-        _core.set_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    _core.set_isa(best)
 
 
 @pytest.fixture(scope="module")

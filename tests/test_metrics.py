@@ -15,17 +15,6 @@ import dcbmr
 from dcbmr import _core, metrics
 
 
-@pytest.fixture(params=["portable", "avx2", "avx512"])
-def isa(request):
-    best = _core.isa()
-    try:
-        _core.set_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    _core.set_isa(best)
-
-
 def whole_numbers(rng, *shape):
     """Factors whose products are exact in float32, with many ties."""
     return rng.integers(-3, 4, shape).astype(np.float32)
