@@ -333,7 +333,7 @@ def part_store(report, n_songs=10_000):
     with tempfile.TemporaryDirectory() as folder:
         create_store(Path(folder) / "mel", extractor, "mel")
         writer = StoreWriter(Path(folder) / "mel", extractor, "mel")
-        writer.keep([])
+        writer.cut()
         data = frames.tobytes()
         with tempfile.TemporaryFile() as spool:
             spool.write(data)

@@ -57,13 +57,15 @@ def hear(
     A file that cannot be used is passed over and named in the result; InputError when none can be used.
     """
     files: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for path in paths:
-        for song, file in find_songs(Path(path))[0].items():
-            if files.setdefault(song, file) != file:
-                raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
+        with find_songs(Path(path)) as found:
+            failed |= {str(folder.path): folder.reason for folder in found.failed}
+            for song, file in found:
+                if files.setdefault(song, file) != file:
+                    raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
     songs: list[str] = []
     factors: list[NDArray[np.float32]] = []
-    failed: dict[str, str] = {}
     for n_done, (song, file) in enumerate(files.items(), 1):
         try:
             factors.append(model.predict_files([file]))

@@ -51,18 +51,20 @@ class Entry:
         return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
 
 
-def read_index(directory: Path) -> list[Entry]:
-    """Return the songs of a store in the order of writing; a last line without its end is not read."""
-    text = (directory / INDEX).read_bytes()
-    lines = text[: text.rfind(b"\n") + 1].decode("utf-8").splitlines()
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            song, shard, row, n_frames, crc = line.split("\t")
-            entries.append(Entry(song, int(shard), int(row), int(n_frames), int(crc, 16)))
-        except ValueError:
-            raise InputError(f"{directory / INDEX}, line {number} is damaged: {line!r}") from None
-    return entries
+def read_index(directory: Path) -> Iterator[Entry]:
+    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
+    path = directory / INDEX
+    if not path.is_file():
+        raise InputError(f"{directory} is damaged: it has no {INDEX}")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
+                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
+            except ValueError:
+                raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
 
 
 class FeatureStore(Mapping[str, Frames]):
@@ -90,7 +92,7 @@ class FeatureStore(Mapping[str, Frames]):
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
-        self._entries = read_index(self.directory)
+        self._entries = list(read_index(self.directory))
         self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
@@ -360,21 +362,22 @@ class StoreWriter:
         except OSError:
             self._index.close()
             raise InputError(f"{directory} is being written by another process") from None
-        self._pending: list[Entry] = []
+        self._pending = bytearray()  # lines of the index
         self._shard: IO[bytes] | None = None
         self._number, self._n_rows = 0, 0
 
-    def index(self) -> list[Entry]:
-        """Return the songs that are in the store."""
+    def index(self) -> Iterator[Entry]:
+        """Yield the songs that are in the store."""
         return read_index(self._directory)
 
-    def keep(self, entries: list[Entry]) -> None:
-        """Cut the store to its first entries, which these are, and begin to append."""
-        self._index.truncate(sum(len(entry.line().encode()) for entry in entries))
-        self._index.seek(0, os.SEEK_END)
-        if entries:
-            last = entries[-1]
-            self._number, self._n_rows = last.shard, last.row + last.n_frames
+    def keep(self, entry: Entry) -> None:
+        """Pass over an entry, in the order of the index: it stays in the store."""
+        self._index.seek(len(entry.line().encode()), os.SEEK_CUR)
+        self._number, self._n_rows = entry.shard, entry.row + entry.n_frames
+
+    def cut(self) -> None:
+        """Remove what was not kept, and begin to append."""
+        self._index.truncate()
         for path in self._directory.glob("[0-9]*.bin"):
             if int(path.stem) > self._number:
                 path.unlink()
@@ -404,7 +407,7 @@ class StoreWriter:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
                 piece = piece[self._shard.write(piece) :]
-        self._pending.append(Entry(song, self._number, self._n_rows, n_frames, crc32))
+        self._pending += Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode()
         self._n_rows += n_frames
 
     def commit(self) -> None:
@@ -413,11 +416,9 @@ class StoreWriter:
             return
         assert self._shard is not None
         os.fsync(self._shard)
-        lines = memoryview("".join(entry.line() for entry in self._pending).encode())
-        while lines:
-            lines = lines[self._index.write(lines) :]
+        while self._pending:
+            del self._pending[: self._index.write(self._pending)]
         os.fsync(self._index)
-        self._pending = []
 
     def _sync_shard(self) -> None:
         if self._shard is not None:

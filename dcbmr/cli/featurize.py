@@ -81,10 +81,10 @@ def command(
     hours = report.audio_s / 3600
     click.echo(
         f"{output}: {report.n_done} songs added ({hours:.2f} h of audio in {report.seconds:.1f} s), "
-        f"{report.n_present} were there, {len(report.failed)} failed, "
+        f"{report.n_present} were there, {report.failed.total()} failed, "
         f"{report.n_passed_over} files passed over as no audio"
     )
-    for reason, n in report.causes().items():
+    for reason, n in report.failed.most_common():
         click.echo(f"  {n} failed: {reason}", err=True)
     if report.failed:
         click.echo(f"  see {output / extraction.FAILED}", err=True)
