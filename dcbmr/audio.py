@@ -120,7 +120,7 @@ def check_piece(offset: float, duration: float | None) -> None:
     """Raise InputError for seconds that no file has."""
     if not (np.isfinite(offset) and offset >= 0):
         raise InputError(f"offset: wanted seconds from 0 on, got {offset}")
-    if duration is not None and not duration > 0:
+    if duration is not None and not 0 < duration < np.inf:
         raise InputError(f"duration: wanted a positive number of seconds or None, got {duration}")
 
 

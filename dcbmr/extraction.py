@@ -319,7 +319,7 @@ def _check_names(song: str, path: str) -> None:
     try:
         song.encode()
     except UnicodeEncodeError:
-        raise AudioError(path, "its name is not UTF-8; rename it") from None
+        raise AudioError(path, "its name is not UTF-8; rename it, or give a manifest") from None
     if not song or any(character in song for character in "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
         raise AudioError(path, "the song's id is empty or holds a tab or a line break; rename it")
 

@@ -168,7 +168,7 @@ def _read_manifest(file: Path) -> Iterator[tuple[str, str]]:
                     raise InputError(
                         f"{file}, line {rows.line_num}: wanted two columns, song and path, got {row}"
                     )
-                yield row[0], os.path.join(file.parent, row[1])
+                yield row[0], os.path.join(os.path.dirname(file), row[1])
     except csv.Error as error:
         raise InputError(f"{file} is no manifest: {error}") from None
     except OSError as error:

@@ -53,9 +53,7 @@ class Entry:
 
 def read_index(directory: Path) -> Iterator[Entry]:
     """Yield the songs of a store in the order of writing; a last line without its end is not read."""
-    path = directory / INDEX
-    if not path.is_file():
-        raise InputError(f"{directory} is damaged: it has no {INDEX}")
+    path = _index_of(directory)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
@@ -65,6 +63,12 @@ def read_index(directory: Path) -> Iterator[Entry]:
                 yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
             except ValueError:
                 raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
+
+
+def _index_of(directory: Path) -> Path:
+    if not (directory / INDEX).is_file():
+        raise InputError(f"{directory} is damaged: it has no {INDEX}")
+    return directory / INDEX
 
 
 class FeatureStore(Mapping[str, Frames]):
@@ -88,12 +92,16 @@ class FeatureStore(Mapping[str, Frames]):
     def __init__(self, directory: Path, kind: Kind) -> None:
         self.directory = Path(directory)
         self.config = read_config(self.directory, kind=_STORE)
+        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
+            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
         if self.config["feature"] != kind:
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
         self._entries = list(read_index(self.directory))
         self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
+        if len(self._row_of) < len(self._entries):
+            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
@@ -337,9 +345,13 @@ def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
 
     directory.mkdir()
     header = {"kind": _STORE, "format_version": 1, "dcbmr_version": __version__}
-    layout = {"feature": kind, "dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
-    write_json(directory / CONFIG, {**header, **layout, **extractor.config(kind)})
+    write_json(directory / CONFIG, {**header, **_settings(extractor, kind)})
     (directory / INDEX).touch()
+
+
+def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
+    layout = {"dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
+    return {"feature": kind, **extractor.config(kind), **layout}
 
 
 class StoreWriter:
@@ -348,7 +360,7 @@ class StoreWriter:
     def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
         self._directory, self.kind = directory, kind
         config = read_config(directory, kind=_STORE)
-        for name, wanted in {"feature": kind, **extractor.config(kind)}.items():
+        for name, wanted in _settings(extractor, kind).items():
             if config.get(name) != wanted:
                 raise InputError(
                     f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
@@ -356,7 +368,7 @@ class StoreWriter:
                 )
         self.dtype = np.dtype(DTYPES[kind])
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
-        self._index: IO[bytes] = (directory / INDEX).open("r+b", buffering=0)
+        self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)
         try:
             fcntl.flock(self._index, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -372,6 +384,8 @@ class StoreWriter:
 
     def keep(self, entry: Entry) -> None:
         """Pass over an entry, in the order of the index: it stays in the store."""
+        if (entry.shard, entry.row) < (self._number, self._n_rows):
+            raise InputError(f"{self._directory / INDEX} is damaged: song {entry.song!r} lies within another")
         self._index.seek(len(entry.line().encode()), os.SEEK_CUR)
         self._number, self._n_rows = entry.shard, entry.row + entry.n_frames
 

@@ -419,7 +419,7 @@ def test_memory_does_not_depend_on_the_number_of_files(music, tmp_path):
         directory, manifest = tmp_path / f"f{n_songs}", tmp_path / f"{n_songs}.tsv"
         extraction.featurize(music, directory)
         for kind in ("mel", "mfcc"):
-            with (directory / kind / "songs.tsv").open("a") as index:
+            with (directory / kind / "songs.tsv").open("w") as index:
                 index.writelines(f"S{i}\t0\t0\t0\t00000000\n" for i in range(n_songs))
         manifest.write_text("".join(f"S{i}\tmissing.wav\n" for i in range(2 * n_songs)))
         tracemalloc.start()
@@ -469,9 +469,38 @@ def test_check_finds_damage(music, tmp_path, capsys):
     said = capsys.readouterr()
     assert "1 songs damaged" in said.out
     assert "damaged: song" in said.err
-    (tmp_path / "f" / "mel" / "songs.tsv").write_text("song1\tx\n")
-    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv, line 1 is damaged"):
+    assert run("--check", tmp_path / "f", music) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda mel: (mel / "songs.tsv").write_text("song1\tx\n"), r"songs\.tsv, line 1 is damaged"),
+        (lambda mel: (mel / "songs.tsv").unlink(), r"mel is damaged: it has no songs\.tsv"),
+        (lambda mel: twice(mel / "songs.tsv"), r"songs\.tsv is damaged: it names a song twice"),
+        (lambda mel: lack(mel / "config.json", "n_dims"), r"config\.json is damaged: it lacks n_dims"),
+    ],
+)
+def test_a_damaged_store_is_neither_read_nor_continued(music, tmp_path, damage, message):
+    extraction.featurize(music, tmp_path / "f", kinds=["mel"])
+    damage(tmp_path / "f" / "mel")
+    before = contents(tmp_path / "f")
+    with pytest.raises(dcbmr.InputError, match=message):
         dcbmr.FeatureStore.open(tmp_path / "f")
+    with pytest.raises(dcbmr.InputError):
+        extraction.featurize(music, tmp_path / "f", kinds=["mel"], resume=True)
+    assert contents(tmp_path / "f") == before
+
+
+def twice(index):
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([*lines, lines[0]]))
+
+
+def lack(config, name):
+    settings = json.loads(config.read_text())
+    del settings[name]
+    config.write_text(json.dumps(settings))
 
 
 def test_one_writer_at_a_time(music, features):
@@ -563,7 +592,7 @@ def test_command_line(music, tmp_path, capsys):
     assert run(music) == 2
     assert run(music, "-o", tmp_path / "f", "--resume", "--overwrite") == 2
     assert run(music, "-o", tmp_path / "g", "--offset", -1) == 2
-    assert run(music, "-o", tmp_path / "g", "--duration", 0) == 2
+    assert run(music, "-o", tmp_path / "g", "--duration", "inf") == 2
     assert not (tmp_path / "g").exists()
 
 
