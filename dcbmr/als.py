@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dcbmr import _core
+from dcbmr._arrays import on_cache_lines
 from dcbmr._threads import resolve_n_threads
 from dcbmr.directory import new_directory, read_config
 from dcbmr.errors import DcbmrError, InputError
@@ -72,11 +73,13 @@ class _Eigenbasis:
         with threadpool_limits(1, user_api="blas"):
             eigenvalues, basis = np.linalg.eigh(_core.gramian(factors, n_threads))
         self.eigenvalues = np.maximum(eigenvalues, 0)
-        padded = np.zeros((2, n_factors, _core.padded(n_factors)), dtype=np.float32)
-        padded[0, :, :n_factors] = basis
-        padded[1, :, :n_factors] = basis.T
-        self.basis, self.back = padded
-        self.rotated = _core.rotate(factors, self.basis, n_threads)
+        stride = _core.padded(n_factors)
+        self.basis = on_cache_lines(n_factors, stride)  # the eigenbasis has its padding first
+        self.basis[:, stride - n_factors :] = basis
+        self.back = on_cache_lines(n_factors, stride)
+        self.back[:, :n_factors] = basis.T
+        self.rotated = on_cache_lines(len(factors), stride)
+        _core.rotate(factors, self.basis, self.rotated, n_threads)
 
 
 def _half_sweep(

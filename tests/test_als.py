@@ -198,7 +198,9 @@ def test_gramian_and_rotate(isa):
         np.testing.assert_array_equal(found, _core.gramian(rows, 3))
         basis = np.zeros((n_factors, _core.padded(n_factors)), np.float32)
         basis[:, :n_factors] = rng.standard_normal((n_factors, n_factors))
-        np.testing.assert_allclose(_core.rotate(rows, basis, 2), rows @ basis, atol=1e-4)
+        out = np.zeros((n_rows, basis.shape[1]), np.float32)
+        _core.rotate(rows, basis, out, 2)
+        np.testing.assert_allclose(out, rows @ basis, atol=1e-4)
 
 
 def test_fit_agrees_with_alternating_normal_equations():
