@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
 from dcbmr.plays import PlayCounts, Split
 from dcbmr.recommender import Ids

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr import __version__, registry
-from dcbmr.als import Factors, WeightedALS
+from dcbmr.als import WeightedALS
 from dcbmr.codebook import VectorFeatures
 from dcbmr.contract import FactorTarget, SongFeatures
 from dcbmr.directory import CONFIG, new_directory, read_config, refuse_existing, write_json
 from dcbmr.errors import InputError
 from dcbmr.evaluation import evaluate_models
 from dcbmr.extraction import featurize
+from dcbmr.factors import Factors
 from dcbmr.metrics import evaluate_ranking
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.plays import PlayCounts, Split, read_songs, split_plays

@@ -11,12 +11,12 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr import registry
-from dcbmr.als import Factors
 from dcbmr.codebook import PCA, Codebook, VectorFeatures, bag_of_words, fit_codebook
 from dcbmr.contract import FeatureKind, Regressor, RegressorSpec, SongFeatures
 from dcbmr.directory import new_directory, read_config
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.extraction import features_of_files
+from dcbmr.factors import Factors
 from dcbmr.features import Kind
 from dcbmr.plays import read_lines, write_lines
 from dcbmr.store import FeatureStore

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.audio import AudioError
 from dcbmr.directory import new_directory
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.plays import write_lines
 from dcbmr.song_files import find_songs
 from dcbmr.store import FeatureStore

@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from dcbmr import registry
 from dcbmr._threads import resolve_n_threads
-from dcbmr.als import Factors
 from dcbmr.contract import FactorTarget, FitRun
 from dcbmr.directory import write_json
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.model import FeaturePipeline, Model, check_settings, frame_settings, rows_of
 from dcbmr.store import FeatureStore
 

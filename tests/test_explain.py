@@ -7,8 +7,8 @@ import pytest
 from test_torch import CNN, SMALL_CNN, _one_thread, planted_order  # noqa: F401
 
 from dcbmr import InputError
-from dcbmr.als import Factors
 from dcbmr.cli import main
+from dcbmr.factors import Factors
 from dcbmr.model import FeaturePipeline
 from dcbmr.training import train
 

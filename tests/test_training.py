@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.cli import cli
 from dcbmr.codebook import Codebook
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.plays import Split
 from dcbmr.training import artist_groups, choose_validation, factor_target, train

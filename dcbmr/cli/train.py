@@ -109,10 +109,10 @@ def command(
     from rich.progress import TextColumn
 
     from dcbmr import registry
-    from dcbmr.als import Factors
     from dcbmr.codebook import Codebook
     from dcbmr.directory import refuse_existing
     from dcbmr.evaluation import refuse_leakage
+    from dcbmr.factors import Factors
     from dcbmr.model import FeaturePipeline
     from dcbmr.params import parse_settings
     from dcbmr.plays import Split, read_songs
