@@ -24,59 +24,6 @@ inline Index panels(Index n) { return (n + W - 1) / W; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
-// Plays that are read side by side, and a number for each.
-constexpr Index kScored = W < 8 ? W : 8;
-typedef float Few __attribute__((vector_size(kScored * sizeof(float))));
-typedef double FewDoubles __attribute__((vector_size(kScored * sizeof(double))));
-typedef std::int32_t FewInts __attribute__((vector_size(kScored * sizeof(float))));
-
-inline Vec low(Vec a, Vec b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
-}
-inline Vec high(Vec a, Vec b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                 31);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
-// Sums over the lanes: after each round a vector holds those of twice as many, in turn.
-template <Index n>
-inline Few lane_sums(const Vec (&v)[n]) {
-  if constexpr (n > 1) {
-    Vec sums[n / 2];
-#pragma GCC unroll 4
-    for (Index i = 0; i < n / 2; ++i) sums[i] = low(v[i], v[i + n / 2]) + high(v[i], v[i + n / 2]);
-    return lane_sums(sums);
-  } else {
-    Few halves[W / kScored];
-    std::memcpy(halves, &v[0], sizeof halves);
-    return W == kScored ? halves[0] : halves[0] + halves[W / kScored - 1];
-  }
-}
-template <int n, int... j>
-inline Vec rotated(Vec v, std::integer_sequence<int, j...>) {
-  return __builtin_shufflevector(v, v, ((j + n) % kLanes)...);
-}
-template <int n = kLanes / 2>
-inline float lane_sum(Vec v) {
-  const Vec sum = v + rotated<n>(v, std::make_integer_sequence<int, kLanes>());
-  if constexpr (n > 1)
-    return lane_sum<n / 2>(sum);
-  else
-    return sum[0];
-}
-
 enum class Into { set, add, subtract };
 
 // c (kRows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
@@ -138,15 +85,11 @@ inline void product(const float* packed, Index packed_rows, Index n, Index m, fl
 
 // Lane r is 1, the others 0.
 inline Vec unit_lane(Index r) {
-  alignas(64) static constexpr auto table = [] {
-    struct {
-      float values[2 * W - 1];
-    } t{};
-    t.values[W - 1] = 1;
-    return t;
-  }();
-  return load(table.values + W - 1 - r);
+  Vec lanes{};
+  lanes[r] = 1;
+  return lanes;
 }
+// Which lanes follow lane r.
 inline IntLanes lanes_after(Index r) {
   IntLanes lanes{};
 #pragma GCC unroll 16

@@ -2,11 +2,44 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <utility>
 
 #include "linalg.h"
 #include "panels.h"
 
 namespace dcbmr::DCBMR_ISA {
+
+// Plays that are read side by side, and a number for each.
+constexpr Index kScored = W < 8 ? W : 8;
+typedef float Few __attribute__((vector_size(kScored * sizeof(float))));
+typedef double FewDoubles __attribute__((vector_size(kScored * sizeof(double))));
+typedef std::int32_t FewInts __attribute__((vector_size(kScored * sizeof(float))));
+
+// The first halves of a and b, or their second, lane by lane in turn.
+template <int half, int... j>
+inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, j...>) {
+  return __builtin_shufflevector(a, b, (half * kLanes / 2 + j / 2 + j % 2 * kLanes)...);
+}
+inline Vec paired_sums(Vec a, Vec b) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  return interleave<0>(a, b, lanes) + interleave<1>(a, b, lanes);
+}
+
+// The sum over the lanes of each: after a round a vector holds the sums of twice as many, in turn.
+template <Index n>
+inline Few lane_sums(const Vec (&v)[n]) {
+  if constexpr (n > 1) {
+    Vec sums[n / 2];
+#pragma GCC unroll 4
+    for (Index i = 0; i < n / 2; ++i) sums[i] = paired_sums(v[i], v[i + n / 2]);
+    return lane_sums(sums);
+  } else {
+    Few halves[W / kScored];
+    std::memcpy(halves, &v[0], sizeof halves);
+    return W == kScored ? halves[0] : halves[0] + halves[W / kScored - 1];
+  }
+}
 
 // Columns of a row that vectors of this instruction set cover; they end where the row ends.
 inline Index covered(const Plays& plays) { return panels(plays.n_factors) * W; }
@@ -22,7 +55,7 @@ inline void prefetch(const Plays& plays, Index i) {
   for (Index c = 0; c < plays.stride; c += 16) __builtin_prefetch(row + c);
 }
 
-// Eight plays from `first`; past the end the last is repeated.
+// kScored plays from `first`; past the end the last is repeated.
 struct Group {
   const float* rows[kScored];
   Few surplus;
