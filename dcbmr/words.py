@@ -210,16 +210,20 @@ def fit_codebook_to_audio(
             songs.drop(song)
         failed, n_songs = songs.failed, len(songs)
         results = _in_order(songs, extractor, sample, resolve_n_threads(codebook.n_threads))
-        for n_over, result in enumerate(results, 1):
+        used: list[str] = []
+        for n_over, ((song, _), result) in enumerate(zip(songs, results, strict=True), 1):
             if isinstance(result, AudioError):
                 failed.append(result)
             else:
                 sample.add(*result)
+                used.append(song)
             if progress is not None:
                 progress(n_over, n_songs)
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), callback=callback)
+    codebook.fit(
+        sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, callback=callback
+    )
     return failed
 
 

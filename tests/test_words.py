@@ -174,6 +174,10 @@ def test_commands(audio, store, tmp_path):
     np.testing.assert_array_equal(a.words_, b.words_)
     assert a.frame_config_ == b.frame_config_
     assert a.n_frames_ == n_frames
+    # Both know their songs: not the one left out, not the file that is none.
+    for learned in (a, b):
+        assert learned.seen(["s5", "broken", "s4", "s0", "elsewhere"]) == ["s4", "s0"]
+        assert len(learned.songs_) == 5
 
     done = run("featurize", audio, "-o", tmp_path / "words", "--kind", "bow", "--codebook", tmp_path / "b")
     assert done.exit_code == 0, done.output
