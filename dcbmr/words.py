@@ -221,9 +221,7 @@ def fit_codebook_to_audio(
                 progress(n_over, n_songs)
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(
-        sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, callback=callback
-    )
+    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, callback=callback)
     return failed
 
 

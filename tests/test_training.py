@@ -97,6 +97,29 @@ def test_stored_words_train_as_their_frames_do(small_world, tmp_path, weighting)
         FeaturePipeline("mel", codebook=other)
 
 
+def test_preparing_features_reports_every_long_step(small_world):
+    seen = []
+    pipeline = FeaturePipeline("bow_pca", n_words=16)
+    options = {"regressor": "linear", "progress": lambda *step: seen.append(step)}
+    model = train(
+        Factors.load(small_world / "factors"), small_world / "features", pipeline=pipeline, **options
+    )
+    n_iterations, n_songs = len(pipeline.codebook_.inertias_), len(model.song_ids)
+    assert seen[:-1] == [("k-means", i, 25) for i in range(1, n_iterations + 1)]
+    assert seen[-1] == ("count words", n_songs, n_songs)
+
+    def stop(*step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            Factors.load(small_world / "factors"),
+            small_world / "features",
+            **(options | {"progress": stop}),
+            pipeline=FeaturePipeline("bow_pca", n_words=16),
+        )
+
+
 def test_folding_in_a_known_user_gives_its_factors(small_world):
     factors = Factors.load(small_world / "factors")
     model = train(

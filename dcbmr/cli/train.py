@@ -106,7 +106,7 @@ def command(
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
     """
-    from rich.progress import TextColumn
+    from rich.progress import TaskID, TextColumn
 
     from dcbmr import registry
     from dcbmr.codebook import Codebook
@@ -146,6 +146,12 @@ def command(
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with progress_bar(TextColumn("{task.fields[figures]}")) as progress:
         task = progress.add_task(f"train {regressor}", total=None, figures="preparing features")
+        steps: dict[str, TaskID] = {}
+
+        def prepare(what: str, n_done: int, n_total: int) -> None:
+            if what not in steps:
+                steps[what] = progress.add_task(what, total=n_total, figures="")
+            progress.update(steps[what], completed=n_done, figures=f"{n_done:,}/{n_total:,}")
 
         def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
@@ -165,6 +171,7 @@ def command(
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
+            progress=prepare,
             report=report,
         )
     model.save(output, overwrite=overwrite)
