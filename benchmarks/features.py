@@ -372,7 +372,7 @@ def growth_of(script, *words):
 
 
 def part_growth(report):
-    run = "extraction.featurize(sys.argv[1], sys.argv[2], n_threads=2)"
+    run = "extraction.featurize(sys.argv[1], sys.argv[2], n_threads=2, resume=True)"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         music = root / "long"
@@ -387,16 +387,15 @@ def part_growth(report):
         soundfile.write(sample, clip(0.06), SR)
         for n in (1000, 100_000):
             many = root / f"many{n}"
+            many.mkdir()
             for i in range(n):
-                if i % 1000 == 0:
-                    part = many / f"{i // 1000:03}"
-                    part.mkdir(parents=True)
-                    # A file has at most some 65,000 links.
-                    source = part / f"{i:06}.wav"
+                if i % 1000 == 0:  # a file has at most some 65,000 links
+                    source = many / f"{i:06}.wav"
                     source.write_bytes(sample.read_bytes())
                 else:
-                    os.link(source, part / f"{i:06}.wav")
-            report("growth", f"{n} files", mib=growth_of(run, many, root / f"f{n}"))
+                    os.link(source, many / f"{i:06}.wav")
+            for what in ("new", "there already"):
+                report("growth", f"{n} files, {what}", mib=growth_of(run, many, root / f"f{n}"))
 
 
 PARTS = {

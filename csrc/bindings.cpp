@@ -346,6 +346,19 @@ void bind_features(py::module_& m) {
 void bind_windows(py::module_& m) {
   using Places = Array<std::int64_t>;
   m.def(
+      "to_half",
+      [](const Array<float>& single) {
+        Array<std::uint16_t> half(
+            std::vector<py::ssize_t>(single.shape(), single.shape() + single.ndim()));
+        std::uint16_t* const to = half.mutable_data();
+        {
+          const py::gil_scoped_release release;
+          dcbmr::to_half(single.data(), single.size(), to);
+        }
+        return half;
+      },
+      py::arg("single").noconvert());
+  m.def(
       "read_windows",
       [](const std::vector<Array<std::uint16_t>>& shards, const Places& shard, const Places& row,
          const Places& n_frames, const Places& start, Array<float>& out) {

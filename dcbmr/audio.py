@@ -86,8 +86,9 @@ def decode(
     Raises
     ------
     InputError
-        The file cannot be read, is cut off, holds no samples, or NaN or infinite ones; it changed while
-        it was read; ``offset`` lies beyond its end.
+        The file cannot be read, is cut off (which most formats tell, but no MP3 without a Xing header),
+        holds no samples, or NaN or infinite ones; it changed while it was read; ``offset`` lies beyond its
+        end.
     """
     if not (np.isfinite(sr) and sr > 0):
         raise InputError(f"sr: wanted a positive number of Hz, got {sr}")

@@ -27,7 +27,7 @@ from dcbmr.directory import new_directory, read_config, refuse_existing
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features import Extractor, Kind, Settings
 from dcbmr.song_files import Source, find_songs
-from dcbmr.store import DTYPES, FeatureStore, MemoryFeatures, StoreWriter, create_store
+from dcbmr.store import FeatureStore, MemoryFeatures, StoreWriter, create_store, encoded
 from dcbmr.words import WordExtractor
 
 FAILED = "failed.tsv"
@@ -88,9 +88,9 @@ def featurize(
     Parameters
     ----------
     source : path-like, mapping or iterable
-        A folder, searched recursively; a manifest (TSV or CSV: song, path; relative paths from its own
-        folder); one audio file; a mapping from song id to path; or paths. Without a manifest, the id of a
-        song is its file's name without the ending.
+        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path; relative
+        paths from its own folder); one audio file; a mapping from song id to path; or paths. Without a
+        manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
     kinds : iterable of {"mel", "mfcc", "bow"}
@@ -285,7 +285,7 @@ class _Run:
                 raise AudioError(path, "was interrupted")
             result.audio_s += n_samples / self._extractor.settings.sr
             for kind, rows in frames.items():
-                data = rows.astype(DTYPES[kind], copy=False).tobytes()
+                data = encoded(rows, kind)
                 result.n_frames[kind] += len(rows)
                 result.crc32[kind] = zlib.crc32(data, result.crc32[kind])
                 with _writing(self._root):

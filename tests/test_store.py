@@ -596,26 +596,33 @@ def test_command_line(music, tmp_path, capsys):
     assert not (tmp_path / "g").exists()
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
-def test_half_precision_is_widened_exactly(isa):
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
-    except ValueError:
-        pytest.skip(f"this processor lacks {isa}")
-    try:
-        every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 16)  # every half there is
-        zero, length = np.zeros(1, np.int64), len(every)
-        out = np.empty((1, length, 16), np.float32)
-        _core.read_windows([every], zero, zero, np.array([length]), zero, out)
-        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32))
-        # A window may wrap round a short song as often as it likes.
-        out = np.empty((1, 11, 16), np.float32)
-        _core.read_windows([every], zero, zero + 7, zero + 4, zero + 3, out)
-        rows = 7 + (3 + np.arange(11)) % 4
-        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32)[rows])
-    finally:
-        _core.set_isa(before)
+@pytest.mark.usefixtures("isa")
+def test_half_precision_is_widened_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 16)  # every half there is
+    zero, length = np.zeros(1, np.int64), len(every)
+    out = np.empty((1, length, 16), np.float32)
+    _core.read_windows([every], zero, zero, np.array([length]), zero, out)
+    np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32))
+    # A window may wrap round a short song as often as it likes.
+    out = np.empty((1, 11, 16), np.float32)
+    _core.read_windows([every], zero, zero + 7, zero + 4, zero + 3, out)
+    rows = 7 + (3 + np.arange(11)) % 4
+    np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32)[rows])
+
+
+@pytest.mark.usefixtures("isa")
+def test_half_precision_is_the_nearest():
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (every[1:] + every[:-1]) / 2
+    rng = np.random.default_rng(0)
+    numbers = [every, between, np.nextafter(between, np.float32(0)), np.nextafter(between, np.float32(1e9))]
+    numbers += [rng.integers(0, 0x7F800001, 100_000, dtype=np.uint32).view(np.float32)]
+    numbers += [np.float32([65519.99, 65520, 65536, 3e38, 1e-45, 2.0**-25, 2.0**-24])]
+    single = np.concatenate(numbers)
+    with np.errstate(over="ignore"):
+        for signed in (single, -single):
+            np.testing.assert_array_equal(_core.to_half(signed), signed.astype(np.float16).view(np.uint16))
+    assert np.isnan(_core.to_half(np.float32([np.nan, -np.nan])).view(np.float16)).all()
 
 
 @pytest.mark.parametrize(
