@@ -77,20 +77,21 @@ void bind_als(py::module_& m) {
       py::arg("rows").noconvert(), py::arg("n_threads"));
   m.def(
       "rotate",
-      [](const Array<float>& rows, const Array<float>& basis, Array<float>& out, int n_threads) {
+      [](const Array<float>& rows, const Array<float>& basis, int n_threads) {
         want(rows.ndim() == 2, "rows must be 2-D");
         const py::ssize_t stride = dcbmr::padded(rows.shape(1));
         want(has_shape(basis, {rows.shape(1), stride}),
              "basis must be of shape (n_factors, padded(n_factors))");
-        want(has_shape(out, {rows.shape(0), stride}),
-             "out must be of shape (n_rows, padded(n_factors))");
         want(n_threads >= 1, "n_threads must be at least 1");
+        Array<float> out({rows.shape(0), stride});
         float* const to = out.mutable_data();
-        const py::gil_scoped_release release;
-        dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
+        {
+          const py::gil_scoped_release release;
+          dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
+        }
+        return out;
       },
-      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("out").noconvert(),
-      py::arg("n_threads"));
+      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("n_threads"));
   m.def(
       "solve_rows",
       [](const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
@@ -343,25 +344,14 @@ void bind_features(py::module_& m) {
       });
 }
 
-void bind_windows(py::module_& m) {
+// Out is float, or std::uint16_t for half precision.
+template <class Out>
+void bind_read_windows(py::module_& m) {
   using Places = Array<std::int64_t>;
-  m.def(
-      "to_half",
-      [](const Array<float>& single) {
-        Array<std::uint16_t> half(
-            std::vector<py::ssize_t>(single.shape(), single.shape() + single.ndim()));
-        std::uint16_t* const to = half.mutable_data();
-        {
-          const py::gil_scoped_release release;
-          dcbmr::to_half(single.data(), single.size(), to);
-        }
-        return half;
-      },
-      py::arg("single").noconvert());
   m.def(
       "read_windows",
       [](const std::vector<Array<std::uint16_t>>& shards, const Places& shard, const Places& row,
-         const Places& n_frames, const Places& start, Array<float>& out) {
+         const Places& n_frames, const Places& start, Array<Out>& out) {
         want(out.ndim() == 3, "out must be (n_windows, length, n_dims)");
         const py::ssize_t n_windows = out.shape(0), length = out.shape(1), n_dims = out.shape(2);
         for (const Places* places : {&shard, &row, &n_frames, &start})
@@ -381,7 +371,7 @@ void bind_windows(py::module_& m) {
           want(0 <= begin && begin < n, "start must lie within the song");
           windows.push_back({frames.data() + first * n_dims, n, begin});
         }
-        float* const to = out.mutable_data();
+        Out* const to = out.mutable_data();
         const py::gil_scoped_release release;
         dcbmr::read_windows(windows.data(), n_windows, length, n_dims, to);
       },
@@ -398,5 +388,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_kmeans(m);
   bind_ranking(m);
   bind_features(m);
-  bind_windows(m);
+  bind_read_windows<float>(m);
+  bind_read_windows<std::uint16_t>(m);
 }

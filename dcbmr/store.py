@@ -51,24 +51,18 @@ class Entry:
         return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
 
 
-def read_index(directory: Path) -> Iterator[Entry]:
-    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
-    path = _index_of(directory)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
-                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
-            except ValueError:
-                raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
-
-
-def _index_of(directory: Path) -> Path:
-    if not (directory / INDEX).is_file():
-        raise InputError(f"{directory} is damaged: it has no {INDEX}")
-    return directory / INDEX
+def read_index(directory: Path) -> list[Entry]:
+    """Return the songs of a store in the order of writing; a last line without its end is not read."""
+    text = (directory / INDEX).read_bytes()
+    lines = text[: text.rfind(b"\n") + 1].decode("utf-8").splitlines()
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            song, shard, row, n_frames, crc = line.split("\t")
+            entries.append(Entry(song, int(shard), int(row), int(n_frames), int(crc, 16)))
+        except ValueError:
+            raise InputError(f"{directory / INDEX}, line {number} is damaged: {line!r}") from None
+    return entries
 
 
 class FeatureStore(Mapping[str, Frames]):
@@ -92,16 +86,12 @@ class FeatureStore(Mapping[str, Frames]):
     def __init__(self, directory: Path, kind: Kind) -> None:
         self.directory = Path(directory)
         self.config = read_config(self.directory, kind=_STORE)
-        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
-            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
         if self.config["feature"] != kind:
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
-        self._entries = list(read_index(self.directory))
+        self._entries = read_index(self.directory)
         self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
-        if len(self._row_of) < len(self._entries):
-            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
@@ -247,15 +237,17 @@ class _FrameFeatures:
         songs: NDArray[np.int64],
         starts: NDArray[np.int64],
         length: int,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
         """Return a window of each of ``songs``; see :meth:`dcbmr.SongFeatures.windows`."""
         songs, starts = np.asarray(songs, np.int64), np.asarray(starts, np.int64)
         shape = (len(songs), length, self.n_dims)
         if out is None:
             out = np.empty(shape, np.float32)
-        elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise InputError(f"out: wanted float32 of shape {shape}, C order, got {out.dtype} {out.shape}")
+        elif out.shape != shape or out.dtype not in (np.float32, np.float16) or not out.flags.c_contiguous:
+            raise InputError(
+                f"out: wanted float32 or float16 of shape {shape}, C order, got {out.dtype} {out.shape}"
+            )
         if len(starts) != len(songs):
             raise InputError(f"starts: wanted one of each of {len(songs)} songs, got {len(starts)}")
         empty = np.flatnonzero(self.n_frames[songs] == 0)
@@ -264,7 +256,7 @@ class _FrameFeatures:
         self._read(songs, starts % self.n_frames[songs], out)
         return out
 
-    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.floating]) -> None:
         """Fill ``out`` (B, length, n_dims) with windows that start within their songs."""
         length = out.shape[1]
         for window, song, start in zip(out, songs.tolist(), starts.tolist(), strict=True):
@@ -296,7 +288,7 @@ class StoreFeatures(_FrameFeatures):
         self._read(np.array([song]), np.zeros(1, np.int64), whole)
         return whole.reshape(whole.shape[1:])
 
-    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.floating]) -> None:
         if self._store.config["dtype"] != "<f2":
             super()._read(songs, starts, out)
             return
@@ -305,7 +297,8 @@ class StoreFeatures(_FrameFeatures):
         # NumPy takes half precision apart number by number; the kernel is ten times as fast.
         shards = [self._store._shard(number).view(np.uint16) for number in numbers.tolist()]
         first = self._store._first_row[rows]
-        _core.read_windows(shards, shard, first, self.n_frames[songs], starts, out)
+        to: NDArray[Any] = out.view(np.uint16) if out.dtype == np.float16 else out
+        _core.read_windows(shards, shard, first, self.n_frames[songs], starts, to)
 
 
 class MemoryFeatures(_FrameFeatures):
@@ -339,26 +332,15 @@ def _shard_path(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.bin"
 
 
-def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
-    """Return the bytes of rows of ``kind`` as they are stored."""
-    if DTYPES[kind] == "<f2":
-        return _core.to_half(rows).tobytes()  # as for reading, NumPy takes ten times as long
-    return rows.astype(DTYPES[kind], copy=False).tobytes()
-
-
 def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
     """Write the empty store of one kind into a new ``directory``."""
     from dcbmr import __version__
 
     directory.mkdir()
     header = {"kind": _STORE, "format_version": 1, "dcbmr_version": __version__}
-    write_json(directory / CONFIG, {**header, **_settings(extractor, kind)})
+    layout = {"feature": kind, "dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
+    write_json(directory / CONFIG, {**header, **layout, **extractor.config(kind)})
     (directory / INDEX).touch()
-
-
-def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
-    layout = {"dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
-    return {"feature": kind, **extractor.config(kind), **layout}
 
 
 class StoreWriter:
@@ -367,7 +349,7 @@ class StoreWriter:
     def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
         self._directory, self.kind = directory, kind
         config = read_config(directory, kind=_STORE)
-        for name, wanted in _settings(extractor, kind).items():
+        for name, wanted in {"feature": kind, **extractor.config(kind)}.items():
             if config.get(name) != wanted:
                 raise InputError(
                     f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
@@ -375,30 +357,27 @@ class StoreWriter:
                 )
         self.dtype = np.dtype(DTYPES[kind])
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
-        self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)
+        self._index: IO[bytes] = (directory / INDEX).open("r+b", buffering=0)
         try:
             fcntl.flock(self._index, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._index.close()
             raise InputError(f"{directory} is being written by another process") from None
-        self._pending = bytearray()  # lines of the index
+        self._pending: list[Entry] = []
         self._shard: IO[bytes] | None = None
         self._number, self._n_rows = 0, 0
 
-    def index(self) -> Iterator[Entry]:
-        """Yield the songs that are in the store."""
+    def index(self) -> list[Entry]:
+        """Return the songs that are in the store."""
         return read_index(self._directory)
 
-    def keep(self, entry: Entry) -> None:
-        """Pass over an entry, in the order of the index: it stays in the store."""
-        if (entry.shard, entry.row) < (self._number, self._n_rows):
-            raise InputError(f"{self._directory / INDEX} is damaged: song {entry.song!r} lies within another")
-        self._index.seek(len(entry.line().encode()), os.SEEK_CUR)
-        self._number, self._n_rows = entry.shard, entry.row + entry.n_frames
-
-    def cut(self) -> None:
-        """Remove what was not kept, and begin to append."""
-        self._index.truncate()
+    def keep(self, entries: list[Entry]) -> None:
+        """Cut the store to its first entries, which these are, and begin to append."""
+        self._index.truncate(sum(len(entry.line().encode()) for entry in entries))
+        self._index.seek(0, os.SEEK_END)
+        if entries:
+            last = entries[-1]
+            self._number, self._n_rows = last.shard, last.row + last.n_frames
         for path in self._directory.glob("[0-9]*.bin"):
             if int(path.stem) > self._number:
                 path.unlink()
@@ -428,7 +407,7 @@ class StoreWriter:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
                 piece = piece[self._shard.write(piece) :]
-        self._pending += Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode()
+        self._pending.append(Entry(song, self._number, self._n_rows, n_frames, crc32))
         self._n_rows += n_frames
 
     def commit(self) -> None:
@@ -437,9 +416,11 @@ class StoreWriter:
             return
         assert self._shard is not None
         os.fsync(self._shard)
-        while self._pending:
-            del self._pending[: self._index.write(self._pending)]
+        lines = memoryview("".join(entry.line() for entry in self._pending).encode())
+        while lines:
+            lines = lines[self._index.write(lines) :]
         os.fsync(self._index)
+        self._pending = []
 
     def _sync_shard(self) -> None:
         if self._shard is not None:
