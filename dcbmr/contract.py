@@ -56,8 +56,8 @@ class SongFeatures(Protocol):
         songs: NDArray[np.int64],
         starts: NDArray[np.int64],
         length: int,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
         """Return a window of each of ``songs``, (B, length, n_dims); songs shorter than it wrap round.
 
         Parameters
@@ -68,8 +68,9 @@ class SongFeatures(Protocol):
             First frame of each window; frames are counted round the song's end.
         length : int
             Frames in a window.
-        out : ndarray of shape (B, length, n_dims), float32, C-contiguous, optional
-            Where to write; a new array if None.
+        out : ndarray of shape (B, length, n_dims), float32 or float16, C-contiguous, optional
+            Where to write; a new array of float32 if None. Mel frames are stored in half precision, so
+            that as float16 nothing is lost and half as much is moved.
         """
         ...
 
@@ -136,10 +137,10 @@ class Regressor(Protocol):
     A model with users of its own (metric learning) also has ``user_factors(counts) -> (n_users, width)``,
     where the columns of ``counts`` are the songs given to fit; its predictions then have that width.
 
-    A model on windows of frames may have ``excitations(songs, *, layer) -> (rows, starts, length, values)``
-    for ``dcbmr explain``: windows of ``length`` frames that begin at frame ``starts`` of the songs ``rows``,
-    (n_windows,) int64, and the outputs of its factors (layer None) or of layer 1, 2, ... on each,
-    (n_windows, n_units) float32.
+    A model on windows of frames may have ``excitations(songs, rows, *, layer) -> (rows, starts, length,
+    values)`` for ``dcbmr explain``: the windows of ``length`` frames that cover the songs ``rows``, song
+    after song, and begin at their frames ``starts``, (n_windows,) int64, and the outputs of its factors
+    (layer None) or of layer 1, 2, ... on each, (n_windows, n_units) float32.
     """
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:

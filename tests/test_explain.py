@@ -7,24 +7,26 @@ import pytest
 from test_torch import CNN, SMALL_CNN, _one_thread, planted_order  # noqa: F401
 
 from dcbmr import InputError
+from dcbmr.als import Factors
 from dcbmr.cli import main
-from dcbmr.factors import Factors
-from dcbmr.model import FeaturePipeline
+from dcbmr.explain import explain
+from dcbmr.model import FeaturePipeline, Model
 from dcbmr.training import train
 
 
 def test_excitations_of_factors_are_the_predictions(planted_order):  # noqa: F811
     songs, target = planted_order
     model = CNN(**SMALL_CNN).fit(songs, target)
-    rows, starts, length, values = model.excitations(songs)
+    every = np.arange(len(songs.song_ids))
+    rows, starts, length, values = model.excitations(songs, every)
     assert length == 16
     means = [values[rows == song].mean(0) for song in range(len(songs.song_ids))]
     np.testing.assert_allclose(means, model.predict(songs), atol=1e-5)
-    windows = songs.windows(rows, starts, length)
+    windows = songs.windows(rows, starts, length).astype(np.float16).astype(np.float32)  # as it is stored
     # The first ReLU by hand: standardize, convolve, normalize, clip, the maximum over time.
     state = {name: value.numpy() for name, value in model._network.state_dict().items()}
     heard = (windows - state["input_mean"]) * state["input_scale"]
-    filters = state["body.0.layers.0.weight"]  # (channels, n_dims, 4)
+    filters = state["body.0.layers.0.weight"][:, :, 0]  # (channels, n_dims, 4)
     patches = np.lib.stride_tricks.sliding_window_view(heard, 4, axis=1)  # (B, time, n_dims, 4)
     out = np.einsum("btdk,cdk->btc", patches, filters)
     norm = {
@@ -32,10 +34,10 @@ def test_excitations_of_factors_are_the_predictions(planted_order):  # noqa: F81
     }
     out = (out - norm["running_mean"]) / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
     np.testing.assert_allclose(
-        model.excitations(songs, layer=1)[3], np.maximum(out, 0).max(1), rtol=1e-3, atol=1e-4
+        model.excitations(songs, every, layer=1)[3], np.maximum(out, 0).max(1), rtol=1e-3, atol=1e-4
     )
     with pytest.raises(InputError, match="layer 4: the network has layers 1 to 3"):
-        model.excitations(songs, layer=4)
+        model.excitations(songs, every, layer=4)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,24 @@ def test_the_command_lists_and_draws(small_world, models, capsys, tmp_path):
     units = rows(capsys, *words[:-2], "--layer", 2)
     assert {row["unit"] for row in units} == {0, 1, 2, 3}
     assert min(row["rank"] for row in units) == 1
+
+
+@pytest.mark.parametrize("layer", [None, 3])
+def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatch, layer):
+    model = Model.load(models / "cnn")
+    heard = model.open_store(small_world / "features")
+    whole = explain(model, heard, layer=layer, k=4)
+    values = model.regressor.excitations(heard, np.arange(len(heard.song_ids)), layer=layer)[3]
+    for unit in range(values.shape[1]):
+        assert [e.value for e in whole if (e.unit, e.rank) == (unit, 1)] == [values[:, unit].max()]
+    monkeypatch.setattr("dcbmr.explain._BLOCK", 7)
+    in_blocks = explain(model, heard, layer=layer, k=4)
+    for found, wanted in zip(in_blocks, whole, strict=True):
+        assert found.value == pytest.approx(wanted.value, rel=1e-4, abs=1e-6)
+        assert (found.unit, found.rank) == (wanted.unit, wanted.rank)
+    assert np.mean([a.song == b.song for a, b in zip(in_blocks, whole, strict=True)]) > 0.95
+    few = explain(model, heard, layer=layer, units=[2, 0], k=1000)
+    assert [e.unit for e in few[: len(heard.song_ids)]] == [2] * len(heard.song_ids)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ LAYERS = {
         "_arrays",
         "plays",
         "_triplets",
-        "_half_sweep",
-        "factors",
         "als",
         "audio",
         "extraction",

@@ -1,6 +1,9 @@
 """The networks, their losses and the training loop, on songs whose right answer is known."""
 
 import json
+import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 import reference
 import torch
 from dcbmr_torch.cnn import CNN
-from dcbmr_torch.examples import WindowExamples, read_ahead
+from dcbmr_torch.examples import Slot, WindowExamples, read_ahead
 from dcbmr_torch.losses import MSE, WPE
 from dcbmr_torch.mlp import MLP
 from dcbmr_torch.ranking import Softmax
@@ -159,6 +162,32 @@ def test_same_seed_same_bits(planted_order):
     np.testing.assert_array_equal(first.predict(songs), second.predict(songs))
     assert np.abs(first.predict(songs) - other.predict(songs)).max() > 1e-3
     assert torch.equal(state, torch.get_rng_state()), "a fit leaves torch's own generator alone"
+
+
+@pytest.mark.parametrize("loss", ["mse", "softmax", "wpe"])
+@pytest.mark.parametrize("architecture", ["nips2013", "spotify2014"])
+def test_two_threads_give_the_same_bits_every_time(architecture, loss):
+    """On windows and layers large enough that torch divides their work."""
+    rng = np.random.default_rng(5)
+    songs = Songs("mel", [rng.normal(size=(140, 64)).astype(np.float32) for _ in range(96)])
+    likes = rng.random((96, 6)) < 0.3
+    target = make_target(rng.normal(size=(96, 6)).astype(np.float32), likes)
+    channels = (48, 48) if architecture == "nips2013" else (32, 32, 48, 48)
+    model = lambda: CNN(  # noqa: E731
+        architecture=architecture,
+        loss=loss,
+        channels=channels,
+        hidden=(64,),
+        dropout=0.2,
+        epochs=3,
+        batch_size=24,
+    )
+    bits = set()
+    for _ in range(3):
+        fitted = model().fit(songs, target, run=FitRun(n_threads=2))
+        weights = fitted._network.state_dict().values()
+        bits.add(b"".join(value.numpy().tobytes() for value in weights))
+    assert len(bits) == 1
 
 
 class Killed(Exception):
@@ -331,18 +360,60 @@ def test_random_windows_reach_every_place():
     np.testing.assert_array_equal(batches[0][1][0, :, 0], np.arange(16) % 5)  # a short song wraps round
 
 
-def test_read_ahead_ends_with_its_reader():
-    buffers = lambda: torch.empty(2)  # noqa: E731
-    endless = iter(lambda: (np.zeros(1, np.int64), np.zeros(1, np.int64)), None)
-    batches = read_ahead(endless, lambda piece, out: (piece[0], out), buffers)
-    next(batches)
-    batches.close()  # joins the thread
+@pytest.mark.parametrize("n_readers", [1, 3])
+def test_reading_ahead_keeps_the_order_and_ends_with_its_reader(n_readers):
+    slots = [Slot((4, 2), torch.float32, torch.device("cpu")) for _ in range(n_readers + 2)]
+    pieces = [(np.full(n, i), np.arange(n)) for i, n in enumerate([4, 4, 1, 4, 3, 4, 4, 2])]
 
-    def fail(piece, out):
+    def read(piece, slot):
+        def write(out):
+            time.sleep(0.002 * (piece[0][0] % 3))  # later ones may be read sooner
+            out[...] = piece[0][:, None]
+
+        return piece[0], slot.fill(len(piece[0]), write)
+
+    found = [
+        (rows.tolist(), inputs.tolist()) for rows, inputs in read_ahead(iter(pieces), read, slots, n_readers)
+    ]
+    assert found == [(rows.tolist(), [[i, i] for i in rows.tolist()]) for rows, _ in pieces]
+
+    before = threading.active_count()
+    endless = iter(lambda: pieces[0], None)
+    batches = read_ahead(endless, read, slots, n_readers)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+    def fail(piece, slot):
         raise OSError("disk gone")
 
     with pytest.raises(OSError, match="disk gone"):
-        next(read_ahead(endless, fail, buffers))
+        next(read_ahead(endless, fail, slots, n_readers))
+    assert threading.active_count() == before
+
+
+def test_slow_reading_goes_on_in_a_thread(planted_order):
+    songs, _ = planted_order
+    readers = []
+
+    class Slow(Songs):
+        def windows(self, *args, **kwargs):
+            readers.append(threading.current_thread())
+            time.sleep(0.005)
+            return super().windows(*args, **kwargs)
+
+    rows = np.arange(len(songs.song_ids))
+    slow = WindowExamples(Slow("mel", songs._arrays), 16, torch.device("cpu"))
+    quick = WindowExamples(songs, 16, torch.device("cpu"))
+    batches, expected = (
+        [(rows.tolist(), inputs.clone()) for rows, inputs in examples.cover(rows, 50)]
+        for examples in (slow, quick)
+    )
+    for (found_rows, found), (wanted_rows, wanted) in zip(batches, expected, strict=True):
+        assert found_rows == wanted_rows
+        assert torch.equal(found, wanted)
+    assert readers[0] is threading.main_thread()
+    assert threading.main_thread() not in readers[1:]
 
 
 def test_validation_chooses_the_epoch(planted_vectors):
@@ -371,22 +442,52 @@ def test_without_validation_the_last_epoch_is_kept(planted_vectors):
     assert correlation(model.predict(songs)[:, 1], target.song_factors[:, 1]) > 0.7
 
 
-def test_out_of_memory_names_what_fits(planted_vectors, monkeypatch):
-    songs, target = planted_vectors
+def hungry(regressor, most):
+    """Return a regressor for whose network batches of more than ``most`` are too large."""
 
-    class Hungry(MLP):
+    class Hungry(regressor):
         def network(self, n_dims, n_factors):
-            body = super().network(n_dims, n_factors)
-
             def refuse(module, args):
-                if len(args[0]) > 20:
-                    raise torch.OutOfMemoryError
+                if len(args[0]) > most:
+                    raise torch.OutOfMemoryError("Tried to allocate much. More words.")
 
+            body = super().network(n_dims, n_factors)
             body.register_forward_pre_hook(refuse)
             return body
 
+    return Hungry
+
+
+def test_out_of_memory_names_what_fits(planted_vectors):
+    songs, target = planted_vectors
     with pytest.raises(InputError, match="out of memory on cpu with batch_size 64; batch_size 16 fits"):
-        Hungry(**{**SMALL_MLP, "batch_size": 64}).fit(songs, target)
+        hungry(MLP, 20)(**{**SMALL_MLP, "batch_size": 64}).fit(songs, target)
+    with pytest.raises(InputError, match="even with batch_size 1; take a smaller network"):
+        hungry(MLP, 0)(**SMALL_MLP).fit(songs, target)
+
+
+def test_out_of_memory_while_predicting_makes_batches_smaller(planted_order, tmp_path):
+    songs, target = planted_order
+    model = CNN(**SMALL_CNN).fit(songs, target)
+    model.save(tmp_path)
+    small, every = hungry(CNN, 3).load(tmp_path), np.arange(len(songs.song_ids))
+    np.testing.assert_allclose(small.predict(songs), model.predict(songs), atol=1e-5)
+    for layer in (None, 1):
+        found, wanted = (m.excitations(songs, every, layer=layer)[3] for m in (small, model))
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    with pytest.raises(InputError, match="out of memory on cpu even for one input"):
+        hungry(CNN, 0).load(tmp_path).predict(songs)
+
+
+def test_out_of_memory_elsewhere_is_advice_too(planted_order):
+    songs, target = planted_order
+
+    def windows(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79 GiB.")
+
+    songs.windows = windows
+    with pytest.raises(InputError, match=r"with batch_size 16; take a smaller one.*allocate 2.00 GiB\)"):
+        CNN(**SMALL_CNN).fit(songs, target)
 
 
 def test_bfloat16_is_near(planted_order):
@@ -395,6 +496,17 @@ def test_bfloat16_is_near(planted_order):
     difference = np.abs(exact.predict(songs) - rough.predict(songs))
     assert 0 < difference.mean() < 0.1
     assert rough.predict(songs).dtype == np.float32
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of torch's compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for CPU with g++")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_is_near(planted_order, precision):
+    songs, target = planted_order
+    few = {**SMALL_CNN, "epochs": 2, "precision": precision}
+    plain, compiled = (CNN(compile=c, **few).fit(songs, target).predict(songs) for c in (False, True))
+    np.testing.assert_allclose(compiled, plain, atol=1e-3 if precision == "float32" else 0.1)
 
 
 def test_threads_are_honoured_and_given_back(planted_vectors):

@@ -63,8 +63,9 @@ class WPE:
         """Return the loss of ``predicted`` (B, n_factors) for the rows ``songs`` (B,): a scalar."""
         device, dtype = predicted.device, predicted.dtype
         self._gramian, self._users = self._gramian.to(device), self._users.to(device)
-        song, user, surplus = self._listeners.of(songs.to(device))
-        score = (self._users[user].to(dtype) * for_listeners(predicted, song)).sum(1)  # (n_listeners,)
+        lengths, user, surplus = self._listeners.of(songs.to(device))
+        songs_of = for_listeners(predicted, lengths, len(user))  # (n_listeners, n_factors)
+        score = (self._users[user].to(dtype) * songs_of).sum(1)  # (n_listeners,)
         played = ((1 + surplus.to(dtype)) * (1 - score).square() - score.square()).sum()
         everyone = ((predicted @ self._gramian.to(dtype)) * predicted).sum()
         return (everyone + played) / len(predicted)
@@ -72,23 +73,25 @@ class WPE:
 
 class _ForListeners(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, predicted: Tensor, song: Tensor) -> Tensor:
-        ctx.lengths = torch.bincount(song, minlength=len(predicted))
-        return predicted[song]
+    def forward(ctx: Any, predicted: Tensor, lengths: Tensor, n_listeners: int) -> Tensor:
+        ctx.save_for_backward(lengths)
+        return predicted.repeat_interleave(lengths, 0, output_size=n_listeners)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (lengths,) = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        return torch.segment_reduce(gradient, "sum", lengths=ctx.lengths, axis=0), None
+        # unsafe: without a look at the lengths, for which the host would wait for the device.
+        return torch.segment_reduce(gradient, "sum", lengths=lengths, axis=0, unsafe=True), None, None
 
 
-def for_listeners(predicted: Tensor, song: Tensor) -> Tensor:
-    """Return ``predicted[song]`` for ``song`` ascending, as :meth:`Listeners.of` gives it.
+def for_listeners(predicted: Tensor, lengths: Tensor, n_listeners: int) -> Tensor:
+    """Return row i of ``predicted`` (B, n_factors) ``lengths[i]`` times, for :meth:`Listeners.of`.
 
     The gradient of plain indexing adds the listeners of a song in the order in which threads come by;
     this one adds them in their own order, so that the same seed gives the same bits.
     """
-    result: Tensor = _ForListeners.apply(predicted, song)  # type: ignore[no-untyped-call]
+    result: Tensor = _ForListeners.apply(predicted, lengths, n_listeners)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -107,12 +110,16 @@ class Listeners:
         self._surplus = torch.from_numpy(surplus.data.astype(np.float32))  # (n_plays,)
 
     def of(self, songs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (place in ``songs``, user, surplus) of every play of ``songs`` (B,), song after song."""
+        """Return the number of plays of each of ``songs`` (B,), and the user and surplus of every play.
+
+        The plays come song after song. On CUDA this waits for the device once, to learn how many they are.
+        """
         if self._indptr.device != songs.device:
             for name in ("_indptr", "_users", "_surplus"):
                 setattr(self, name, getattr(self, name).to(songs.device))
         first, last = self._indptr[songs], self._indptr[songs + 1]
         lengths = last - first
-        song = torch.repeat_interleave(torch.arange(len(songs), device=songs.device), lengths)
-        entry = torch.arange(len(song), device=songs.device) + (first - lengths.cumsum(0) + lengths)[song]
-        return song, self._users[entry], self._surplus[entry]
+        n = int(lengths.sum())
+        before = (first - lengths.cumsum(0) + lengths).repeat_interleave(lengths, output_size=n)
+        entry = torch.arange(n, device=songs.device) + before
+        return lengths, self._users[entry], self._surplus[entry]

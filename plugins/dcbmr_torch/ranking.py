@@ -73,8 +73,9 @@ class Softmax:
         device, dtype = predicted.device, predicted.dtype
         for name in ("_users", "_log_z", "_sampled", "_weight"):
             setattr(self, name, getattr(self, name).to(device))
-        song, user, _ = self._listeners.of(songs.to(device))
-        logit = (self._users[user].to(dtype) * for_listeners(predicted, song)).sum(1)  # (n_listeners,)
+        lengths, user, _ = self._listeners.of(songs.to(device))
+        songs_of = for_listeners(predicted, lengths, len(user))  # (n_listeners, n_factors)
+        logit = (self._users[user].to(dtype) * songs_of).sum(1)  # (n_listeners,)
         found = softplus(self._log_z[user].to(dtype) - logit).sum()
         logits = predicted @ self._users[self._sampled].to(dtype).T  # (B, n_sampled)
         lost = softplus(logits - self._log_z[self._sampled].to(dtype)) @ self._weight.to(dtype)

@@ -24,14 +24,23 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from dcbmr import FitRun, InputError, get_loss
 from dcbmr_torch.checkpoint import settings_of
 from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
 from dcbmr_torch.losses import to_common_length
 from dcbmr_torch.networks import Standardized
-from dcbmr_torch.training import History, Training, predict, resolve_device, torch_session, train
+from dcbmr_torch.training import (
+    History,
+    Training,
+    compute,
+    memory_of,
+    predict,
+    resolve_device,
+    torch_session,
+    train,
+)
 
 if TYPE_CHECKING:
     from dcbmr import FactorTarget, SongFeatures
@@ -83,7 +92,7 @@ class NetworkRegressor(Training, ABC):
         if self.unit_norm and self.loss != "mse":
             raise InputError(f"unit_norm is an option of the loss mse alone; the loss is {self.loss!r}")
         device = resolve_device(self.device)
-        with torch_session(run.n_threads, device, self.random_state):
+        with torch_session(run.n_threads, device, self.random_state), memory_of(device, self.batch_size):
             examples = self.examples(songs, device)
             n_factors = target.song_factors.shape[1]
             network = self._standardized(examples.n_dims, n_factors)
@@ -109,7 +118,8 @@ class NetworkRegressor(Training, ABC):
                 f"the model takes {len(network.input_mean)} dimensions; "
                 f"the {songs.kind!r} features came with {examples.n_dims}"
             )
-        return predict(network.to(device), examples, np.arange(examples.n_songs), self.batch_size)
+        with memory_of(device, self.batch_size):
+            return predict(network.to(device), examples, np.arange(examples.n_songs), self.batch_size)
 
     def save(self, directory: Path) -> None:
         """Write the weights, the settings and the history into ``directory``."""
@@ -196,13 +206,15 @@ class WindowRegressor(NetworkRegressor):
         return WindowExamples(songs, self.window, device)
 
     def excitations(
-        self, songs: SongFeatures, *, layer: int | None = None
+        self, songs: SongFeatures, rows: NDArray[np.int64], *, layer: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float32]]:
-        """Return what the windows that cover ``songs`` do to the network.
+        """Return what the windows that cover some songs do to the network.
 
         Parameters
         ----------
         songs : SongFeatures
+        rows : ndarray of shape (n,), int64
+            Which of them.
         layer : int, optional
             The n-th ReLU of the network, from 1: its largest output over a window's time. None for the
             factors.
@@ -210,7 +222,7 @@ class WindowRegressor(NetworkRegressor):
         Returns
         -------
         rows, starts : ndarray of shape (n_windows,), int64
-            Song and first frame of each window.
+            Song and first frame of each window, song after song.
         length : int
             Frames in a window.
         values : ndarray of shape (n_windows, n_units), float32
@@ -221,15 +233,20 @@ class WindowRegressor(NetworkRegressor):
         layers = [module for module in network.modules() if isinstance(module, nn.ReLU)]
         if layer is not None and not 1 <= layer <= len(layers):
             raise InputError(f"layer {layer}: the network has layers 1 to {len(layers)}")
-        seen: list[torch.Tensor] = []
+        seen: dict[str, Tensor] = {}
 
-        def see(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            seen.append((output.amax(2) if output.dim() == 3 else output).float().cpu())
+        def see(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen["last"] = output.flatten(2).amax(2).float() if output.dim() > 2 else output
+
+        def excite(inputs: Tensor) -> Tensor:
+            network(inputs)
+            return seen["last"]
 
         hook = (network if layer is None else layers[layer - 1]).register_forward_hook(see)
-        every = np.arange(examples.n_songs)
+        network.eval().to(device)
         try:
-            predict(network.to(device), examples, every, self.batch_size)
+            with memory_of(device, self.batch_size):
+                values = [value for _, value in compute(excite, examples, rows, self.batch_size)]
         finally:
             hook.remove()
-        return *examples.covering(every), self.window, torch.cat(seen).numpy()
+        return *examples.covering(rows), self.window, np.concatenate(values)

@@ -2,21 +2,22 @@
 
 Everything that is random in an epoch is a function of (random_state, epoch): the songs' order, their
 windows, dropout. So a checkpoint needs no generator's state beyond the number of the epoch, and a fit that
-was killed continues to the same losses, on CPU to the same bits. On CUDA, atomic additions and
-the libraries' choice of algorithms leave the last bits free.
+was killed continues to the same losses. On CPU, with the same number of threads, they are the same bits;
+on CUDA, atomic additions and the libraries' choice of algorithms leave the last bits free.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dcbmr import DcbmrError, InputError, evaluate_ranking
@@ -32,6 +33,8 @@ MAX_JUDGED_SONGS = 4_000
 MAX_JUDGED_USERS = 20_000
 REPORT_EVERY_S = 0.5
 NAN_CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps; on CUDA every look at a loss waits for the device
+FETCH_EVERY = 16  # batches of predictions, for the same reason
+SMALLER = "take a smaller network, or another device"
 
 History = list[dict[str, float]]
 
@@ -66,11 +69,12 @@ class Training:
     choose_by : {"map", "loss"}
         The figure on the validation songs by which the epoch whose weights are kept is chosen.
     precision : {"auto", "float32", "bfloat16"}
-        In which the network computes: "auto" is bfloat16 on CUDA, where it is several times as fast, and
-        float32 elsewhere. Weights, losses and updates are float32 whatever it is.
+        In which the network computes: "auto" is bfloat16 on CUDA, for its tensor cores, and float32
+        elsewhere. Weights, losses and updates are float32 whatever it is. float32 on CUDA is what torch
+        makes of it: TF32 in convolutions, full precision in other products.
     compile : bool
-        Have torch compile the network before it learns: faster on CUDA for fits of more than some minutes;
-        on CPU it needs a C++ compiler.
+        Have torch compile the network before it learns, which takes a minute or so and a C++ compiler;
+        ``benchmarks/cnn.py --compile no yes`` says whether it pays.
     """
 
     loss: str = "mse"
@@ -152,6 +156,14 @@ def train(
     history = checkpoint.resume()
     shown = 0.0
 
+    def learn_from(inputs: Tensor, songs: Tensor) -> Tensor:
+        value = loss(network(inputs), songs)
+        optimizer.zero_grad(set_to_none=True)
+        (scale * value).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+        optimizer.step()
+        return value.detach()
+
     for epoch in range(len(history), how.epochs):
         if judge.patience_is_over(history):
             break
@@ -161,21 +173,19 @@ def train(
         losses = torch.zeros(n_batches, device=device)
         began = time.perf_counter()
         network.train()
-        for batch, (songs, inputs) in enumerate(examples.sample(rows, rng)):
+        on_device = torch.from_numpy(rows).to(device)  # all at once: a copy in every step would wait
+        for batch, (_, inputs) in enumerate(examples.sample(rows, rng)):
             step = epoch * n_batches + batch
             rate = learning_rate_at(step / n_steps, how.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            try:
-                value = loss(network(inputs), torch.from_numpy(songs).to(device))
+            value = None
+            with suppress(torch.OutOfMemoryError):
+                value = learn_from(inputs, on_device[batch])
+            if value is None:  # not in the handler of the error, which holds what the step had in memory
                 optimizer.zero_grad(set_to_none=True)
-                (scale * value).backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
-                optimizer.step()
-            except torch.OutOfMemoryError:
-                optimizer.zero_grad(set_to_none=True)
-                raise InputError(what_fits(network, loss, inputs, songs)) from None
-            losses[batch] = value.detach()
+                raise InputError(what_fits(network, loss, inputs, on_device[batch]))
+            losses[batch] = value
             if (batch + 1) % NAN_CHECK_EVERY[device.type] == 0 or batch + 1 == n_batches:
                 stop_if_nan(losses[: batch + 1], epoch * n_batches, rows, target, how, checkpoint, examples)
             now = time.perf_counter()
@@ -213,7 +223,7 @@ def make_optimizer(network: torch.nn.Module, how: Training) -> torch.optim.Optim
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if how.optimizer == "nesterov":
-        return torch.optim.SGD(groups, lr=how.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=how.learning_rate, momentum=0.9, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=how.learning_rate, fused=True)
 
 
@@ -253,19 +263,19 @@ def stop_if_nan(
     )
 
 
-def what_fits(network: torch.nn.Module, loss: Loss, inputs: Tensor, songs: Rows) -> str:
+def what_fits(network: torch.nn.Module, loss: Loss, inputs: Tensor, songs: Tensor) -> str:
     """Say which batch size fits into the device's memory, found by halving the one that does not."""
     size = len(songs)
     while size > 1:
         size //= 2
         try:
-            loss(network(inputs[:size]), torch.from_numpy(songs[:size]).to(inputs.device)).backward()
+            loss(network(inputs[:size]), songs[:size]).backward()
         except torch.OutOfMemoryError:
             continue
         finally:
             network.zero_grad(set_to_none=True)
         return f"out of memory on {inputs.device} with batch_size {len(songs)}; batch_size {size} fits"
-    return f"out of memory on {inputs.device} even with batch_size 1; take a smaller network"
+    return f"out of memory on {inputs.device} even with batch_size 1; {SMALLER}"
 
 
 class Judge:
@@ -285,12 +295,13 @@ class Judge:
         if len(self._rows) == 0:
             return {}
         predicted = predict(network, self._examples, self._rows, self._how.batch_size)
-        device = network.output_mean.device
-        with torch.no_grad():
-            value = self._loss(
-                torch.from_numpy(predicted).to(device), torch.from_numpy(self._rows).to(device)
-            )
-        figures = {"validation_loss": float(value)}
+        device, total = network.output_mean.device, 0.0
+        for begin in range(0, len(predicted), 256):  # for all at once a loss may take much memory
+            songs = torch.from_numpy(self._rows[begin : begin + 256]).to(device)
+            with torch.no_grad():
+                value = self._loss(torch.from_numpy(predicted[begin : begin + 256]).to(device), songs)
+            total += len(songs) * float(value)
+        figures = {"validation_loss": total / len(predicted)}
         if not np.isfinite(predicted).all() or not np.isfinite(figures["validation_loss"]):
             raise DcbmrError(
                 "the predictions of the validation songs, or their loss, are no longer finite; "
@@ -326,11 +337,44 @@ def predict(network: Standardized, examples: Examples, rows: Rows, batch_size: i
     place = np.empty(examples.n_songs, np.int64)
     place[rows] = np.arange(len(rows))
     network.eval()
-    with torch.inference_mode():
-        for songs, inputs in examples.cover(rows, batch_size):
-            np.add.at(total, place[songs], network(inputs).cpu().numpy())
-            np.add.at(count, place[songs], 1)
+    for songs, outputs in compute(network, examples, rows, batch_size):
+        first = np.flatnonzero(np.diff(songs, prepend=-1))  # the inputs of a song follow each other
+        at = place[songs[first]]
+        total[at] += np.add.reduceat(outputs, first, dtype=np.float64)
+        count[at] += np.diff(first, append=len(songs))
     return (total / count[:, None]).astype(np.float32)
+
+
+def compute(
+    function: Callable[[Tensor], Tensor], examples: Examples, rows: Rows, batch_size: int
+) -> Generator[tuple[Rows, NDArray[np.float32]]]:
+    """Yield ``function`` of all inputs of the songs ``rows``, in order: their songs (n,) and values (n, ...).
+
+    Where the memory of the device is too small for a batch, it and the following ones are halved.
+    """
+    waiting: list[tuple[Rows, Tensor]] = []
+
+    def fetched() -> tuple[Rows, NDArray[np.float32]]:
+        songs, values = zip(*waiting, strict=True)
+        waiting.clear()
+        return np.concatenate(songs), torch.cat(values).cpu().numpy()
+
+    fits = batch_size
+    with torch.no_grad():
+        for songs, inputs in examples.cover(rows, batch_size):
+            values = None
+            while values is None:
+                with suppress(torch.OutOfMemoryError):
+                    values = torch.cat([function(part) for part in inputs.split(fits)])
+                if values is None:
+                    fits = min(fits, len(inputs)) // 2
+                    if fits == 0:
+                        raise InputError(f"out of memory on {inputs.device} even for one input; {SMALLER}")
+            waiting.append((songs, values))
+            if len(waiting) == FETCH_EVERY:
+                yield fetched()
+        if waiting:
+            yield fetched()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -344,13 +388,28 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def torch_session(n_threads: int | None, device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch and set its threads; both are as they were before when the block ends."""
-    before = torch.get_num_threads()
+    """Seed torch and set its threads and choices; all are as they were before when the block ends."""
+    before, searched = torch.get_num_threads(), torch.backends.cudnn.benchmark
     if n_threads is not None:
         torch.set_num_threads(n_threads)
+    torch.backends.cudnn.benchmark = True  # time every algorithm for a shape once, keep the fastest
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(before)
+        torch.backends.cudnn.benchmark = searched
+
+
+@contextmanager
+def memory_of(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Turn an error of too little memory, which no smaller batch was tried for, into advice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = ". ".join(str(error).split(". ")[:2])
+        raise InputError(
+            f"out of memory on {device} with batch_size {batch_size}; take a smaller one, or see whether "
+            f"another program has the memory ({reason})"
+        ) from error
