@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 import dcbmr
 from dcbmr import _core, als
+from dcbmr._half_sweep import Eigenbasis, Problem
 from dcbmr.plays import surplus
 
 WORK = {"W1": (20_000, 9_330, 1_000_000), "W2": (200_000, 60_000, 7_300_000)}
@@ -54,7 +55,8 @@ def power_law(n_users, n_songs, n_pairs, seed=0):
 def objective(plays, users, songs, regularization):
     """The definition in float64: all pairs through the Gram matrices, corrected at the plays."""
     users, songs = users.astype(np.float64), songs.astype(np.float64)
-    total = np.sum((users.T @ users) * (songs.T @ songs))
+    with threadpool_limits(1, user_api="blas"):  # threads that BLAS wakes spin on into the next sweep
+        total = np.sum((users.T @ users) * (songs.T @ songs))
     total += regularization * (np.square(users).sum() + np.square(songs).sum())
     rows = np.repeat(np.arange(plays.shape[0]), np.diff(plays.indptr))
     for first in range(0, plays.nnz, 1 << 18):
@@ -80,10 +82,10 @@ def ours(solver):
     def fit(plays, songs, regularization, n_sweeps, n_threads, run):
         users = np.zeros((plays.shape[0], songs.shape[1]), np.float32)
         songs, by_song = songs.copy(), csr_array(plays.T.tocsr())
-        problem = als._Problem(regularization, 1.0, 0.0, 3 if solver == "cg" else 0, n_threads)
+        problem = Problem(regularization, 1.0, 0.0, 3 if solver == "cg" else 0, n_threads)
         for _ in range(n_sweeps):
             started = time.perf_counter()
-            als._sweep(plays, by_song, users, songs, problem)
+            als.sweep(plays, by_song, users, songs, problem)
             run.add(time.perf_counter() - started, users, songs)
 
     return fit
@@ -245,7 +247,7 @@ def time_kernels(args):
     print(f"sgemm, one thread, OpenBLAS core {core}: {sgemm:.0f} GFLOP/s")
     rng, rows = np.random.default_rng(0), []
     for n_factors in args.factors:
-        basis = als._Eigenbasis((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
+        basis = Eigenbasis((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
         for n_plays in (16, 32, 64, 128, 256, 400, 1024, 8192):
             small, large = sorted((n_plays, n_factors))
             flops = small**2 * large + small**3 / 3

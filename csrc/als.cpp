@@ -71,7 +71,11 @@ double row_regularization(const HalfSweep& sweep, Index row) {
   return sweep.regularization[sweep.regularization_per_row ? row : 0];
 }
 
+// Where the columns of a row in the eigenbasis begin: its padding comes first.
+Index pad_of(const HalfSweep& sweep) { return padded(sweep.n_factors) - sweep.n_factors; }
+
 void fill_scale(const HalfSweep& sweep, double regularization, float* scale) {
+  scale += pad_of(sweep);
   for (Index c = 0; c < sweep.n_factors; ++c)
     scale[c] = static_cast<float>(
         1 / std::sqrt(sweep.unobserved_weight * sweep.eigenvalues[c] + regularization));
@@ -86,12 +90,13 @@ Plays plays_of(const HalfSweep& sweep, Index row, const float* scale) {
           static_cast<float>(sweep.unobserved_weight),
           sweep.indices + first,
           sweep.surplus + first,
-          sweep.indptr[row + 1] - first};
+          sweep.indptr[row + 1] - first,
+          sweep.indptr[sweep.end] - first};
 }
 
 // The same system in float64, without blocking: for the rare row that float32 cannot factorize.
 void solve_in_double(const Plays& plays, Index row, float* w) {
-  const Index f = plays.n_factors;
+  const Index f = plays.n_factors, pad = plays.stride - f;
   std::vector<double> system(static_cast<std::size_t>(f * f));
   std::vector<double> rhs(static_cast<std::size_t>(f)), z(rhs);
   for (Index r = 0; r < f; ++r) system[static_cast<std::size_t>(r * f + r)] = 1;
@@ -100,8 +105,8 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
     const double s = surplus + 1 - static_cast<double>(plays.unobserved_weight);
     for (Index c = 0; c < f; ++c)
       z[static_cast<std::size_t>(c)] =
-          static_cast<double>(plays.factors[plays.indices[i] * plays.stride + c]) *
-          static_cast<double>(plays.scale[c]);
+          static_cast<double>(plays.factors[plays.indices[i] * plays.stride + pad + c]) *
+          static_cast<double>(plays.scale[pad + c]);
     for (Index r = 0; r < f; ++r) {
       const double factor = z[static_cast<std::size_t>(r)];
       rhs[static_cast<std::size_t>(r)] += (1 + surplus) * factor;
@@ -127,7 +132,7 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
   for (Index r = f; r-- > 0;) {
     for (Index k = r + 1; k < f; ++k) x[r] -= a[k * f + r] * x[k];
     x[r] /= a[r * f + r];
-    w[r] = static_cast<float>(x[r]);
+    w[pad + r] = static_cast<float>(x[r]);
   }
 }
 
@@ -136,6 +141,8 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
 void finish_row(const HalfSweep& sweep, double regularization, const float* scale, float* x,
                 RowSums& sums) {
   double squares = 0, everywhere = 0;
+  scale += pad_of(sweep);
+  x += pad_of(sweep);
   for (Index c = 0; c < sweep.n_factors; ++c) {
     x[c] *= scale[c];
     const double square = static_cast<double>(x[c]) * static_cast<double>(x[c]);
@@ -155,8 +162,8 @@ void add_observed(const HalfSweep& sweep, const double* errors, RowSums& sums) {
 void write_rows(const HalfSweep& sweep, const float* solved, Index n_rows, float* rotated,
                 float* out) {
   const Index stride = padded(sweep.n_factors);
-  DCBMR_DISPATCH(multiply_rows)(solved, n_rows, stride, sweep.n_factors, sweep.back, stride,
-                                rotated);
+  DCBMR_DISPATCH(multiply_rows)(solved + pad_of(sweep), n_rows, stride, sweep.n_factors, sweep.back,
+                                stride, rotated);
   for (Index r = 0; r < n_rows; ++r)
     std::copy_n(rotated + r * stride, sweep.n_factors, out + r * sweep.n_factors);
 }
@@ -168,16 +175,17 @@ void solve_row(const HalfSweep& sweep, Index row, bool with_errors, Workspace& s
   const Plays plays = plays_of(sweep, row, space.scale.data());
   float* const system = space.system.data();
   float* const scratch = space.scratch.data();
-  if (plays.n == 0 || sweep.cg_steps == 0) std::fill_n(x, plays.stride, 0.0F);
-  if (plays.n == 0) return;
+  if (plays.n == 0) {
+    std::fill_n(x, plays.stride, 0.0F);
+    return;
+  }
   bool solved = true;
   if (sweep.cg_steps > 0) {
     DCBMR_DISPATCH(solve_cg)(plays, sweep.cg_steps, x, scratch);
   } else if (plays.n <= plays.n_factors) {
     solved = DCBMR_DISPATCH(solve_dual)(plays, system, x, scratch);
   } else {
-    std::fill_n(system, system_floats(plays.n_factors), 0.0F);
-    DCBMR_DISPATCH(add_plays)(plays, system, x, scratch);
+    DCBMR_DISPATCH(sum_plays)(plays, system, x, scratch);
     solved = DCBMR_DISPATCH(solve_system)(plays.n_factors, system, x, scratch);
   }
   if (!solved) {
@@ -208,12 +216,13 @@ void solve_huge_row(const HalfSweep& sweep, Index row, bool with_errors, int n_t
     some.indices += begin;
     some.surplus += begin;
     some.n = end - begin;
+    some.n_ahead = plays.n_ahead - begin;
     return some;
   };
   Buffer systems(n_chunks * system_size), sides(n_chunks * plays.stride);
   parallel_for(plays.n, chunk, n_threads, [&](Index begin, Index end, int thread) {
     const Index k = begin / chunk;
-    DCBMR_DISPATCH(add_plays)(part(begin, end), systems.data() + k * system_size,
+    DCBMR_DISPATCH(sum_plays)(part(begin, end), systems.data() + k * system_size,
                               sides.data() + k * plays.stride, spaces[thread].scratch.data());
   });
   for (Index k = 1; k < n_chunks; ++k) {
@@ -300,8 +309,8 @@ RowSums solve_rows(const HalfSweep& sweep, bool with_errors, float* out, int n_t
       if (!is_huge(sweep.begin + r))
         solve_row(sweep, sweep.begin + r, with_errors, space,
                   space.solved.data() + (r - begin) * stride, part);
-    DCBMR_DISPATCH(multiply_rows)(space.solved.data(), end - begin, stride, sweep.n_factors,
-                                  sweep.back, stride, space.rotated.data());
+    DCBMR_DISPATCH(multiply_rows)(space.solved.data() + pad_of(sweep), end - begin, stride,
+                                  sweep.n_factors, sweep.back, stride, space.rotated.data());
     for (Index r = begin; r < end; ++r)
       if (!is_huge(sweep.begin + r))
         std::copy_n(space.rotated.data() + (r - begin) * stride, sweep.n_factors,

@@ -28,13 +28,13 @@ struct HalfSweep {
   const std::int64_t* indptr;    // (n_rows + 1,)
   const std::int32_t* indices;   // (n_plays,) rows of `rotated`
   const float* surplus;          // (n_plays,) confidence - 1, >= 0
-  const float* rotated;          // (n_others, padded(n_factors)): Y Q
+  const float* rotated;          // (n_others, padded(n_factors)): Y Q, zeros first
   const double* eigenvalues;     // (n_factors,) of Y^T Y, none negative
-  const float* back;             // (n_factors, padded(n_factors)): Q^T
+  const float* back;             // (n_factors, padded(n_factors)): Q^T, zeros last
   const double* regularization;  // lambda of each row; of all rows if there is one for all
   bool regularization_per_row;   //
   double unobserved_weight;      // w0
-  const float* basis;            // (n_factors, padded(n_factors)): Q; only for cg_steps > 0
+  const float* basis;            // (n_factors, padded(n_factors)): Q, zeros first; for cg_steps > 0
   int cg_steps;  // 0: exact. Else steps of conjugate gradients from the row as it is
 };
 

@@ -77,21 +77,20 @@ void bind_als(py::module_& m) {
       py::arg("rows").noconvert(), py::arg("n_threads"));
   m.def(
       "rotate",
-      [](const Array<float>& rows, const Array<float>& basis, int n_threads) {
+      [](const Array<float>& rows, const Array<float>& basis, Array<float>& out, int n_threads) {
         want(rows.ndim() == 2, "rows must be 2-D");
         const py::ssize_t stride = dcbmr::padded(rows.shape(1));
         want(has_shape(basis, {rows.shape(1), stride}),
              "basis must be of shape (n_factors, padded(n_factors))");
+        want(has_shape(out, {rows.shape(0), stride}),
+             "out must be of shape (n_rows, padded(n_factors))");
         want(n_threads >= 1, "n_threads must be at least 1");
-        Array<float> out({rows.shape(0), stride});
         float* const to = out.mutable_data();
-        {
-          const py::gil_scoped_release release;
-          dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
-        }
-        return out;
+        const py::gil_scoped_release release;
+        dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
       },
-      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("n_threads"));
+      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("out").noconvert(),
+      py::arg("n_threads"));
   m.def(
       "solve_rows",
       [](const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
@@ -379,6 +378,24 @@ void bind_read_windows(py::module_& m) {
       py::arg("n_frames").noconvert(), py::arg("start").noconvert(), py::arg("out").noconvert());
 }
 
+void bind_windows(py::module_& m) {
+  m.def(
+      "to_half",
+      [](const Array<float>& single) {
+        Array<std::uint16_t> half(
+            std::vector<py::ssize_t>(single.shape(), single.shape() + single.ndim()));
+        std::uint16_t* const to = half.mutable_data();
+        {
+          const py::gil_scoped_release release;
+          dcbmr::to_half(single.data(), single.size(), to);
+        }
+        return half;
+      },
+      py::arg("single").noconvert());
+  bind_read_windows<float>(m);
+  bind_read_windows<std::uint16_t>(m);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -388,6 +405,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_kmeans(m);
   bind_ranking(m);
   bind_features(m);
-  bind_read_windows<float>(m);
-  bind_read_windows<std::uint16_t>(m);
+  bind_windows(m);
 }

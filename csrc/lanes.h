@@ -45,4 +45,19 @@ inline void transpose(Lanes (&rows)[kLanes]) {
   if constexpr (step > 1) transpose<step / 2>(rows);
 }
 
+template <int n, int... j>
+inline Lanes turned(Lanes lanes, std::integer_sequence<int, j...>) {
+  return __builtin_shufflevector(lanes, lanes, ((j + n) % kLanes)...);
+}
+
+// The sum over the lanes, by halves.
+template <int n = kLanes / 2>
+inline float lane_sum(Lanes lanes) {
+  const Lanes sums = lanes + turned<n>(lanes, std::make_integer_sequence<int, kLanes>());
+  if constexpr (n > 1)
+    return lane_sum<n / 2>(sums);
+  else
+    return sums[0];
+}
+
 }  // namespace dcbmr::DCBMR_ISA

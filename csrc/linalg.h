@@ -14,7 +14,9 @@
 //
 // Matrices are kept in panels: panel p holds columns p W .. p W + W - 1 of every row, W being the
 // width of a vector of the instruction set, so that every inner loop reads memory in order. Only
-// the upper triangle (and what shares a panel with it) is computed; the factor is U with M = U^T U.
+// the upper triangle (and what shares a panel with it) is computed; the factor is U with
+// M = U^T U. Rows of factors in the eigenbasis, and every vector beside them, are padded in front:
+// the upper triangle is widest in its first rows, where padding spares the most.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +32,7 @@ constexpr std::int64_t kPackedRows = 128;
 
 // What one row has played.
 struct Plays {
-  const float* factors;         // (n_others, stride): the other side in the eigenbasis, zero-padded
+  const float* factors;         // (n_others, stride): the other side in the eigenbasis, zeros first
   std::int64_t stride;          // padded(n_factors)
   std::int64_t n_factors;       //
   const float* scale;           // (stride,): 1 / sqrt(w0 eigenvalue + lambda), 0 in the padding
@@ -38,6 +40,7 @@ struct Plays {
   const std::int32_t* indices;  // (n,) rows of factors
   const float* surplus;         // (n,) confidence - 1
   std::int64_t n;
+  std::int64_t n_ahead;  // indices there are from here on: of this row and those that follow
 };
 
 // Floats of scratch (aligned to 64 bytes) that a thread needs for rows of n_factors.
@@ -67,7 +70,7 @@ constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
                    float* scratch, double* gram);                                                  \
   void multiply_rows(const float* in, std::int64_t n_rows, std::int64_t in_stride, std::int64_t n, \
                      const float* matrix, std::int64_t out_stride, float* out);                    \
-  void add_plays(const Plays& plays, float* system, float* rhs, float* scratch);                   \
+  void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch);                   \
   bool solve_system(std::int64_t n_factors, float* system, float* rhs, float* scratch);            \
   bool solve_dual(const Plays& plays, float* system, float* w, float* scratch);                    \
   void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch);                        \

@@ -82,7 +82,7 @@ void scatter(const float* matrix, int n_dims, int n_frames, float* out, std::int
     for (int i = 0; i < kLanes; ++i)
       rows[i] = i < width ? load(matrix + (d + i) * kLanes) : Lanes{};
     transpose(rows);
-    for (int i = 0; i < n_frames; ++i) {
+    for (int i = 0; i < n_frames && i < kLanes; ++i) {
       float* to = out + i * stride + d;
       if (width == kLanes)
         store(to, rows[i]);

@@ -40,4 +40,8 @@ void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t le
        });
 }
 
+void to_half(const float* single, std::int64_t n, std::uint16_t* half) {
+  DCBMR_DISPATCH(narrow)(single, n, half);
+}
+
 }  // namespace dcbmr

@@ -1,4 +1,4 @@
-// Windows of the frames of songs, out of memory maps of half-precision numbers.
+// Frames to half-precision numbers, and windows of them out of memory maps.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,8 @@ void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t le
                   std::int64_t n_dims, float* out);
 void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t length,
                   std::int64_t n_dims, std::uint16_t* out);
+
+// Rounds n numbers to the nearest half, ties to even; beyond 65504 lies infinity.
+void to_half(const float* single, std::int64_t n, std::uint16_t* half);
 
 }  // namespace dcbmr

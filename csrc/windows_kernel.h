@@ -1,4 +1,4 @@
-// The hot loop of windows.cpp; see isa.h for how it is compiled and chosen.
+// The hot loops of windows.cpp; see isa.h for how it is compiled and chosen.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,8 @@ namespace dcbmr {
   namespace set {                                                                 \
   /* Converts n half-precision numbers (IEEE 754 binary16) to single, exactly. */ \
   void widen(const std::uint16_t* half, std::int64_t n, float* out);              \
+  /* Converts n single-precision numbers to the nearest half-precision ones. */   \
+  void narrow(const float* single, std::int64_t n, std::uint16_t* half);          \
   }
 DCBMR_DECLARE(portable)
 DCBMR_DECLARE(avx2)

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcbmr.als import Factors, WeightedALS
+    from dcbmr.als import WeightedALS
     from dcbmr.codebook import Codebook
     from dcbmr.contract import (
         FactorTarget,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.extraction import featurize
+    from dcbmr.factors import Factors
     from dcbmr.features import MFCC, LogMel
     from dcbmr.hookspecs import hookimpl
     from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
@@ -37,7 +38,7 @@ _HOME = {
     "Codebook": "codebook",
     "DcbmrError": "errors",
     "FactorTarget": "contract",
-    "Factors": "als",
+    "Factors": "factors",
     "FeatureStore": "store",
     "FitRun": "contract",
     "InputError": "errors",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,28 @@ AV_ENDINGS = frozenset(
 AUDIO_ENDINGS = SNDFILE_ENDINGS | AV_ENDINGS
 
 _BLOCK_SAMPLES = 1 << 17  # of all channels together
+_OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # the most there can be
 _RATES = range(1000, 1_000_001)  # Hz; a damaged header may say anything
 
 
 class AudioError(InputError):
-    """A file that cannot be used; ``reason`` is the message without the path."""
+    """A file that cannot be used.
 
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        self.path, self.reason = Path(path), reason
-        super().__init__(f"{path}: {reason}")
+    Attributes
+    ----------
+    path : str
+    cause : str
+        What is wrong, in words that other files share.
+    reason : str
+        The cause and its details: the message without the path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cause: str, details: str = "") -> None:
+        super().__init__(path, cause, details)  # as it was called, so that it can be copied
+        self.path, self.cause, self.reason = os.fspath(path), cause, cause + details
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,8 @@ def decode(
     Parameters
     ----------
     path : path-like
-        Everything that libsndfile reads; m4a, AAC, WMA and other containers where PyAV is installed.
+        Everything that libsndfile reads (of chained Ogg streams the first); m4a, AAC, WMA and other
+        containers where PyAV is installed.
     sr : float
         Wanted sampling rate, Hz.
     offset : float
@@ -72,32 +86,30 @@ def decode(
     Raises
     ------
     InputError
-        The file cannot be read, is cut off, holds no samples, or NaN or infinite ones; it changed while
-        it was read; ``offset`` lies beyond its end.
+        The file cannot be read, is cut off (which most formats tell, but no MP3 without a Xing header),
+        holds no samples, or NaN or infinite ones; it changed while it was read; ``offset`` lies beyond its
+        end.
     """
     if not (np.isfinite(sr) and sr > 0):
         raise InputError(f"sr: wanted a positive number of Hz, got {sr}")
-    if not (np.isfinite(offset) and offset >= 0):
-        raise InputError(f"offset: wanted seconds from 0 on, got {offset}")
-    if duration is not None and not duration > 0:
-        raise InputError(f"duration: wanted a positive number of seconds or None, got {duration}")
-    path = Path(path)
+    check_piece(offset, duration)
+    path = os.fspath(path)  # and not a Path, which keeps the names of all files in memory for a while
     before = _stat(path)
-    opener = _open_av if path.suffix.lower() in AV_ENDINGS else _open_sndfile
+    opener = _open_av if _ending(path) in AV_ENDINGS else _open_sndfile
     with opener(path, offset, duration) as source:
         if source.rate not in _RATES:
-            raise AudioError(path, f"says that it has {source.rate} samples a second")
+            raise AudioError(path, "has an impossible sampling rate", f": {source.rate} Hz")
         n_samples = 0
         resample = _resampler(source.rate, sr)
         for block in source.blocks:
             if not np.isfinite(block).all():
                 second = offset + (n_samples + int(np.argmin(np.isfinite(block)))) / source.rate
-                raise AudioError(path, f"holds a sample that is NaN or infinite, at {second:.3f} s")
+                raise AudioError(path, "holds a sample that is NaN or infinite", f", at {second:.3f} s")
             n_samples += len(block)
             if len(ready := resample(block, False)):
                 yield ready
         if n_samples == 0:
-            raise AudioError(path, "holds no samples" + (f" from {offset:g} s on" if offset else ""))
+            raise AudioError(path, "holds no samples", f" from {offset:g} s on" if offset else "")
         if len(ready := resample(np.empty(0, np.float32), True)):
             yield ready
     after = _stat(path)
@@ -105,17 +117,38 @@ def decode(
         raise AudioError(path, "changed while it was read")
 
 
-def _stat(path: Path) -> os.stat_result:
+def check_piece(offset: float, duration: float | None) -> None:
+    """Raise InputError for seconds that no file has."""
+    if not (np.isfinite(offset) and offset >= 0):
+        raise InputError(f"offset: wanted seconds from 0 on, got {offset}")
+    if duration is not None and not 0 < duration < np.inf:
+        raise InputError(f"duration: wanted a positive number of seconds or None, got {duration}")
+
+
+def is_audio(path: str | os.PathLike[str]) -> bool:
+    """Return whether the ending of a file is one of audio."""
+    return _ending(path) in AUDIO_ENDINGS
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _stat(path: str) -> os.stat_result:
     try:
-        found = path.stat()
-        if not path.is_file():
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise AudioError(path, "is not a file")
         if found.st_size == 0:
             raise AudioError(path, "is empty (0 bytes)")
-        with path.open("rb"):
+        with open(path, "rb"):
             return found
     except OSError as error:
         raise AudioError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def _ends_before(path: str, offset: float, seconds: float) -> AudioError:
+    return AudioError(path, "ends before the offset", f" of {offset:g} s, at {seconds:.3f} s")
 
 
 def _resampler(rate: float, sr: float) -> Any:
@@ -137,19 +170,21 @@ def _mixed(channels: list[NDArray[np.float32]]) -> Block:
 
 
 @contextmanager
-def _open_sndfile(path: Path, offset: float, duration: float | None) -> Iterator[_Source]:
+def _open_sndfile(path: str, offset: float, duration: float | None) -> Iterator[_Source]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             _refuse_cut_off(path, file.extra_info)
+            if file.format == "OGG":
+                _refuse_cut_off_ogg(path)
             yield _Source(file.samplerate, _sndfile_blocks(path, file, offset, duration))
     except soundfile.LibsndfileError as error:
-        says = error.error_string.strip().rstrip(".")
-        raise AudioError(path, f"is damaged or no audio that libsndfile reads (it says: {says})") from None
+        says = f" (it says: {error.error_string.strip().rstrip('.')})"
+        raise AudioError(path, "is damaged or no audio that libsndfile reads", says) from None
 
 
-def _refuse_cut_off(path: Path, log: str) -> None:
+def _refuse_cut_off(path: str, log: str) -> None:
     """Raise where the header promises more bytes than there are.
 
     Headers of streams, which were written before the length was known, promise nothing: 0 or about 2**31
@@ -157,15 +192,33 @@ def _refuse_cut_off(path: Path, log: str) -> None:
     """
     for promised, found in re.findall(r": (\d+) \(should be (\d+)\)", log):
         if int(found) < int(promised) < 0x7FFF0000:
-            raise AudioError(path, f"is cut off: its header says {promised} bytes, {found} are there")
+            raise AudioError(path, "is cut off", f": its header says {promised} bytes, {found} are there")
 
 
-def _sndfile_blocks(path: Path, file: Any, offset: float, duration: float | None) -> Iterator[Block]:
+def _refuse_cut_off_ogg(path: str) -> None:
+    """Raise where the last page is cut or does not end its stream, as that of a whole file must (RFC 3533).
+
+    libsndfile takes the pages that are there for the whole. A recording of a live stream may lack its end,
+    too; nothing tells it from a file that was cut between two pages.
+    """
+    with open(path, "rb") as file:
+        file.seek(-min(os.stat(path).st_size, _OGG_PAGE_BYTES), os.SEEK_END)
+        tail = file.read()
+    begin = tail.rfind(b"OggS")
+    page = tail[begin:] if begin >= 0 else b""
+    n_lengths = page[26] if len(page) > 26 else 255
+    if len(page) < 27 + n_lengths + sum(page[27 : 27 + n_lengths]):
+        raise AudioError(path, "is cut off", ": its last page is not whole")
+    if not page[5] & 4:
+        raise AudioError(path, "is cut off", ": its last page does not end the stream")
+
+
+def _sndfile_blocks(path: str, file: Any, offset: float, duration: float | None) -> Iterator[Block]:
     rate = file.samplerate
     start = round(offset * rate)
     if start:
         if start >= file.frames:
-            raise AudioError(path, f"ends at {file.frames / rate:.3f} s, before the offset of {offset:g} s")
+            raise _ends_before(path, offset, file.frames / rate)
         file.seek(start)
     promised = file.frames - start
     wanted = promised if duration is None else min(promised, round(duration * rate))
@@ -175,33 +228,30 @@ def _sndfile_blocks(path: Path, file: Any, offset: float, duration: float | None
     while n_read < wanted:
         block = file.read(out=buffer[: min(wanted - n_read, n_block)])
         if len(block) == 0:
-            raise AudioError(
-                path,
-                f"is cut off: it says that it has {promised / rate:.3f} s, {n_read / rate:.3f} s are there",
-            )
+            says = f": it says that it has {promised / rate:.3f} s, {n_read / rate:.3f} s are there"
+            raise AudioError(path, "is cut off", says)
         n_read += len(block)
         yield _mixed([block[:, channel] for channel in range(file.channels)])
 
 
 @contextmanager
-def _open_av(path: Path, offset: float, duration: float | None) -> Iterator[_Source]:
+def _open_av(path: str, offset: float, duration: float | None) -> Iterator[_Source]:
     try:
         import av
     except ImportError:
-        raise AudioError(path, f"{path.suffix} needs PyAV: pip install 'dcbmr[av]'") from None
+        raise AudioError(path, f"{_ending(path)} needs PyAV: pip install 'dcbmr[av]'") from None
     try:
-        with av.open(str(path)) as container:
+        with av.open(path) as container:
             if not container.streams.audio:
                 raise AudioError(path, "holds no audio stream")
             rate = container.streams.audio[0].rate
             yield _Source(rate, _av_blocks(path, container, offset, duration))
     except av.FFmpegError as error:
-        raise AudioError(
-            path, f"is damaged or no audio that PyAV reads (it says: {error.strerror})"
-        ) from None
+        says = f" (it says: {error.strerror})"
+        raise AudioError(path, "is damaged or no audio that PyAV reads", says) from None
 
 
-def _av_blocks(path: Path, container: Any, offset: float, duration: float | None) -> Iterator[Block]:
+def _av_blocks(path: str, container: Any, offset: float, duration: float | None) -> Iterator[Block]:
     import av
 
     stream = container.streams.audio[0]
@@ -222,4 +272,4 @@ def _av_blocks(path: Path, container: Any, offset: float, duration: float | None
             if wanted is not None and n_out >= wanted:
                 return
     if n_seen <= skip and skip:
-        raise AudioError(path, f"ends at {n_seen / stream.rate:.3f} s, before the offset of {offset:g} s")
+        raise _ends_before(path, offset, n_seen / stream.rate)

@@ -8,7 +8,8 @@ variance of those counts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -69,6 +70,9 @@ class Codebook:
         How many frames the words were learned from.
     frame_config_ : dict
         Settings of the extractor that made the frames, where known; empty if not.
+    songs_ : ndarray of shape (n_songs,), uint64, or None
+        A digest of the id of each song that the frames were drawn from, for :meth:`seen`; None where the
+        songs are not known.
     """
 
     words_: NDArray[np.float32]
@@ -76,6 +80,7 @@ class Codebook:
     inertias_: list[float]
     n_frames_: int
     frame_config_: dict[str, Any]
+    songs_: NDArray[np.uint64] | None
 
     def __init__(
         self,
@@ -97,6 +102,7 @@ class Codebook:
         frames: ArrayLike,
         *,
         frame_config: Mapping[str, Any] | None = None,
+        song_ids: Iterable[str] | None = None,
         callback: Callable[[int, float], None] | None = None,
     ) -> Self:
         """Learn the words from frames held in memory.
@@ -107,6 +113,8 @@ class Codebook:
             At least ``n_words`` distinct frames, all finite.
         frame_config : mapping, optional
             Settings of the extractor that made them, to be kept with the words.
+        song_ids : iterable of str, optional
+            The songs that they were drawn from, of which digests are kept with the words.
         callback : callable, optional
             ``callback(iteration, inertia)`` after every iteration, counted from 1; may raise to stop.
 
@@ -143,6 +151,7 @@ class Codebook:
         self.inertia_ = _assign(words, data, labels, distances, n_threads)
         self.n_frames_ = n_frames
         self.frame_config_ = dict(frame_config or {})
+        self.songs_ = None if song_ids is None else _digests(song_ids)
         self.__dict__.pop("_search", None)
         return self
 
@@ -170,6 +179,13 @@ class Codebook:
         """Tells this codebook's words from all others: eight hexadecimal digits."""
         return f"{zlib.crc32(np.ascontiguousarray(self._fitted()).data):08x}"
 
+    def seen(self, song_ids: Sequence[str]) -> list[str]:
+        """Return those of ``song_ids`` that the words were learned from; none where that is not known."""
+        if self.songs_ is None:
+            return []
+        seen = np.isin(_digests(song_ids), self.songs_)
+        return [song_ids[i] for i in np.flatnonzero(seen).tolist()]
+
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the codebook to a directory of its own."""
         from safetensors.numpy import save_file
@@ -182,12 +198,14 @@ class Codebook:
             "tolerance": self.tolerance,
             "random_state": self.random_state,
             "n_frames": self.n_frames_,
+            "n_songs": None if self.songs_ is None else len(self.songs_),
             "inertia": self.inertia_,
             "inertias": self.inertias_,
             "frames": self.frame_config_,
         }
         with new_directory(Path(directory), kind="codebook", config=config, overwrite=overwrite) as beside:
-            save_file({"words": words}, beside / "codebook.safetensors")
+            songs = {} if self.songs_ is None else {"songs": self.songs_}
+            save_file({"words": words, **songs}, beside / "codebook.safetensors")
 
     @classmethod
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
@@ -200,7 +218,10 @@ class Codebook:
             n_threads=n_threads,
             random_state=config["random_state"],
         )
-        codebook.words_ = read_tensors(Path(directory) / "codebook.safetensors", "words")["words"]
+        # Older codebooks do not know their songs.
+        names = ["words"] if config.get("n_songs") is None else ["words", "songs"]
+        tensors = read_tensors(Path(directory) / "codebook.safetensors", *names)
+        codebook.words_, codebook.songs_ = tensors["words"], tensors.get("songs")
         if codebook.words_.shape != (config["n_words"], config["n_dims"]):
             raise InputError(
                 f"{directory}: the words have shape {codebook.words_.shape}, the config says "
@@ -258,7 +279,9 @@ def fit_codebook(
         random_state=random_state,
     )
     sample = sample_frames(features, max_frames, random_state)
-    return codebook.fit(sample, frame_config=frame_config(features), callback=callback)
+    return codebook.fit(
+        sample, frame_config=frame_config(features), song_ids=features.song_ids, callback=callback
+    )
 
 
 def sample_frames(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
@@ -466,6 +489,12 @@ def frame_config(features: SongFeatures) -> dict[str, Any]:
     about_the_file = ("kind", "format_version", "dcbmr_version", "dtype", "feature", "n_dims")
     config: dict[str, Any] = getattr(features, "config", {})
     return {name: value for name, value in config.items() if name not in about_the_file}
+
+
+def _digests(song_ids: Iterable[str]) -> NDArray[np.uint64]:
+    """Eight bytes of each id: they take any id, of files with names that are no UTF-8, too."""
+    encoded = (song.encode("utf-8", "surrogatepass") for song in song_ids)
+    return np.frombuffer(b"".join(blake2b(song, digest_size=8).digest() for song in encoded), "<u8")
 
 
 def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
 from dcbmr.plays import PlayCounts, Split
 from dcbmr.recommender import Ids
@@ -22,6 +23,7 @@ from dcbmr.store import FeatureStore
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dcbmr.codebook import Codebook
     from dcbmr.model import Model
 
 
@@ -104,10 +106,13 @@ def evaluate_models(
     Raises
     ------
     InputError
-        A model has seen held-out songs; no held-out song has features; no user is left.
+        A model, or its codebook, has seen held-out songs; no held-out song has features; no user is left.
     """
     for name, model in models.items():
         refuse_leakage(model.factors, split.heldout_songs, name)
+        codebook = model.pipeline.codebook_
+        if model.pipeline.source == "bow" and codebook is not None:  # one not learned with the model
+            refuse_codebook_leakage(codebook, split.heldout_songs, f"the codebook of {name}")
     stores = [
         set(FeatureStore.open(features, kind=kind)) for kind in {m.pipeline.source for m in models.values()}
     ]
@@ -177,9 +182,30 @@ def refuse_leakage(factors: Factors, heldout_songs: Sequence[str], what: str) ->
     if seen:
         raise InputError(
             f"{what} has seen plays of {len(seen)} of the {len(heldout_songs)} songs it is to be scored on "
-            f"({', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''}): factorize the split directory, not "
-            "all plays, and train on those factors (factors of all plays serve as the upper bound only)"
+            f"{_named(seen)}: factorize the split directory, not all plays, and train on those factors "
+            "(factors of all plays serve as the upper bound only)"
         )
+
+
+def refuse_codebook_leakage(codebook: Codebook, heldout_songs: Sequence[str], what: str) -> None:
+    """Raise InputError when words were learned from songs to be scored; warn when that is not known."""
+    seen = codebook.seen(heldout_songs)
+    if seen:
+        raise InputError(
+            f"{what} was learned from {len(seen)} of the {len(heldout_songs)} songs that are held out "
+            f"{_named(seen)}: learn it again, with --without heldout_songs.txt of the split, then featurize "
+            "--kind bow and train again"
+        )
+    if codebook.songs_ is None:
+        warnings.warn(
+            f"{what} is of an older dcbmr and does not know the songs that it was learned from: held-out "
+            "songs may be among them; `dcbmr codebook` makes one that knows",
+            stacklevel=2,
+        )
+
+
+def _named(songs: Sequence[str]) -> str:
+    return f"({', '.join(songs[:3])}{', ...' if len(songs) > 3 else ''})"
 
 
 def score(

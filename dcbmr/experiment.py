@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr import __version__, registry
-from dcbmr.als import Factors, WeightedALS
+from dcbmr.als import WeightedALS
 from dcbmr.codebook import VectorFeatures
 from dcbmr.contract import FactorTarget, SongFeatures
 from dcbmr.directory import CONFIG, new_directory, read_config, refuse_existing, write_json
 from dcbmr.errors import InputError
 from dcbmr.evaluation import evaluate_models
 from dcbmr.extraction import featurize
+from dcbmr.factors import Factors
 from dcbmr.metrics import evaluate_ranking
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.plays import PlayCounts, Split, read_songs, split_plays
@@ -366,12 +367,16 @@ def _bag_of_words(
             random_state=settings.random_state,
         )
         tried: dict[int, tuple[float, FeaturePipeline]] = {}
-        for step, n_words in enumerate(settings.n_words):
+        for n_words in settings.n_words:
             pipeline = FeaturePipeline(
                 "bow_pca", n_words=n_words, n_threads=n_threads, random_state=settings.random_state
-            ).fit(frames)
-            tried[n_words] = (_validation_map(pipeline.transform(frames), target, settings.k), pipeline)
-            run.report("codebook", step + 1, len(settings.n_words), {})
+            )
+
+            def show(what: str, done: int, n: int, n_words: int = n_words) -> None:
+                run.report("codebook", done, n, {f"{what}, words": n_words})
+
+            vectors = pipeline.fit_transform(frames, progress=show)
+            tried[n_words] = (_validation_map(vectors, target, settings.k), pipeline)
         best = max(tried, key=lambda n_words: tried[n_words][0])
         figures = {str(n_words): round(figure, 6) for n_words, (figure, _) in tried.items()}
         with new_directory(path, kind="bag of words", config={"validation_map": figures}) as beside:

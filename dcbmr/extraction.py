@@ -11,22 +11,23 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from copy import copy
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from dcbmr._threads import resolve_n_threads
-from dcbmr.audio import AudioError, decode
+from dcbmr.audio import AudioError, check_piece, decode
 from dcbmr.codebook import Codebook
 from dcbmr.directory import new_directory, read_config, refuse_existing
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features import Extractor, Kind, Settings
 from dcbmr.song_files import Source, find_songs
-from dcbmr.store import DTYPES, FeatureStore, MemoryFeatures, StoreWriter, create_store
+from dcbmr.store import FeatureStore, MemoryFeatures, StoreWriter, create_store, encoded
 from dcbmr.words import WordExtractor
 
 FAILED = "failed.tsv"
@@ -35,15 +36,6 @@ _SPOOL_BYTES = 4 << 20
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
 Progress = Callable[[int, int | None, Mapping[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that gave no features, and why."""
-
-    song: str
-    path: str
-    reason: str
 
 
 @dataclass
@@ -58,7 +50,8 @@ class FeaturizeReport:
         Songs that were there before.
     n_passed_over : int
         Files in the folder whose endings are no audio's.
-    failed : list of Failure
+    failed : Counter
+        How many files failed of each cause; ``failed.tsv`` lists them.
     audio_s, seconds : float
         Length of the audio of the added songs, and the time the run took.
     """
@@ -66,17 +59,9 @@ class FeaturizeReport:
     n_done: int = 0
     n_present: int = 0
     n_passed_over: int = 0
-    failed: list[Failure] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
     audio_s: float = 0.0
     seconds: float = 0.0
-
-    def causes(self) -> dict[str, int]:
-        """Return how many files failed of each cause, the most frequent first."""
-        return dict(Counter(failure.reason for failure in self.failed).most_common())
-
-
-class _DiskError(DcbmrError):
-    """Writing failed: that ends the run, not only the file."""
 
 
 def featurize(
@@ -103,9 +88,9 @@ def featurize(
     Parameters
     ----------
     source : path-like, mapping or iterable
-        A folder, searched recursively; a manifest (TSV or CSV: song, path; relative paths from its own
-        folder); one audio file; a mapping from song id to path; or paths. Without a manifest, the id of a
-        song is its file's name without the ending.
+        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path; relative
+        paths from its own folder); one audio file; a mapping from song id to path; or paths. Without a
+        manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
     kinds : iterable of {"mel", "mfcc", "bow"}
@@ -143,40 +128,36 @@ def featurize(
     root = Path(directory)
     extractor = _extractor(tuple(dict.fromkeys(kinds)), settings, n_mfcc, deltas, codebook)
     n_threads = resolve_n_threads(n_threads)
-    songs, n_passed_over = find_songs(source)
-    report = FeaturizeReport(n_passed_over=n_passed_over)
+    check_piece(offset, duration)
     piece = {"offset": offset, "duration": duration}
-    if not (resume and root.exists()):
-        if root.exists() and not overwrite:
-            raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
-        refuse_existing(root, overwrite=True)
-        config = {"kinds": list(extractor.kinds), **piece}
-        with new_directory(root, kind=_FEATURES, config=config, overwrite=overwrite) as beside:
-            for kind in extractor.kinds:
-                create_store(beside / kind, extractor, kind)
-    with _FeaturesWriter(root, extractor, piece) as writer:
-        present = writer.songs & songs.keys()
-        report.n_present = len(present)
-        n_todo = len(songs) - len(present)
-        todo = ((song, songs[song]) for song in songs if song not in present)
-        run = _Run(extractor, offset, duration, root)
-        try:
-            with closing(run.in_order(todo, n_threads)) as results:
-                for n_over, result in enumerate(results, 1):
-                    if isinstance(result, Failure):
-                        report.failed.append(result)
+    report = FeaturizeReport()
+    with find_songs(source) as songs:
+        if not (resume and root.exists()):
+            if root.exists() and not overwrite:
+                raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
+            refuse_existing(root, overwrite=True)
+            config = {"kinds": list(extractor.kinds), **piece}
+            with new_directory(root, kind=_FEATURES, config=config, overwrite=overwrite) as beside:
+                for kind in extractor.kinds:
+                    create_store(beside / kind, extractor, kind)
+        with _FeaturesWriter(root, extractor, piece) as writer:
+            report.n_present = sum(map(songs.drop, writer.resume()))
+            report.n_passed_over = songs.n_passed_over
+            unread = [("", error) for error in songs.failed]
+            n_todo = len(unread) + len(songs)
+            run = _Run(extractor, offset, duration, root)
+            with closing(run.in_order(songs, n_threads)) as results:
+                for n_over, (song, result) in enumerate(chain(unread, results), 1):
+                    if isinstance(result, AudioError):
+                        writer.fail(song, result)
+                        report.failed[result.cause] += 1
                     else:
-                        writer.append(result)
+                        writer.append(song, result)
                         report.n_done += 1
                         report.audio_s += result.audio_s
                     if progress is not None:
-                        figures = {"failed": float(len(report.failed)), "audio_s": report.audio_s}
+                        figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
                         progress(n_over, n_todo, figures)
-        except OSError as error:
-            raise _disk_error(root, error) from error
-        finally:
-            # Also after Ctrl-C or an error: what was finished counts.
-            _finish(root, writer, report)
     report.seconds = time.monotonic() - began
     return report
 
@@ -194,17 +175,14 @@ def _extractor(
     return extractor
 
 
-def _finish(root: Path, writer: _FeaturesWriter, report: FeaturizeReport) -> None:
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Turn an error of the disk into one that ends the run, not only the file."""
     try:
-        writer.commit()
-        _write_failures(root / FAILED, report.failed)
+        yield
     except OSError as error:
-        raise _disk_error(root, error) from error
-
-
-def _disk_error(root: Path, error: OSError) -> _DiskError:
-    full = "the disk is full; free some space and" if error.errno == errno.ENOSPC else f"{error};"
-    return _DiskError(f"{root} could not be written: {full} continue with --resume")
+        full = "the disk is full; free some space and" if error.errno == errno.ENOSPC else f"{error};"
+        raise DcbmrError(f"{root} could not be written: {full} continue with --resume") from error
 
 
 def features_of_files(
@@ -221,9 +199,9 @@ def features_of_files(
     songs, frames = [], []
     for path in paths:
         songs.append(Path(path).stem)
-        frames.append(np.concatenate([part[kind] for part, _ in _frames(Path(path), extractor)]))
+        frames.append(np.concatenate([part[kind] for part, _ in _frames(os.fspath(path), extractor)]))
         if not len(frames[-1]):
-            raise _too_short(Path(path), extractor)
+            raise _too_short(os.fspath(path), extractor)
     return MemoryFeatures(kind, songs, frames)
 
 
@@ -231,7 +209,6 @@ def features_of_files(
 class _Extracted:
     """The frames of a song on their way to the store, in memory or, if large, in a temporary file."""
 
-    song: str
     audio_s: float
     n_frames: dict[Kind, int]
     crc32: dict[Kind, int]
@@ -242,9 +219,14 @@ class _Extracted:
             frames.close()
 
 
-def _close(future: Future[_Extracted | Failure]) -> None:
-    if not future.cancelled() and not future.exception() and isinstance(song := future.result(), _Extracted):
-        song.close()
+_Result = _Extracted | AudioError
+
+
+def _close(future: Future[_Result]) -> None:
+    if not future.cancelled() and not future.exception():
+        result = future.result()
+        if isinstance(result, _Extracted):
+            result.close()
 
 
 class _Run:
@@ -256,69 +238,67 @@ class _Run:
         self._cancelled = threading.Event()
 
     def in_order(
-        self, todo: Iterator[tuple[str, str]], n_threads: int
-    ) -> Generator[_Extracted | Failure, None, None]:
-        """Yield results in the order of ``todo``, with a bounded number of songs in hand."""
-        ahead: deque[Future[_Extracted | Failure]] = deque()
+        self, songs: Iterable[tuple[str, str]], n_threads: int
+    ) -> Generator[tuple[str, _Result], None, None]:
+        """Yield the results of songs in their order, with a bounded number in hand."""
+        todo = iter(songs)
+        ahead: deque[tuple[str, Future[_Result]]] = deque()
         pool = ThreadPoolExecutor(n_threads, "featurize")
         try:
             while True:
                 for song, path in islice(todo, 8 * n_threads - len(ahead)):
-                    ahead.append(pool.submit(self._one, song, path))
+                    ahead.append((song, pool.submit(self._one, song, path)))
                 if not ahead:
                     return
-                yield ahead[0].result()
-                _close(ahead.popleft())
+                song, future = ahead[0]
+                yield song, future.result()
+                _close(future)
+                ahead.popleft()
         finally:
             self._cancelled.set()
             pool.shutdown(cancel_futures=True)
-            for future in ahead:
+            for _, future in ahead:
                 _close(future)
 
-    def _one(self, song: str, path: str) -> _Extracted | Failure:
+    def _one(self, song: str, path: str) -> _Result:
         spools = {kind: self._spool() for kind in self._extractor.kinds}
-        result = _Extracted(song, 0.0, dict.fromkeys(spools, 0), dict.fromkeys(spools, 0), spools)
+        result = _Extracted(0.0, dict.fromkeys(spools, 0), dict.fromkeys(spools, 0), spools)
         whole = False
         try:
             _check_names(song, path)
-            self._fill(result, Path(path))
+            self._fill(result, path)
             whole = True
             return result
         except AudioError as error:
-            return Failure(song, path, error.reason)
+            return copy(error)  # without its traceback, which holds on to the stream
         except DcbmrError:
             raise
         except Exception as error:  # a decoder's own mistake must not end the run either
-            return Failure(song, path, f"could not be decoded: {type(error).__name__}: {error}")
+            return AudioError(path, "could not be decoded", f": {type(error).__name__}: {error}")
         finally:
             if not whole:
                 result.close()
 
-    def _fill(self, result: _Extracted, path: Path) -> None:
+    def _fill(self, result: _Extracted, path: str) -> None:
         for frames, n_samples in _frames(path, self._extractor, self._offset, self._duration):
             if self._cancelled.is_set():
                 raise AudioError(path, "was interrupted")
             result.audio_s += n_samples / self._extractor.settings.sr
             for kind, rows in frames.items():
-                data = rows.astype(DTYPES[kind], copy=False).tobytes()
+                data = encoded(rows, kind)
                 result.n_frames[kind] += len(rows)
                 result.crc32[kind] = zlib.crc32(data, result.crc32[kind])
-                self._write(result.frames[kind], data)
+                with _writing(self._root):
+                    result.frames[kind].write(data)
         if not all(result.n_frames.values()):
             raise _too_short(path, self._extractor, result.audio_s)
 
     def _spool(self) -> IO[bytes]:
         return tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self._root))
 
-    def _write(self, spool: IO[bytes], data: bytes) -> None:
-        try:
-            spool.write(data)
-        except OSError as error:
-            raise _disk_error(self._root, error) from error
-
 
 def _frames(
-    path: Path, extractor: Extractor, offset: float = 0.0, duration: float | None = None
+    path: str, extractor: Extractor, offset: float = 0.0, duration: float | None = None
 ) -> Iterator[tuple[dict[Kind, Any], int]]:
     """Yield the frames of a file as they become ready, and the number of samples they came of."""
     stream = extractor.stream()
@@ -327,12 +307,11 @@ def _frames(
     yield stream.finish(), 0
 
 
-def _too_short(path: Path, extractor: Extractor, audio_s: float | None = None) -> AudioError:
+def _too_short(path: str, extractor: Extractor, audio_s: float | None = None) -> AudioError:
     settings = extractor.settings
     found = "" if audio_s is None else f" ({audio_s:.3f} s)"
-    return AudioError(
-        path, f"is too short{found}: a frame needs {settings.n_fft} samples at {settings.sr:g} Hz"
-    )
+    needs = f": a frame needs {settings.n_fft} samples at {settings.sr:g} Hz"
+    return AudioError(path, "is too short", found + needs)
 
 
 def _check_names(song: str, path: str) -> None:
@@ -340,26 +319,16 @@ def _check_names(song: str, path: str) -> None:
     try:
         song.encode()
     except UnicodeEncodeError:
-        raise AudioError(path, "its name is not UTF-8; rename it") from None
+        raise AudioError(path, "its name is not UTF-8; rename it, or give a manifest") from None
     if not song or any(character in song for character in "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
         raise AudioError(path, "the song's id is empty or holds a tab or a line break; rename it")
 
 
-def _write_failures(file: Path, failed: list[Failure]) -> None:
-    if not failed:
-        file.unlink(missing_ok=True)
-        return
-    beside = file.with_name(f".{file.name}.partial")
-    with beside.open("w", encoding="utf-8", errors="backslashreplace") as text:
-        text.write("song\tpath\treason\n")
-        for failure in failed:
-            cells = (failure.song, failure.path, failure.reason)
-            text.write("\t".join(" ".join(cell.split()) for cell in cells) + "\n")
-    beside.replace(file)
-
-
 class _FeaturesWriter:
-    """The stores of all kinds of a directory, which hold the same songs in the same order."""
+    """The stores of all kinds of a directory, which hold the same songs in the same order; and what failed.
+
+    On leaving, also by Ctrl-C or an error, what was finished is made part of the directory.
+    """
 
     def __init__(self, root: Path, extractor: Extractor, piece: Mapping[str, Any]) -> None:
         config = read_config(root, kind=_FEATURES)
@@ -369,35 +338,53 @@ class _FeaturesWriter:
                     f"{root} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
                     "give the same settings or another output directory"
                 )
+        self._root = root
         self._writers: list[StoreWriter] = []
         try:
             for kind in extractor.kinds:
                 self._writers.append(StoreWriter(root / kind, extractor, kind))
-            # A kill between two commits leaves one kind ahead of the other.
-            indexes = [writer.index() for writer in self._writers]
-            n_songs = min(map(len, indexes))
-            for writer, index in zip(self._writers, indexes, strict=True):
-                writer.keep(index[:n_songs])
-            self.songs = {entry.song for entry in indexes[0][:n_songs]}
         except BaseException:
-            self.close()
+            self._close()
             raise
         self._committed = time.monotonic()
 
-    def append(self, song: _Extracted) -> None:
+    def resume(self) -> Iterator[str]:
+        """Yield the songs that are there, and begin to append."""
+        # A kill between two commits leaves one kind ahead of the other.
+        for entries in zip(*(writer.index() for writer in self._writers), strict=False):
+            song = entries[0].song
+            if any(entry.song != song for entry in entries):
+                raise InputError(f"{self._root} is damaged: song {song!r} is not at one place in all kinds")
+            for writer, entry in zip(self._writers, entries, strict=True):
+                writer.keep(entry)
+            yield song
         for writer in self._writers:
-            frames = song.frames[writer.kind]
-            frames.seek(0)
-            writer.append(song.song, frames, song.n_frames[writer.kind], song.crc32[writer.kind])
-        if time.monotonic() - self._committed > _COMMIT_S:
-            self.commit()
+            writer.cut()
+        (self._root / FAILED).unlink(missing_ok=True)
 
-    def commit(self) -> None:
+    def append(self, song: str, found: _Extracted) -> None:
+        with _writing(self._root):
+            for writer in self._writers:
+                frames = found.frames[writer.kind]
+                frames.seek(0)
+                writer.append(song, frames, found.n_frames[writer.kind], found.crc32[writer.kind])
+            if time.monotonic() - self._committed > _COMMIT_S:
+                self._commit()
+
+    def fail(self, song: str, error: AudioError) -> None:
+        cells = (song, error.path, error.reason)
+        line = "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
+        with _writing(self._root), (self._root / FAILED).open("ab") as text:
+            if text.tell() == 0:
+                text.write(b"song\tpath\treason\n")
+            text.write(line.encode(errors="backslashreplace"))
+
+    def _commit(self) -> None:
         for writer in self._writers:
             writer.commit()
         self._committed = time.monotonic()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         for writer in self._writers:
             writer.close()
 
@@ -405,7 +392,11 @@ class _FeaturesWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            with _writing(self._root):
+                self._commit()
+        finally:
+            self._close()
 
 
 def check(directory: str | os.PathLike[str]) -> dict[Kind, list[str]]:

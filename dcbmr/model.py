@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -11,12 +12,12 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr import registry
-from dcbmr.als import Factors
 from dcbmr.codebook import PCA, Codebook, VectorFeatures, bag_of_words, fit_codebook
 from dcbmr.contract import FeatureKind, Regressor, RegressorSpec, SongFeatures
 from dcbmr.directory import new_directory, read_config
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.extraction import features_of_files
+from dcbmr.factors import Factors
 from dcbmr.features import Kind
 from dcbmr.plays import read_lines, write_lines
 from dcbmr.store import FeatureStore
@@ -24,6 +25,11 @@ from dcbmr.words import bag_of_words_of_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# progress(what, n_done, n_total) of a step of preparing features.
+Progress = Callable[[str, int, int], None]
+# At most, of k-means.
+_N_ITERATIONS = 25
 
 
 class FeaturePipeline:
@@ -82,31 +88,34 @@ class FeaturePipeline:
             return self.pca_ is not None
         return self.kind != "bow" or self.codebook_ is not None
 
-    def fit(self, features: SongFeatures) -> Self:
-        """Learn what the kind needs from training songs."""
-        self.fit_transform(features)
-        return self
+    def fit_transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
+        """Learn what the kind needs from training songs and return their features.
 
-    def fit_transform(self, features: SongFeatures) -> SongFeatures:
-        """Learn from training songs and return their features, counting their words once."""
+        ``progress(what, n_done, n_total)`` follows each of the long steps, and may raise to stop.
+        """
         self._check_source(features)
         if not self.kind.startswith("bow"):
             return features
         if self.codebook_ is None:
             self.codebook_ = fit_codebook(
-                features, n_words=self.n_words, n_threads=self.n_threads, random_state=self.random_state
+                features,
+                n_words=self.n_words,
+                n_iterations=_N_ITERATIONS,
+                n_threads=self.n_threads,
+                random_state=self.random_state,
+                callback=progress and (lambda iteration, _: progress("k-means", iteration, _N_ITERATIONS)),
             )
-        counts = self._counts(features, self.codebook_)
+        counts = self._counts(features, self.codebook_, progress)
         if self.kind == "bow_pca":
             self.pca_ = PCA(self.variance, n_threads=self.n_threads).fit(counts)
         return self._vectors(features, counts)
 
-    def transform(self, features: SongFeatures) -> SongFeatures:
-        """Return the features of the same songs in this pipeline's kind."""
+    def transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
+        """Return the features of the same songs in this pipeline's kind; ``progress`` as above."""
         self._check_source(features)
         if self.codebook_ is None:
             return features
-        return self._vectors(features, self._counts(features, self.codebook_))
+        return self._vectors(features, self._counts(features, self.codebook_, progress))
 
     def _check_source(self, features: SongFeatures) -> None:
         if features.kind != self.source:
@@ -117,9 +126,15 @@ class FeaturePipeline:
             return VectorFeatures("bow", features.song_ids, counts)
         return VectorFeatures("bow_pca", features.song_ids, self.pca_.transform(counts))
 
-    def _counts(self, features: SongFeatures, codebook: Codebook) -> csr_array:
+    def _counts(self, features: SongFeatures, codebook: Codebook, progress: Progress | None) -> csr_array:
         if self.source != "bow":
-            return bag_of_words(features, codebook, n_threads=self.n_threads, weighting=self.weighting)
+            return bag_of_words(
+                features,
+                codebook,
+                n_threads=self.n_threads,
+                weighting=self.weighting,
+                callback=progress and partial(progress, "count words"),
+            )
         counts = csr_array(features.vectors())
         if counts.shape[1] != codebook.n_words:
             raise InputError(f"the words stored are {counts.shape[1]}, the codebook's {codebook.n_words}")

@@ -158,6 +158,14 @@ def surplus(counts: csr_array, alpha: float = 2.0, epsilon: float = 1e-6) -> csr
     return csr_array((values.astype(np.float32), counts.indices, counts.indptr), shape=counts.shape)
 
 
+def confidence_quantiles(
+    counts: csr_array, alpha: float, epsilon: float, at: Sequence[float] = (0, 0.25, 0.5, 0.75, 0.95, 1)
+) -> dict[float, tuple[float, float]]:
+    """Return, for quantiles of the plays, how many plays that is and the confidence they get."""
+    plays = np.quantile(counts.data, at)
+    return {q: (float(r), float(1 + alpha * np.log1p(r / epsilon))) for q, r in zip(at, plays, strict=True)}
+
+
 @dataclass(frozen=True)
 class SongTable:
     """What is known of songs: song_ids, and of each its artist and title ("" where unknown)."""

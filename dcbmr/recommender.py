@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.audio import AudioError
 from dcbmr.directory import new_directory
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.plays import write_lines
 from dcbmr.song_files import find_songs
 from dcbmr.store import FeatureStore
@@ -57,13 +57,15 @@ def hear(
     A file that cannot be used is passed over and named in the result; InputError when none can be used.
     """
     files: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for path in paths:
-        for song, file in find_songs(Path(path))[0].items():
-            if files.setdefault(song, file) != file:
-                raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
+        with find_songs(Path(path)) as found:
+            failed |= {str(folder.path): folder.reason for folder in found.failed}
+            for song, file in found:
+                if files.setdefault(song, file) != file:
+                    raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
     songs: list[str] = []
     factors: list[NDArray[np.float32]] = []
-    failed: dict[str, str] = {}
     for n_done, (song, file) in enumerate(files.items(), 1):
         try:
             factors.append(model.predict_files([file]))

@@ -51,18 +51,24 @@ class Entry:
         return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
 
 
-def read_index(directory: Path) -> list[Entry]:
-    """Return the songs of a store in the order of writing; a last line without its end is not read."""
-    text = (directory / INDEX).read_bytes()
-    lines = text[: text.rfind(b"\n") + 1].decode("utf-8").splitlines()
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            song, shard, row, n_frames, crc = line.split("\t")
-            entries.append(Entry(song, int(shard), int(row), int(n_frames), int(crc, 16)))
-        except ValueError:
-            raise InputError(f"{directory / INDEX}, line {number} is damaged: {line!r}") from None
-    return entries
+def read_index(directory: Path) -> Iterator[Entry]:
+    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
+    path = _index_of(directory)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
+                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
+            except ValueError:
+                raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
+
+
+def _index_of(directory: Path) -> Path:
+    if not (directory / INDEX).is_file():
+        raise InputError(f"{directory} is damaged: it has no {INDEX}")
+    return directory / INDEX
 
 
 class FeatureStore(Mapping[str, Frames]):
@@ -86,12 +92,16 @@ class FeatureStore(Mapping[str, Frames]):
     def __init__(self, directory: Path, kind: Kind) -> None:
         self.directory = Path(directory)
         self.config = read_config(self.directory, kind=_STORE)
+        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
+            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
         if self.config["feature"] != kind:
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
-        self._entries = read_index(self.directory)
+        self._entries = list(read_index(self.directory))
         self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
+        if len(self._row_of) < len(self._entries):
+            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
@@ -332,15 +342,26 @@ def _shard_path(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.bin"
 
 
+def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
+    """Return the bytes of rows of ``kind`` as they are stored."""
+    if DTYPES[kind] == "<f2":
+        return _core.to_half(rows).tobytes()  # as for reading, NumPy takes ten times as long
+    return rows.astype(DTYPES[kind], copy=False).tobytes()
+
+
 def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
     """Write the empty store of one kind into a new ``directory``."""
     from dcbmr import __version__
 
     directory.mkdir()
     header = {"kind": _STORE, "format_version": 1, "dcbmr_version": __version__}
-    layout = {"feature": kind, "dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
-    write_json(directory / CONFIG, {**header, **layout, **extractor.config(kind)})
+    write_json(directory / CONFIG, {**header, **_settings(extractor, kind)})
     (directory / INDEX).touch()
+
+
+def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
+    layout = {"dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
+    return {"feature": kind, **extractor.config(kind), **layout}
 
 
 class StoreWriter:
@@ -349,7 +370,7 @@ class StoreWriter:
     def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
         self._directory, self.kind = directory, kind
         config = read_config(directory, kind=_STORE)
-        for name, wanted in {"feature": kind, **extractor.config(kind)}.items():
+        for name, wanted in _settings(extractor, kind).items():
             if config.get(name) != wanted:
                 raise InputError(
                     f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
@@ -357,27 +378,30 @@ class StoreWriter:
                 )
         self.dtype = np.dtype(DTYPES[kind])
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
-        self._index: IO[bytes] = (directory / INDEX).open("r+b", buffering=0)
+        self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)
         try:
             fcntl.flock(self._index, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._index.close()
             raise InputError(f"{directory} is being written by another process") from None
-        self._pending: list[Entry] = []
+        self._pending = bytearray()  # lines of the index
         self._shard: IO[bytes] | None = None
         self._number, self._n_rows = 0, 0
 
-    def index(self) -> list[Entry]:
-        """Return the songs that are in the store."""
+    def index(self) -> Iterator[Entry]:
+        """Yield the songs that are in the store."""
         return read_index(self._directory)
 
-    def keep(self, entries: list[Entry]) -> None:
-        """Cut the store to its first entries, which these are, and begin to append."""
-        self._index.truncate(sum(len(entry.line().encode()) for entry in entries))
-        self._index.seek(0, os.SEEK_END)
-        if entries:
-            last = entries[-1]
-            self._number, self._n_rows = last.shard, last.row + last.n_frames
+    def keep(self, entry: Entry) -> None:
+        """Pass over an entry, in the order of the index: it stays in the store."""
+        if (entry.shard, entry.row) < (self._number, self._n_rows):
+            raise InputError(f"{self._directory / INDEX} is damaged: song {entry.song!r} lies within another")
+        self._index.seek(len(entry.line().encode()), os.SEEK_CUR)
+        self._number, self._n_rows = entry.shard, entry.row + entry.n_frames
+
+    def cut(self) -> None:
+        """Remove what was not kept, and begin to append."""
+        self._index.truncate()
         for path in self._directory.glob("[0-9]*.bin"):
             if int(path.stem) > self._number:
                 path.unlink()
@@ -407,7 +431,7 @@ class StoreWriter:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
                 piece = piece[self._shard.write(piece) :]
-        self._pending.append(Entry(song, self._number, self._n_rows, n_frames, crc32))
+        self._pending += Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode()
         self._n_rows += n_frames
 
     def commit(self) -> None:
@@ -416,11 +440,9 @@ class StoreWriter:
             return
         assert self._shard is not None
         os.fsync(self._shard)
-        lines = memoryview("".join(entry.line() for entry in self._pending).encode())
-        while lines:
-            lines = lines[self._index.write(lines) :]
+        while self._pending:
+            del self._pending[: self._index.write(self._pending)]
         os.fsync(self._index)
-        self._pending = []
 
     def _sync_shard(self) -> None:
         if self._shard is not None:

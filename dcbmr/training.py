@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from dcbmr import registry
 from dcbmr._threads import resolve_n_threads
-from dcbmr.als import Factors
 from dcbmr.contract import FactorTarget, FitRun
 from dcbmr.directory import write_json
 from dcbmr.errors import InputError
-from dcbmr.model import FeaturePipeline, Model, check_settings, frame_settings, rows_of
+from dcbmr.factors import Factors
+from dcbmr.model import FeaturePipeline, Model, Progress, check_settings, frame_settings, rows_of
 from dcbmr.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def train(
     resume: bool = False,
     n_threads: int | None = None,
     random_state: int = 0,
+    progress: Progress | None = None,
     report: Report | None = None,
 ) -> Model:
     """Train a regressor on the songs that have both plays and features.
@@ -173,6 +174,8 @@ def train(
         None for every core.
     random_state : int
         Seed of every random choice.
+    progress : callable, optional
+        ``progress(what, n_done, n_total)`` as the features are prepared.
     report : callable, optional
         ``report(step, n_steps, figures)``; see :class:`dcbmr.FitRun`.
 
@@ -226,7 +229,8 @@ def train(
     if checkpoint is not None:
         _claim_checkpoint(checkpoint, settings, resume=resume)
     frames = store.features(songs.song_ids)
-    prepared = pipeline.transform(frames) if pipeline.is_fitted else pipeline.fit_transform(frames)
+    prepare = pipeline.transform if pipeline.is_fitted else pipeline.fit_transform
+    prepared = prepare(frames, progress=progress)
     run = FitRun(
         checkpoint=checkpoint,
         resume=resume,

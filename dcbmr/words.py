@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -202,21 +203,25 @@ def fit_codebook_to_audio(
     list of AudioError
         Files that could not be used; they were passed over.
     """
-    songs = {song: path for song, path in find_songs(source)[0].items() if song not in without}
     extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
     sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)
-    failed = []
-    results = _in_order(songs, extractor, sample, resolve_n_threads(codebook.n_threads))
-    for n_over, result in enumerate(results, 1):
-        if isinstance(result, AudioError):
-            failed.append(result)
-        else:
-            sample.add(*result)
-        if progress is not None:
-            progress(n_over, len(songs))
+    with find_songs(source) as songs:
+        for song in without:
+            songs.drop(song)
+        failed, n_songs = songs.failed, len(songs)
+        results = _in_order(songs, extractor, sample, resolve_n_threads(codebook.n_threads))
+        used: list[str] = []
+        for n_over, ((song, _), result) in enumerate(zip(songs, results, strict=True), 1):
+            if isinstance(result, AudioError):
+                failed.append(result)
+            else:
+                sample.add(*result)
+                used.append(song)
+            if progress is not None:
+                progress(n_over, n_songs)
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), callback=callback)
+    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, callback=callback)
     return failed
 
 
@@ -224,9 +229,9 @@ _Chosen = tuple[NDArray[np.float64], Frames, int]
 
 
 def _in_order(
-    songs: Mapping[str, str], extractor: Extractor, sample: FrameSample, n_threads: int
+    songs: Iterable[tuple[str, str]], extractor: Extractor, sample: FrameSample, n_threads: int
 ) -> Iterator[_Chosen | AudioError]:
-    rest = iter(songs.items())
+    rest = iter(songs)
     ahead: deque[Future[_Chosen | AudioError]] = deque()
     pool = ThreadPoolExecutor(n_threads, "codebook")
     try:
@@ -259,5 +264,5 @@ def _chosen(song: str, path: str, extractor: Extractor, sample: FrameSample) -> 
             keep(stream.accept(block)["mfcc"])
         keep(stream.finish()["mfcc"])
     except AudioError as error:
-        return error
+        return copy(error)  # without its traceback, which holds on to the stream
     return np.concatenate([k for k, _ in kept]), np.concatenate([f for _, f in kept]), n_seen

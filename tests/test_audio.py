@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +49,7 @@ def test_blocks_are_small_and_joined_without_a_seam(tmp_path):
 
 def test_a_rate_that_cannot_be(tmp_path):
     path = write(tmp_path / "a.wav", tone(0.2), 7)
-    with pytest.raises(dcbmr.InputError, match=r"a\.wav: says that it has 7 samples a second"):
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: has an impossible sampling rate: 7 Hz"):
         list(decode(path))
 
 
@@ -60,7 +59,7 @@ def test_offset_and_duration(tmp_path):
     part = np.concatenate(list(decode(path, offset=1.0, duration=0.5)))
     np.testing.assert_array_equal(part, samples[22050 : 22050 + 11025])
     np.testing.assert_array_equal(np.concatenate(list(decode(path, offset=2.5, duration=9))), samples[55125:])
-    with pytest.raises(dcbmr.InputError, match=r"a\.wav: ends at 3\.000 s, before the offset of 4 s"):
+    with pytest.raises(dcbmr.InputError, match=r"a\.wav: ends before the offset of 4 s, at 3\.000 s"):
         list(decode(path, offset=4.0))
     with pytest.raises(dcbmr.InputError, match="duration: wanted a positive"):
         list(decode(path, duration=0.0))
@@ -73,14 +72,47 @@ def test_samples_beyond_one_are_kept(tmp_path):
     assert np.concatenate(list(decode(path))).max() == 2.5
 
 
+def pages(data):
+    """Where each page of an Ogg file begins, and its end."""
+    begins = [0]
+    while begins[-1] < len(data):
+        at = begins[-1]
+        assert data[at : at + 4] == b"OggS"
+        n = data[at + 26]
+        begins.append(at + 27 + n + sum(data[at + 27 : at + 27 + n]))
+    return begins
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+def test_an_ogg_file_that_is_cut_off(tmp_path, codec):
+    path = write(tmp_path / "a.ogg", tone(4.0, 48000, 2), 48000, format="OGG", subtype=codec)
+    whole = path.read_bytes()
+    begins = pages(whole)
+    n = len(np.concatenate(list(decode(path))))
+    last = begins[-2]
+    for length in (last, last + 3, last + 26, last + 27, len(whole) - 1, begins[-3] + 9):
+        path.write_bytes(whole[:length])
+        with pytest.raises(dcbmr.InputError, match=r"a\.ogg: is cut off: its last page"):
+            list(decode(path))
+    # As of a download whose room was taken first.
+    path.write_bytes(whole[: len(whole) * 2 // 3] + bytes(100_000))
+    with pytest.raises(dcbmr.InputError, match=r"a\.ogg: is "):
+        list(decode(path))
+    # What other programs append, and streams one after the other, are no cut.
+    empty_page = b"OggS\0\4" + bytes(21)
+    for more in (b"TAG" + bytes(125), empty_page, whole):
+        path.write_bytes(whole + more)
+        assert len(np.concatenate(list(decode(path)))) >= n
+
+
 def test_permission_denied(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", tone(0.5))
 
-    def refuse(self, *_):
+    def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     # Not chmod, which does not stop root.
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(dcbmr.InputError, match=r"a\.wav: cannot be read: Permission denied"):
         list(decode(path))
 

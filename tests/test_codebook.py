@@ -1,6 +1,7 @@
 """Codebook and bag of words against a plain reference and scikit-learn."""
 
 import itertools
+import json
 import warnings
 
 import numpy as np
@@ -262,11 +263,29 @@ def test_save_and_load(rng, tmp_path):
     np.testing.assert_array_equal(loaded.assign(frames), codebook.assign(frames))
     assert loaded.frame_config_ == {"n_mfcc": 13}
     assert loaded.inertia_ == codebook.inertia_
+    assert (loaded.seen(["s0", "s1"]), loaded.seen([])) == (["s0"], [])
     with pytest.raises(InputError, match="exists"):
         codebook.save(tmp_path / "codebook")
     (tmp_path / "codebook" / "codebook.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="damaged"):
         Codebook.load(tmp_path / "codebook")
+
+
+def test_songs_of_any_name_and_of_older_codebooks(rng, tmp_path):
+    names = ["", "a b", "\u65b0\u6b4c", "\udce9.wav", "line\nbreak"]  # bytes that are no UTF-8, too
+    frames = clusters(rng, 50, 10, 4)
+    codebook = Codebook(n_words=4).fit(frames, song_ids=iter(names))
+    codebook.save(tmp_path / "codebook")
+    loaded = Codebook.load(tmp_path / "codebook")
+    assert loaded.seen(["other", *names]) == names
+    Codebook(n_words=4).fit(frames).save(tmp_path / "unknown")
+    config = json.loads((tmp_path / "unknown" / "config.json").read_text())
+    del config["n_songs"]  # as it was before songs were kept
+    (tmp_path / "unknown" / "config.json").write_text(json.dumps(config))
+    older = Codebook.load(tmp_path / "unknown")
+    assert older.songs_ is None
+    assert older.seen(names) == []
+    np.testing.assert_array_equal(older.words_, codebook.words_)
 
 
 def test_sample_is_bounded_and_even_over_all_frames(rng):

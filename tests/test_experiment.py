@@ -27,7 +27,12 @@ def table(results):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "d"
-    return directory, run_demo(directory, TINY, LINEAR)
+    shown = []
+    results = run_demo(directory, TINY, LINEAR, progress=lambda *step: shown.append(step))
+    # Each size of codebook is seen to come about.
+    codebooks = {name for stage, _, _, figures in shown if stage == "codebook" for name in figures.items()}
+    assert codebooks == {(f"{what}, words", n) for what in ("k-means", "count words") for n in (20, 40)}
+    return directory, results
 
 
 def test_results_are_complete(finished):

@@ -7,9 +7,9 @@ import pytest
 from test_torch import CNN, SMALL_CNN, _one_thread, planted_order  # noqa: F401
 
 from dcbmr import InputError
-from dcbmr.als import Factors
 from dcbmr.cli import main
 from dcbmr.explain import explain
+from dcbmr.factors import Factors
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.training import train
 

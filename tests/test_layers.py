@@ -18,6 +18,8 @@ LAYERS = {
         "_arrays",
         "plays",
         "_triplets",
+        "_half_sweep",
+        "factors",
         "als",
         "audio",
         "extraction",

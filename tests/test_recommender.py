@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 import dcbmr
-from dcbmr.als import Factors
+from dcbmr.factors import Factors
 from dcbmr.recommender import Recommender
 
 USERS, SONGS = 30, 40

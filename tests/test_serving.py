@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from real_data import RECORDINGS, needs_data
 
 import dcbmr
+from dcbmr import Codebook, FeatureStore
 from dcbmr.cli import cli
+from dcbmr.codebook import frame_config
 from dcbmr.evaluation import evaluate_models
 from dcbmr.extraction import featurize
 from dcbmr.model import FeaturePipeline, Model
@@ -131,6 +134,48 @@ def test_evaluate_refuses_models_that_have_seen_the_songs(tmp_path):
     message = refused("evaluate", tmp_path / "leaky", *EVALUATE)
     assert "has seen plays of 8 of the 8 songs it is to be scored on" in message
     assert "factorize the split directory" in message
+
+
+def model_of_words(folder, song_ids):
+    """A model of stored words, and a directory of these, whose codebook was learned from the songs given."""
+    codebook = Codebook(n_words=16)
+    store = FeatureStore.open("features", "mfcc")
+    frames = np.concatenate([store[song] for song in store.song_ids])
+    codebook.fit(frames, frame_config=frame_config(store.features(store.song_ids)), song_ids=song_ids)
+    featurize(Path("audio"), folder / "words", kinds=["bow"], codebook=codebook)
+    pipeline = FeaturePipeline("bow_pca", codebook=codebook)
+    model = train(dcbmr.Factors.load("factors"), folder / "words", regressor="linear", pipeline=pipeline)
+    model.save(folder / "model")
+    codebook.save(folder / "codebook")
+    return "evaluate", folder / "model", "--split", "split", "--features", folder / "words"
+
+
+def test_evaluate_refuses_words_of_heldout_songs(tmp_path):
+    split = Split.load("split")
+    leaked = split.heldout_songs[3]
+    message = refused(*model_of_words(tmp_path, [*split.train.song_ids, leaked]))
+    assert f"the codebook of {tmp_path / 'model'} was learned from 1 of the 8 songs" in message
+    assert f"held out ({leaked}): learn it again, with --without heldout_songs.txt" in message
+    words = ("--features", tmp_path / "words", "--codebook", tmp_path / "codebook", "-o", tmp_path / "new")
+    message = refused("train", "--regressor", "linear", "--factors", "factors", "--split", "split", *words)
+    assert f"{tmp_path / 'codebook'} was learned from 1 of the 8 songs" in message
+    # Without a split, factors that know what they were split from tell as much.
+    knowing = replace(dcbmr.Factors.load("factors"), heldout_songs=tuple(split.heldout_songs))
+    knowing.save(tmp_path / "factors")
+    assert message == refused("train", "--regressor", "linear", "--factors", tmp_path / "factors", *words)
+
+
+def test_evaluate_takes_words_of_training_songs_and_warns_of_unknown_ones(tmp_path):
+    known, unknown = tmp_path / "known", tmp_path / "unknown"
+    run(*model_of_words(known, Split.load("split").train.song_ids))
+    with pytest.warns(UserWarning, match="does not know the songs that it was learned from"):
+        run(*model_of_words(unknown, None))
+    words = [str(word) for word in model_of_words(tmp_path / "again", None)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from dcbmr.cli import main; main({words!r})"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("dcbmr: warning: the codebook of ")
 
 
 def test_evaluate_refuses_an_upper_bound_that_has_not_seen_them():

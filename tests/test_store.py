@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import dcbmr
 from dcbmr import _core, extraction, store
 from dcbmr.audio import decode
 from dcbmr.cli import main
-from dcbmr.song_files import SongFiles, find_songs
+from dcbmr.song_files import find_songs
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "audio"
 
@@ -53,7 +55,7 @@ def hostile(tmp_path):
     """A folder of files with something wrong with each, and what is said about it."""
     folder = tmp_path / "hostile"
     noise = tone(3.0, channels=2)
-    for ending in ("wav", "flac", "mp3", "aiff"):
+    for ending in ("wav", "flac", "mp3", "aiff", "ogg"):
         cut(write(folder / f"cut-{ending}.{ending}", noise))
     folder.joinpath("zero.wav").touch()
     folder.joinpath("text.mp3").write_text("this is no music\n" * 200)
@@ -73,6 +75,7 @@ def hostile(tmp_path):
         "cut-flac": "is damaged",
         "cut-mp3": "is cut off: it says that it has 3.000 s",
         "cut-aiff": "is cut off: its header says",
+        "cut-ogg": "is cut off: its last page is not whole",
         "zero": "is empty (0 bytes)",
         "text": "is damaged or no audio that libsndfile reads",
         "binary": "is damaged or no audio that libsndfile reads",
@@ -118,7 +121,7 @@ def test_names_that_text_files_cannot_hold(tmp_path):
         Path(os.fsdecode(os.path.join(folder, name))).write_bytes(data)
     report = extraction.featurize(os.fsdecode(folder), tmp_path / "f")
     assert list(dcbmr.FeatureStore.open(tmp_path / "f")) == ["kõik läheb"]
-    assert sorted(failure.reason.split(";")[0] for failure in report.failed) == [
+    assert sorted(cause.split(";")[0] for cause in report.failed) == [
         "its name is not UTF-8",
         "the song's id is empty or holds a tab or a line break",
     ]
@@ -128,15 +131,46 @@ def test_names_that_text_files_cannot_hold(tmp_path):
 # Which files
 
 
+def pairs(source):
+    with find_songs(source) as songs:
+        assert len(songs) == len(list(songs))
+        return list(songs)
+
+
 def test_a_folder_is_searched_and_links_end(tmp_path):
-    for path in ("a.wav", "deep/b.FLAC", "deep/er/c.ogg"):
-        write(tmp_path / "music" / path, tone(0.2))
-    os.symlink(tmp_path / "music", tmp_path / "music" / "deep" / "loop")
-    (tmp_path / "music" / "cover.jpg").touch()
-    (tmp_path / "music" / ".hidden.wav").touch()
-    songs, n_passed_over = find_songs(tmp_path / "music")
-    assert list(songs) == ["a", "b", "c"]
-    assert n_passed_over == 1
+    music = tmp_path / "music"
+    for path in ("z.wav", "deep/b.FLAC", "deep/er/c.ogg", "deep.er/a.mp3", ".trash/d.wav"):
+        (music / path).parent.mkdir(parents=True, exist_ok=True)
+        (music / path).touch()
+    for link, to in {"deep/loop": "..", "self.wav": "self.wav", "alias": "deep/er"}.items():
+        os.symlink(to, music / link)
+    (music / "cover.jpg").touch()
+    (music / ".hidden.wav").touch()
+    with find_songs(music) as songs:
+        found = [(song, os.path.relpath(path, music)) for song, path in songs]
+        assert songs.n_passed_over == 1
+    # By path; "alias" comes before "deep/er" and is the name under which that folder is entered.
+    names = {"c": "alias/c.ogg", "a": "deep.er/a.mp3", "b": "deep/b.FLAC", "self": "self.wav", "z": "z.wav"}
+    assert found == list(names.items())
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "music" / "open" / "a.wav", tone(0.5))
+    write(tmp_path / "music" / "locked" / "b.wav", tone(0.5))
+
+    def refuse(path, scandir=os.scandir):
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    # Not chmod, which does not stop root.
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert run(tmp_path / "music", "-o", tmp_path / "f") == 0
+    assert "1 failed: cannot be read: Permission denied" in capsys.readouterr().err
+    failed = (tmp_path / "f" / "failed.tsv").read_text().splitlines()
+    assert failed[1:] == [f"\t{tmp_path}/music/locked\tcannot be read: Permission denied"]
+    with pytest.raises(dcbmr.InputError, match="locked: cannot be read: Permission denied"):
+        pairs(tmp_path / "music" / "locked")
 
 
 def test_two_files_of_one_song(tmp_path):
@@ -168,18 +202,24 @@ def test_bad_manifests(tmp_path):
     file = tmp_path / "m.tsv"
     file.write_text("S1\ta.wav\nS2\n")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted two columns, song and path"):
-        find_songs(file)
+        pairs(file)
     file.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: it is not UTF-8"):
-        find_songs(file)
+        pairs(file)
+    file.write_text("a\t" + "x" * 200_000)
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: field larger than"):
+        pairs(file)
+    file.write_text("song\tpath\n")
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv names no song"):
+        pairs(file)
     file.write_text("S1\tmissing.wav\n")
     report = extraction.featurize(file, tmp_path / "f")
-    assert [failure.reason for failure in report.failed] == ["cannot be read: No such file or directory"]
+    assert report.failed == {"cannot be read: No such file or directory": 1}
     with pytest.raises(dcbmr.InputError, match="does not exist"):
-        find_songs(tmp_path / "nothing")
+        pairs(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(dcbmr.InputError, match="holds no audio"):
-        find_songs(tmp_path / "empty")
+        pairs(tmp_path / "empty")
 
 
 # The store
@@ -340,7 +380,7 @@ def test_failures_are_tried_again(tmp_path):
     assert (tmp_path / "f" / "failed.tsv").exists()
     write(bad, tone(0.5))
     report = extraction.featurize(tmp_path / "music", tmp_path / "f", resume=True)
-    assert (report.n_present, report.n_done, report.failed) == (1, 1, [])
+    assert (report.n_present, report.n_done, report.failed) == (1, 1, {})
     assert not (tmp_path / "f" / "failed.tsv").exists()
 
 
@@ -366,6 +406,48 @@ def test_a_full_disk(music, features, tmp_path, monkeypatch):
     assert contents(tmp_path / "f") == contents(features)
 
 
+def test_an_error_of_the_caller_is_not_the_disk_s(music, features, tmp_path):
+    def broken(*_):
+        raise ConnectionError("the caller's own")
+
+    with pytest.raises(ConnectionError, match="the caller's own"):
+        extraction.featurize(music, tmp_path / "f", progress=broken)
+    extraction.featurize(music, tmp_path / "f", resume=True)
+    assert contents(tmp_path / "f") == contents(features)
+
+
+def test_memory_does_not_depend_on_the_number_of_files(music, tmp_path):
+    def peak(n_songs):
+        directory, manifest = tmp_path / f"f{n_songs}", tmp_path / f"{n_songs}.tsv"
+        extraction.featurize(music, directory)
+        for kind in ("mel", "mfcc"):
+            with (directory / kind / "songs.tsv").open("w") as index:
+                index.writelines(f"S{i}\t0\t0\t0\t00000000\n" for i in range(n_songs))
+        manifest.write_text("".join(f"S{i}\tmissing.wav\n" for i in range(2 * n_songs)))
+        tracemalloc.start()
+        report = extraction.featurize(manifest, directory, resume=True)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (report.n_present, report.failed.total()) == (n_songs, n_songs)
+        return used
+
+    peak(10)
+    assert peak(3000) < peak(300) + 100_000
+
+
+def test_kinds_that_hold_different_songs(music, tmp_path):
+    extraction.featurize(music, tmp_path / "f")
+    index = tmp_path / "f" / "mfcc" / "songs.tsv"
+    index.write_bytes(b"".join(index.read_bytes().splitlines(keepends=True)[1:]))
+    before = contents(tmp_path / "f")
+    with pytest.raises(dcbmr.InputError, match="song 'song0' is not at one place in all kinds"):
+        extraction.featurize(music, tmp_path / "f", resume=True)
+    assert contents(tmp_path / "f") == before
+    index.unlink()
+    with pytest.raises(dcbmr.InputError, match=r"mfcc is damaged: it has no songs\.tsv"):
+        extraction.check(tmp_path / "f")
+
+
 def test_shards(music, features, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_MAX_SHARD_BYTES", 40_000)
     extraction.featurize(music, tmp_path / "f")
@@ -389,9 +471,38 @@ def test_check_finds_damage(music, tmp_path, capsys):
     said = capsys.readouterr()
     assert "1 songs damaged" in said.out
     assert "damaged: song" in said.err
-    (tmp_path / "f" / "mel" / "songs.tsv").write_text("song1\tx\n")
-    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv, line 1 is damaged"):
+    assert run("--check", tmp_path / "f", music) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda mel: (mel / "songs.tsv").write_text("song1\tx\n"), r"songs\.tsv, line 1 is damaged"),
+        (lambda mel: (mel / "songs.tsv").unlink(), r"mel is damaged: it has no songs\.tsv"),
+        (lambda mel: twice(mel / "songs.tsv"), r"songs\.tsv is damaged: it names a song twice"),
+        (lambda mel: lack(mel / "config.json", "n_dims"), r"config\.json is damaged: it lacks n_dims"),
+    ],
+)
+def test_a_damaged_store_is_neither_read_nor_continued(music, tmp_path, damage, message):
+    extraction.featurize(music, tmp_path / "f", kinds=["mel"])
+    damage(tmp_path / "f" / "mel")
+    before = contents(tmp_path / "f")
+    with pytest.raises(dcbmr.InputError, match=message):
         dcbmr.FeatureStore.open(tmp_path / "f")
+    with pytest.raises(dcbmr.InputError):
+        extraction.featurize(music, tmp_path / "f", kinds=["mel"], resume=True)
+    assert contents(tmp_path / "f") == before
+
+
+def twice(index):
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([*lines, lines[0]]))
+
+
+def lack(config, name):
+    settings = json.loads(config.read_text())
+    del settings[name]
+    config.write_text(json.dumps(settings))
 
 
 def test_one_writer_at_a_time(music, features):
@@ -431,16 +542,31 @@ def test_memory_features_are_checked():
         dcbmr.MemoryFeatures("mel", ["a", "b"], [np.zeros((3, 4)), np.zeros((3, 5))])
 
 
-def test_song_files(tmp_path):
-    pairs = [(f"song {i}", f"/music/{i}.wav") for i in range(1000)] + [("caf\udce9", "/music/caf\udce9.mp3")]
-    songs = SongFiles(pairs)
-    assert len(songs) == 1001
-    assert list(songs.items()) == pairs
-    assert songs["song 500"] == "/music/500.wav"
-    assert "song 1000" not in songs
-    assert not SongFiles([])
-    with pytest.raises(dcbmr.InputError, match="two files of the song 'song 7': /music/7.wav and elsewhere"):
-        SongFiles([*pairs, ("song 7", "elsewhere")])
+def test_songs_are_kept_in_order_and_dropped():
+    given = {f"song {7 * i % 1000}": f"/music/{i}.wav" for i in range(1000)}
+    given |= {"caf\udce9": "/music/caf\udce9.mp3", "\ud800": "any string"}
+    with find_songs(given) as songs:
+        assert list(songs) == list(given.items())
+        assert songs.drop("song 500")
+        assert not songs.drop("song 500")
+        assert songs.drop("caf\udce9")
+        assert len(songs) == 1000
+        assert "song 500" not in dict(songs)
+    twice = ["/music/song 7.wav", "/music/song 8.wav", "/elsewhere/song 7.mp3"]
+    both = "two files of the song 'song 7': /elsewhere/song 7.mp3 and /music/song 7.wav"
+    with pytest.raises(dcbmr.InputError, match=both):
+        pairs(twice)
+
+
+def test_no_room_for_the_list_of_songs(monkeypatch):
+    def connect(*words, connect=sqlite3.connect, **options):
+        database = connect(*words, **options)
+        database.execute("PRAGMA max_page_count = 20")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(dcbmr.DcbmrError, match="could not be kept in a temporary file: database or disk is"):
+        pairs({f"song {i}": "a.wav" for i in range(10_000)})
 
 
 def test_settings_of_the_command_line(music, tmp_path, capsys):
@@ -467,28 +593,38 @@ def test_command_line(music, tmp_path, capsys):
     assert "exists; --resume continues it" in capsys.readouterr().err
     assert run(music) == 2
     assert run(music, "-o", tmp_path / "f", "--resume", "--overwrite") == 2
+    assert run(music, "-o", tmp_path / "g", "--offset", -1) == 2
+    assert run(music, "-o", tmp_path / "g", "--duration", "inf") == 2
+    assert not (tmp_path / "g").exists()
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
-def test_half_precision_is_widened_exactly(isa):
-    before = _core.isa()
-    try:
-        _core.set_isa(isa)
-    except ValueError:
-        pytest.skip(f"this processor lacks {isa}")
-    try:
-        every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 16)  # every half there is
-        zero, length = np.zeros(1, np.int64), len(every)
-        out = np.empty((1, length, 16), np.float32)
-        _core.read_windows([every], zero, zero, np.array([length]), zero, out)
-        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32))
-        # A window may wrap round a short song as often as it likes.
-        out = np.empty((1, 11, 16), np.float32)
-        _core.read_windows([every], zero, zero + 7, zero + 4, zero + 3, out)
-        rows = 7 + (3 + np.arange(11)) % 4
-        np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32)[rows])
-    finally:
-        _core.set_isa(before)
+@pytest.mark.usefixtures("isa")
+def test_half_precision_is_widened_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 16)  # every half there is
+    zero, length = np.zeros(1, np.int64), len(every)
+    out = np.empty((1, length, 16), np.float32)
+    _core.read_windows([every], zero, zero, np.array([length]), zero, out)
+    np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32))
+    # A window may wrap round a short song as often as it likes.
+    out = np.empty((1, 11, 16), np.float32)
+    _core.read_windows([every], zero, zero + 7, zero + 4, zero + 3, out)
+    rows = 7 + (3 + np.arange(11)) % 4
+    np.testing.assert_array_equal(out[0], every.view(np.float16).astype(np.float32)[rows])
+
+
+@pytest.mark.usefixtures("isa")
+def test_half_precision_is_the_nearest():
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (every[1:] + every[:-1]) / 2
+    rng = np.random.default_rng(0)
+    numbers = [every, between, np.nextafter(between, np.float32(0)), np.nextafter(between, np.float32(1e9))]
+    numbers += [rng.integers(0, 0x7F800001, 100_000, dtype=np.uint32).view(np.float32)]
+    numbers += [np.float32([65519.99, 65520, 65536, 3e38, 1e-45, 2.0**-25, 2.0**-24])]
+    single = np.concatenate(numbers)
+    with np.errstate(over="ignore"):
+        for signed in (single, -single):
+            np.testing.assert_array_equal(_core.to_half(signed), signed.astype(np.float16).view(np.uint16))
+    assert np.isnan(_core.to_half(np.float32([np.nan, -np.nan])).view(np.float16)).all()
 
 
 @pytest.mark.parametrize(

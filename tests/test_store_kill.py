@@ -29,6 +29,34 @@ def contents(directory):
     return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+def test_readable_while_another_process_writes(tmp_path):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for i in range(12):
+        soundfile.write(folder / f"{i:02}.wav", np.full(20_000, 0.01 * i, np.float32), 22050)
+    extraction.featurize(folder, tmp_path / "unbroken")
+    whole = dcbmr.FeatureStore.open(tmp_path / "unbroken")
+    words = [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "f")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        opened = []
+        for n_songs in range(2, 12, 3):
+            process.stdin.write(bytes(3))
+            process.stdin.flush()
+            deadline = time.monotonic() + 30
+            while not opened or len(opened[-1]) < n_songs:
+                assert time.monotonic() < deadline
+                if (tmp_path / "f").exists():
+                    opened.append(dcbmr.FeatureStore.open(tmp_path / "f"))
+        process.stdin.close()
+        # Also what was opened while less was there, and is read only now.
+        for store in opened:
+            assert list(store) == list(whole)[: len(store)]
+            for song in store:
+                np.testing.assert_array_equal(store[song], whole[song])
+    assert process.returncode == 0
+    assert contents(tmp_path / "f") == contents(tmp_path / "unbroken")
+
+
 @pytest.mark.slow
 def test_kill_at_random_moments(tmp_path):
     folder = tmp_path / "music"

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from scipy.sparse import csr_array
 
-from dcbmr.als import Factors
 from dcbmr.cli import cli
 from dcbmr.codebook import Codebook
 from dcbmr.errors import InputError
+from dcbmr.factors import Factors
 from dcbmr.model import FeaturePipeline, Model
 from dcbmr.plays import Split
 from dcbmr.training import artist_groups, choose_validation, factor_target, train
@@ -95,6 +95,29 @@ def test_stored_words_train_as_their_frames_do(small_world, tmp_path, weighting)
         )
     with pytest.raises(InputError, match="'mel' need no codebook"):
         FeaturePipeline("mel", codebook=other)
+
+
+def test_preparing_features_reports_every_long_step(small_world):
+    seen = []
+    pipeline = FeaturePipeline("bow_pca", n_words=16)
+    options = {"regressor": "linear", "progress": lambda *step: seen.append(step)}
+    model = train(
+        Factors.load(small_world / "factors"), small_world / "features", pipeline=pipeline, **options
+    )
+    n_iterations, n_songs = len(pipeline.codebook_.inertias_), len(model.song_ids)
+    assert seen[:-1] == [("k-means", i, 25) for i in range(1, n_iterations + 1)]
+    assert seen[-1] == ("count words", n_songs, n_songs)
+
+    def stop(*step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            Factors.load(small_world / "factors"),
+            small_world / "features",
+            **(options | {"progress": stop}),
+            pipeline=FeaturePipeline("bow_pca", n_words=16),
+        )
 
 
 def test_folding_in_a_known_user_gives_its_factors(small_world):

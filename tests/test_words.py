@@ -51,7 +51,7 @@ def test_one_pass_counts_what_the_store_counts(audio, store, codebook, tmp_path)
     frames = FeatureStore.open(store, "mfcc")
     expected = bag_of_words(frames.features(frames.song_ids), codebook)
     report = featurize(audio, tmp_path / "words", kinds=["bow"], codebook=codebook, n_threads=2)
-    assert (report.n_done, len(report.failed)) == (6, 1)
+    assert (report.n_done, report.failed.total()) == (6, 1)
     words = FeatureStore.open(tmp_path / "words", "bow")
     assert words.song_ids == frames.song_ids
     features = words.features(words.song_ids)
@@ -115,7 +115,7 @@ def test_the_sample_of_a_stream(audio):
             return super().fit(frames, **rest)
 
     failed = fit_codebook_to_audio(audio, Spy(n_words=5), max_frames=10_000)
-    assert [error.path.name for error in failed] == ["broken.wav"]
+    assert [error.path for error in failed] == [str(audio / "broken.wav")]
     np.testing.assert_array_equal(seen[-1], everything)
     for n_threads in (1, 2, 4):
         codebook = Spy(n_words=5, n_threads=n_threads, random_state=3)
@@ -174,6 +174,10 @@ def test_commands(audio, store, tmp_path):
     np.testing.assert_array_equal(a.words_, b.words_)
     assert a.frame_config_ == b.frame_config_
     assert a.n_frames_ == n_frames
+    # Both know their songs: not the one left out, not the file that is none.
+    for learned in (a, b):
+        assert learned.seen(["s5", "broken", "s4", "s0", "elsewhere"]) == ["s4", "s0"]
+        assert len(learned.songs_) == 5
 
     done = run("featurize", audio, "-o", tmp_path / "words", "--kind", "bow", "--codebook", tmp_path / "b")
     assert done.exit_code == 0, done.output

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 
 import click
 
@@ -72,6 +73,10 @@ for module in (
     cli.add_command(module.command)
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"dcbmr: warning: {message}", err=True)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C."""
     words = sys.argv[1:] if args is None else args
@@ -79,6 +84,7 @@ def main(args: list[str] | None = None) -> None:
         # Where the locale has no letter for a name, show its code rather than fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         status = cli.main(words, prog_name="dcbmr", standalone_mode=False)
     except click.ClickException as error:

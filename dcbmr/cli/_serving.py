@@ -13,7 +13,7 @@ from dcbmr.cli._common import directory_argument, progress_bar, some
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
-    from dcbmr.als import Factors
+    from dcbmr.factors import Factors
     from dcbmr.model import Model
     from dcbmr.recommender import Heard, Recommender
     from dcbmr.topk import TopSongs
@@ -42,8 +42,8 @@ from_audio_option = click.option(
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model:
     """Read a factors directory or a model, whichever it is."""
-    from dcbmr.als import Factors
     from dcbmr.directory import kind_of
+    from dcbmr.factors import Factors
     from dcbmr.model import Model
 
     # What cannot be read is reported by the reader of models.
@@ -54,7 +54,7 @@ def make_recommender(
     source: Path, features: Path | None, audio: Sequence[Path], *, from_audio: bool, n_threads: int | None
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
-    from dcbmr.als import Factors
+    from dcbmr.factors import Factors
     from dcbmr.recommender import Recommender
 
     loaded = load_source(source, n_threads)

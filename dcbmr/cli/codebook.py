@@ -86,7 +86,12 @@ def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str]
     store = FeatureStore.open(source, kind="mfcc")
     features = store.features([song for song in store.song_ids if song not in left_out])
     sample = sample_frames(features, max_frames, codebook.random_state)
-    codebook.fit(sample, frame_config=frame_config(features), callback=_iterations(bar, codebook))
+    codebook.fit(
+        sample,
+        frame_config=frame_config(features),
+        song_ids=features.song_ids,
+        callback=_iterations(bar, codebook),
+    )
 
 
 def _from_audio(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:

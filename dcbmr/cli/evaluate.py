@@ -58,8 +58,8 @@ def command(
     Example:  dcbmr evaluate linear cnn --split split --features features
               dcbmr evaluate cnn --split split --features features --upper-bound all-factors --json
     """
-    from dcbmr.als import Factors
     from dcbmr.evaluation import evaluate_models
+    from dcbmr.factors import Factors
     from dcbmr.model import Model
     from dcbmr.plays import Split
 

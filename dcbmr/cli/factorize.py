@@ -81,10 +81,10 @@ def command(
     import shutil
     from dataclasses import replace
 
-    from dcbmr.als import WeightedALS, confidence_quantiles
+    from dcbmr.als import WeightedALS
     from dcbmr.directory import refuse_existing
     from dcbmr.errors import InputError
-    from dcbmr.plays import PlayCounts, Split
+    from dcbmr.plays import PlayCounts, Split, confidence_quantiles
 
     refuse_existing(output, overwrite=overwrite)
     checkpoint = output.with_name(f"{output.name}.checkpoint")

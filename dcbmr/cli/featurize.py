@@ -22,7 +22,7 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, thr
     multiple=True,
     default=("mel", "mfcc"),
     show_default=True,
-    help="What to extract; may be given twice.",
+    help="What to extract; repeatable.",
 )
 @click.option(
     "--codebook",
@@ -60,8 +60,9 @@ def command(
     """Extract log-mel spectra and MFCCs from AUDIO.
 
     AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
-    folder, a song's id is its file's name without the ending; files whose endings are no audio's are
-    passed over. Channels are mixed by their mean; samples are not clipped.
+    folder, a song's id is its file's name without the ending; hidden files and folders, and files whose
+    endings are no audio's, are passed over. WAV, FLAC, MP3, Ogg, Opus, AIFF and others are read as they are;
+    m4a, AAC and WMA need pip install 'dcbmr[av]'. Channels are mixed by their mean; samples are not clipped.
 
     A file that cannot be used is skipped and listed, with the reason, in failed.tsv of the output.
 
@@ -71,20 +72,20 @@ def command(
     """
     from dcbmr import extraction
 
-    if to_check is not None:
+    if to_check is not None and audio is None and output is None:
         return _check(to_check)
-    if audio is None or output is None:
-        raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR")
+    if to_check is not None or audio is None or output is None:
+        raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR alone")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
     report = _run(audio, output, resume=resume, **options)
     hours = report.audio_s / 3600
     click.echo(
         f"{output}: {report.n_done} songs added ({hours:.2f} h of audio in {report.seconds:.1f} s), "
-        f"{report.n_present} were there, {len(report.failed)} failed, "
+        f"{report.n_present} were there, {report.failed.total()} failed, "
         f"{report.n_passed_over} files passed over as no audio"
     )
-    for reason, n in report.causes().items():
+    for reason, n in report.failed.most_common():
         click.echo(f"  {n} failed: {reason}", err=True)
     if report.failed:
         click.echo(f"  see {output / extraction.FAILED}", err=True)
@@ -127,4 +128,7 @@ def _check(directory: Path) -> int:
         click.echo(f"{directory / kind}: {'whole' if not songs else f'{len(songs)} songs damaged'}")
         for song in songs:
             click.echo(f"  damaged: {song}", err=True)
-    return 1 if any(damaged.values()) else 0
+    if any(damaged.values()):
+        click.echo("  featurize again, with --overwrite", err=True)
+        return 1
+    return 0

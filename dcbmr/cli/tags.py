@@ -140,7 +140,7 @@ def _sources(
     features: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what each source says of the songs: by its name, the vector of every song that it knows."""
-    from dcbmr.als import Factors
+    from dcbmr.factors import Factors
     from dcbmr.model import Model
     from dcbmr.pca import PCA
     from dcbmr.store import FeatureStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -72,8 +72,8 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, see
     "--codebook",
     type=click.Path(path_type=Path),
     default=None,
-    help="From `dcbmr codebook`, learned without the held-out songs: FEATURES then hold its words "
-    "(`dcbmr featurize --kind bow`).",
+    help="From `dcbmr codebook`, learned --without the held-out songs, or it is refused: FEATURES then hold "
+    "its words (`dcbmr featurize --kind bow`).",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to compute.")
 @seed_option
@@ -106,13 +106,13 @@ def command(
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
     """
-    from rich.progress import TextColumn
+    from rich.progress import TaskID, TextColumn
 
     from dcbmr import registry
-    from dcbmr.als import Factors
     from dcbmr.codebook import Codebook
     from dcbmr.directory import refuse_existing
-    from dcbmr.evaluation import refuse_leakage
+    from dcbmr.evaluation import refuse_codebook_leakage, refuse_leakage
+    from dcbmr.factors import Factors
     from dcbmr.model import FeaturePipeline
     from dcbmr.params import parse_settings
     from dcbmr.plays import Split, read_songs
@@ -125,16 +125,20 @@ def command(
     checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
     learned = Factors.load(factors)
     artists = read_songs(songs).artist_of() if songs else None
+    heldout: Sequence[str] = learned.heldout_songs
     if split:
         held = Split.load(split)
         refuse_leakage(learned, held.heldout_songs, str(factors))
-        artists = artists or held.artists
+        artists, heldout = artists or held.artists, held.heldout_songs
+    words = Codebook.load(codebook) if codebook else None
+    if words is not None and heldout:
+        refuse_codebook_leakage(words, heldout, str(codebook))
     pipeline = FeaturePipeline(
         spec.feature,
         n_words=n_words,
         variance=variance,
         weighting=weighting,
-        codebook=Codebook.load(codebook) if codebook else None,
+        codebook=words,
         n_threads=n_threads,
         random_state=random_state,
     )
@@ -142,6 +146,12 @@ def command(
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with progress_bar(TextColumn("{task.fields[figures]}")) as progress:
         task = progress.add_task(f"train {regressor}", total=None, figures="preparing features")
+        steps: dict[str, TaskID] = {}
+
+        def prepare(what: str, n_done: int, n_total: int) -> None:
+            if what not in steps:
+                steps[what] = progress.add_task(what, total=n_total, figures="")
+            progress.update(steps[what], completed=n_done, figures=f"{n_done:,}/{n_total:,}")
 
         def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
@@ -161,6 +171,7 @@ def command(
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
+            progress=prepare,
             report=report,
         )
     model.save(output, overwrite=overwrite)

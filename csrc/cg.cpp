@@ -1,0 +1,106 @@
+#include <cstring>
+
+#include "isa.h"
+#include "linalg.h"
+#include "plays.h"
+
+namespace dcbmr::DCBMR_ISA {
+namespace {
+
+enum class Pass { residual, image, length };
+
+// Over all plays: to += (c - s e) y for the residual, s e y for an image; returns sum s e^2.
+template <Pass pass>
+inline float add_scored(const Plays& plays, const float* x, float* to) {
+  const Index width = covered(plays);
+  const float more = 1 - plays.unobserved_weight;
+  Few squares = {};
+  for (Index first = 0; first < plays.n; first += kScored) {
+    if (pass == Pass::residual)
+      for (Index i = 16; i < 16 + kScored; ++i) prefetch(plays, first + i);
+    const Group group(plays, first);
+    const Few scores = group.scores(width, x);
+    const Few scored = group.inside ? (group.surplus + more) * scores : Few{};
+    squares += scored * scores;
+    if (pass == Pass::residual)
+      group.add(width, group.inside ? 1 + group.surplus - scored : Few{}, to);
+    if (pass == Pass::image) group.add(width, scored, to);
+  }
+  float sum = 0;
+  for (Index i = 0; i < kScored; ++i) sum += squares[i];
+  return sum;
+}
+
+}  // namespace
+
+void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
+  const Index width = covered(plays);
+  const float* scale = plays.scale + (plays.stride - width);
+  x += plays.stride - width;
+  float* residual = scratch;
+  float* direction = residual + width;
+  float* scaled = direction + width;  // scale times direction
+  float* image = scaled + width;      // the plays' part of the system times direction
+  std::memset(residual, 0, sizeof(float) * static_cast<std::size_t>(width));
+  // In w = x / scale the residual is scale (sum (c - s e) y) - w, e = x . y.
+  add_scored<Pass::residual>(plays, x, residual);
+  Vec products = {};
+  for (Index c = 0; c < width; c += W) {
+    const Vec factor = load(scale + c);
+    const Vec w = factor > 0 ? load(x + c) / factor : factor;
+    const Vec value = factor * load(residual + c) - w;
+    store(x + c, w);
+    store(residual + c, value);
+    store(direction + c, value);
+    products += value * value;
+  }
+  float squares = lane_sum(products);
+  const float enough = 1e-12F * squares;
+  for (int step = 1; squares > enough; ++step) {
+    products = Vec{};
+    for (Index c = 0; c < width; c += W) {
+      const Vec value = load(direction + c);
+      store(scaled + c, load(scale + c) * value);
+      store(image + c, Vec{});
+      products += value * value;
+    }
+    // direction . (I + P^T P) direction; the last step asks for no more than that
+    const float curvature =
+        lane_sum(products) + (step < n_steps ? add_scored<Pass::image>(plays, scaled, image)
+                                             : add_scored<Pass::length>(plays, scaled, image));
+    const float length = squares / curvature;
+    for (Index c = 0; c < width; c += W) store(x + c, load(x + c) + length * load(direction + c));
+    if (step == n_steps) break;
+    products = Vec{};
+    for (Index c = 0; c < width; c += W) {
+      const Vec value =
+          load(residual + c) - length * (load(scale + c) * load(image + c) + load(direction + c));
+      store(residual + c, value);
+      products += value * value;
+    }
+    const float rest = lane_sum(products), turn = rest / squares;
+    for (Index c = 0; c < width; c += W)
+      store(direction + c, load(residual + c) + turn * load(direction + c));
+    squares = rest;
+  }
+}
+
+void add_errors(const Plays& plays, const float* x, double* sums) {
+  const Index width = covered(plays);
+  x += plays.stride - width;
+  FewDoubles observed = {}, squares = {};
+  for (Index first = 0; first < plays.n; first += kScored) {
+    const Group group(plays, first);
+    const Few scores = group.scores(width, x);
+    const Few squared = group.inside ? scores * scores : Few{};
+    const Few errors = group.inside ? (1 + group.surplus) * ((1 - scores) * (1 - scores)) : Few{};
+    observed += __builtin_convertvector(errors, FewDoubles);
+    squares += __builtin_convertvector(squared, FewDoubles);
+  }
+  for (Index i = 0; i < kScored; ++i) {
+    sums[0] += observed[i];
+    sums[1] += squares[i];
+  }
+}
+
+}  // namespace dcbmr::DCBMR_ISA

@@ -1,0 +1,204 @@
+// Symmetric matrices in panels (see linalg.h), for kernel sources only: products and Cholesky.
+//
+// A matrix of m rows is padded to whole panels in front: its padding is the first rows and columns,
+// which cost least there, since the upper triangle has its longest rows at the top.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "lanes.h"
+
+namespace dcbmr::DCBMR_ISA {
+
+using Index = std::int64_t;
+using Vec = Lanes;
+
+constexpr Index W = kLanes;  // floats in a vector
+constexpr Index kRows =
+    W < 16 ? 4 : 8;          // rows of a register tile; kRows x 3 vectors stay in registers
+constexpr Index kGroup = 3;  // panels that a register tile spans
+
+inline Vec splat(float value) { return value - Vec{}; }
+inline Index panels(Index n) { return (n + W - 1) / W; }
+inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline Index larger(Index a, Index b) { return a > b ? a : b; }
+
+enum class Into { set, add, subtract };
+
+// c (kRows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
+// matrix products below. a, b and c are panels; b_stride and c_stride lead from a panel to the
+// next.
+template <int n_panels, Into into>
+inline void tile(Index n, const float* a, const float* b, Index b_stride, float* c,
+                 Index c_stride) {
+  Vec sums[kRows][n_panels] = {};
+  for (Index k = 0; k < n; ++k) {
+    Vec row[n_panels];
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) row[p] = load(b + p * b_stride + k * W);
+#pragma GCC unroll 8
+    for (Index r = 0; r < kRows; ++r) {
+      const Vec factor = splat(a[k * W + r]);
+#pragma GCC unroll 3
+      for (int p = 0; p < n_panels; ++p) sums[r][p] += factor * row[p];
+    }
+  }
+#pragma GCC unroll 8
+  for (Index r = 0; r < kRows; ++r)
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) {
+      float* to = c + p * c_stride + r * W;
+      if constexpr (into == Into::set) store(to, sums[r][p]);
+      if constexpr (into == Into::add) store(to, load(to) + sums[r][p]);
+      if constexpr (into == Into::subtract) store(to, load(to) - sums[r][p]);
+    }
+}
+
+template <Into into>
+inline void tiles(Index n_panels, Index n, const float* a, const float* b, Index b_stride, float* c,
+                  Index c_stride) {
+  if (n_panels == 3)
+    tile<3, into>(n, a, b, b_stride, c, c_stride);
+  else if (n_panels == 2)
+    tile<2, into>(n, a, b, b_stride, c, c_stride);
+  else
+    tile<1, into>(n, a, b, b_stride, c, c_stride);
+}
+
+// system (m x m) = or += packed^T packed; panels of `packed` are packed_rows rows high, n of them
+// used. Rows of padding above the first tile are left alone.
+template <Into into>
+inline void product(const float* packed, Index packed_rows, Index n, Index m, float* system) {
+  const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
+  Index first = 0;
+  for (Index end = (n_panels - 1) % kGroup + 1; end <= n_panels; end += kGroup) {
+    for (Index r = pad / kRows * kRows; r < end * W; r += kRows) {
+      const Index start = larger(first, r / W);
+      tiles<into>(end - start, n, packed + r / W * packed_rows * W + r % W,
+                  packed + start * packed_rows * W, packed_rows * W,
+                  system + start * height * W + r * W, height * W);
+    }
+    first = end;
+  }
+}
+
+// Lane r is 1, the others 0.
+inline Vec unit_lane(Index r) {
+  Vec lanes{};
+  lanes[r] = 1;
+  return lanes;
+}
+// Which lanes follow lane r.
+inline IntLanes lanes_after(Index r) {
+  IntLanes lanes{};
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) lanes[i] = i > r ? -1 : 0;
+  return lanes;
+}
+
+// The W rows of a diagonal block, with I added: U overwrites them, unit (W, W) the rows of U over
+// their diagonal, reciprocals the diagonal's inverse, and U^-T x overwrites x. The first `skip`
+// rows and columns are padding. Lanes of the result are not 0 where a pivot, which in exact
+// arithmetic is at least 1, says that float32 has lost the row.
+inline Vec factorize_block(Index skip, float* block, float* unit, float* reciprocals, float* x) {
+  Vec rows[W], pivots = {}, rest = load(x);
+#pragma GCC unroll 16
+  for (Index r = 0; r < W; ++r) rows[r] = load(block + r * W) + unit_lane(r);
+#pragma GCC unroll 16
+  for (Index r = 0; r < W; ++r) {
+    pivots = unit_lane(r) != 0 ? rows[r] : pivots;
+    store(block + r * W, rows[r]);
+    store(unit + r * W, Vec{});
+    if (r < skip) continue;
+    // The chain from pivot to pivot: divide, scale, subtract.
+    const Vec scaled = rows[r] * (1 / rows[r][r]);
+    store(unit + r * W, scaled);
+#pragma GCC unroll 16
+    for (Index q = r + 1; q < W; ++q) rows[q] -= block[r * W + q] * scaled;
+    rest = lanes_after(r) ? rest - scaled * rest[r] : rest;
+  }
+  store(reciprocals, pivots);
+  for (Index r = 0; r < W; ++r) reciprocals[r] = 1 / __builtin_sqrtf(reciprocals[r]);
+#pragma GCC unroll 16
+  for (Index r = 0; r < W; ++r) store(block + r * W, rows[r] * reciprocals[r]);
+  store(x, rest * load(reciprocals));
+  return (pivots > 0.5F) & (pivots < __builtin_inff()) ? Vec{} : splat(1);
+}
+
+// The W rows of a panel to the right of a factored block; `rest` is the panel's part of x, from
+// which that of the block's rows is subtracted. Inlined, it would be slower: GCC moves all elements
+// of `unit` as vectors out of the loop over the panels, and onto the stack.
+__attribute__((noinline)) inline void factorize_right(const float* unit, const float* reciprocals,
+                                                      const float* x, float* right, float* rest) {
+  Vec rows[W], value = load(rest);
+#pragma GCC unroll 16
+  for (Index r = 0; r < W; ++r) rows[r] = load(right + r * W);
+#pragma GCC unroll 16
+  for (Index r = 0; r < W; ++r) {
+#pragma GCC unroll 16
+    for (Index q = r + 1; q < W; ++q) rows[q] -= unit[r * W + q] * rows[r];
+    rows[r] *= reciprocals[r];
+    store(right + r * W, rows[r]);
+    value -= x[r] * rows[r];
+  }
+  store(rest, value);
+}
+
+// (I + M)^-1 x overwrites x, whose padding is zero, by I + M = U^T U, left-looking by blocks of W
+// rows; U overwrites the upper triangle of M. M is positive. `inverse` has room for one row. False
+// where float32 does not do.
+inline bool solve(Index m, float* system, float* x, float* inverse) {
+  const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
+  for (Index p = 0; p < n_panels; ++p)
+    for (Index r = 0; r < pad / kRows * kRows; ++r) store(system + p * height * W + r * W, Vec{});
+  alignas(64) float unit[W * W];
+  Vec faults = {};
+  for (Index j = 0; j < n_panels; ++j) {
+    float* above = system + j * height * W;  // panel j: its rows before the block are factored
+    if (j > 0)
+      for (Index first = j; first < n_panels; first += kGroup) {
+        const Index count = smaller(kGroup, n_panels - first);
+        float* right = system + first * height * W;
+        for (Index r = 0; r < W; r += kRows)
+          tiles<Into::subtract>(count, j * W - pad, above + pad * W + r, right + pad * W,
+                                height * W, right + (j * W + r) * W, height * W);
+      }
+    faults +=
+        factorize_block(j == 0 ? pad : 0, above + j * W * W, unit, inverse + j * W, x + j * W);
+    for (Index p = j + 1; p < n_panels; ++p)
+      factorize_right(unit, inverse + j * W, x + j * W, system + p * height * W + j * W * W,
+                      x + p * W);
+  }
+  for (Index j = n_panels; j-- > 0;) {  // U x = x
+    Vec value = load(x + j * W);
+    if (j + 1 < n_panels) {
+      Vec products[W] = {};
+      for (Index p = j + 1; p < n_panels; ++p) {
+        const float* right = system + p * height * W + j * W * W;
+        const Vec known = load(x + p * W);
+#pragma GCC unroll 16
+        for (Index r = 0; r < W; ++r) products[r] += known * load(right + r * W);
+      }
+      transpose(products);
+#pragma GCC unroll 16
+      for (Index r = 0; r < W; ++r) value -= products[r];
+    }
+    const float* block = system + j * height * W + j * W * W;
+    const float* reciprocals = inverse + j * W;
+    Vec columns[W];
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r)
+      columns[r] = lanes_after(r) ? load(block + r * W) * reciprocals[r] : Vec{};
+    transpose(columns);
+    // Rows are divided by the diagonal first: it leaves the chain from lane to lane.
+    value *= load(reciprocals);
+#pragma GCC unroll 16
+    for (Index r = W - 1; r > 0; --r) value -= columns[r] * value[r];
+    store(x + j * W, value);
+    faults += 0 * value;
+  }
+  return lane_sum(faults) == 0;
+}
+
+}  // namespace dcbmr::DCBMR_ISA
