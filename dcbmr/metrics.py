@@ -296,5 +296,22 @@ def _mean_of_numbers(values: NDArray[np.float64]) -> float:
 
 
 def _distinct_ranks(n: NDArray[np.int64], n_songs: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw ``n[u]`` distinct ranks of 1..n_songs for each user, ascending, one user after the other."""
-    return 1 + np.concatenate([np.sort(rng.choice(n_songs, m, replace=False, shuffle=False)) for m in n])
+    """Draw ``n[u]`` distinct ranks of 1..n_songs for each user, ascending, one user after the other.
+
+    What is drawn twice is drawn again, for all users at once. Where a user has more than half of the ranks,
+    those that are left over are drawn instead: to find the last few of all by chance would take forever.
+    """
+    first = np.arange(len(n), dtype=np.int64) * n_songs
+    by_rest = 2 * n > n_songs
+    wanted = np.where(by_rest, n_songs - n, n)
+    drawn, missing = np.empty(0, np.int64), wanted
+    while missing.any():
+        more = np.repeat(first, missing) + rng.integers(n_songs, size=int(missing.sum()))
+        drawn = np.sort(np.concatenate([drawn, more]))
+        drawn = drawn[np.diff(drawn, prepend=-1) > 0]
+        missing = wanted - np.bincount(drawn // n_songs, minlength=len(n))
+    if by_rest.any():
+        every = (first[by_rest, None] + np.arange(n_songs)).ravel()
+        rest = np.isin(every, drawn, assume_unique=True, invert=True)
+        drawn = np.sort(np.concatenate([drawn[~by_rest[drawn // n_songs]], every[rest]]))
+    return 1 + drawn % n_songs

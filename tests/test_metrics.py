@@ -300,3 +300,18 @@ def test_random_row_is_seeded():
     report = dcbmr.evaluate_ranking(np.ones((5, 1)), np.ones((9, 1)), csr_array(np.eye(5, 9)))
     assert metrics.random_row(report) == metrics.random_row(report)
     assert metrics.random_row(report) != metrics.random_row(report, random_state=1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5])
+def test_every_set_of_ranks_is_as_likely(n):
+    n_users, sets = 20_000, list(itertools.combinations(range(1, 6), n))
+    of_others = [3, 5, 1]  # users beside them with more and with fewer
+    counts = np.array([*of_others, *[n] * n_users])
+    ranks = metrics._distinct_ranks(counts, 5, np.random.default_rng(n))
+    assert [len(set(user)) for user in np.split(ranks, np.cumsum(counts)[:-1])] == counts.tolist()
+    drawn = ranks[sum(of_others) :].reshape(n_users, n)
+    assert (np.diff(drawn, axis=1) > 0).all()
+    times = np.array([(drawn == one).all(axis=1).sum() for one in sets])
+    assert times.sum() == n_users
+    expected = n_users / len(sets)
+    assert (np.abs(times - expected) < 4 * np.sqrt(expected) + 1).all()
