@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr._spelling import close_names
 from dcbmr.audio import AudioError
 from dcbmr.directory import new_directory
 from dcbmr.errors import InputError
@@ -326,7 +326,7 @@ def look_up(name: str, rows: Mapping[str, int], what: str) -> int:
     """Return the row of an id, or raise InputError with the ids that are spelt most like it."""
     if name in rows:
         return rows[name]
-    close = get_close_matches(name, rows, n=3)
+    close = close_names(name, rows)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise InputError(f"unknown {what} {name!r} (there are {len(rows)}){hint}")
 

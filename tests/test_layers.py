@@ -16,6 +16,7 @@ LAYERS = {
         "directory",
         "_threads",
         "_arrays",
+        "_spelling",
         "plays",
         "_triplets",
         "_half_sweep",

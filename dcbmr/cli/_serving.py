@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dcbmr._spelling import close_names
 from dcbmr.cli._common import directory_argument, progress_bar, some
 from dcbmr.errors import InputError
 
@@ -119,7 +119,7 @@ class Names:
                 if known in ids:
                     for name in filter(None, names):
                         ids_of.setdefault(name.casefold(), []).append(known)
-            close = get_close_matches(song.casefold(), ids_of, n=2, cutoff=0.75)
+            close = close_names(song.casefold(), ids_of, n=2, cutoff=0.75)
             if close:
                 found = [
                     f"{i} ({' - '.join(filter(None, self._known[i]))})"
