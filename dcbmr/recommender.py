@@ -20,7 +20,7 @@ from dcbmr.factors import Factors
 from dcbmr.plays import write_lines
 from dcbmr.song_files import find_songs
 from dcbmr.store import FeatureStore
-from dcbmr.topk import TopSongs, top_songs
+from dcbmr.topk import SongIndex, TopSongs
 
 if TYPE_CHECKING:
     from dcbmr.model import Model
@@ -254,16 +254,20 @@ class Recommender:
             factors ``y``. The former is the plain cosine of ``L.T @ y`` where ``X.T @ X = L @ L.T``.
         """
         rows = np.array([look_up(song, self.row_of_song, "song") for song in songs], np.int64)
-        vectors = self._usage_vectors if by == "usage" else _unit(self.song_factors)
-        anywhere = np.asarray(vectors.any(axis=1))
+        vectors = self._usage_vectors if by == "usage" else self._unit_factors
         for song, row in zip(songs, rows, strict=True):
-            if not anywhere[row]:
+            if not vectors[row].any():
                 raise InputError(f"song {song!r} has all-zero factors: there is nothing to compare")
         itself = csr_array(
             (np.ones(len(rows), np.float32), (np.arange(len(rows)), rows)),
             shape=(len(rows), len(self.song_ids)),
         )
-        return self._top_among(anywhere, vectors[rows], vectors, k, itself)
+        pool = self._pool(by, vectors, lambda: np.asarray(vectors.any(axis=1)))
+        return self._top_of(pool, vectors[rows], k, itself)
+
+    @cached_property
+    def _unit_factors(self) -> NDArray[np.float32]:
+        return _unit(self.song_factors)
 
     @cached_property
     def _usage_vectors(self) -> NDArray[np.float32]:
@@ -276,44 +280,66 @@ class Recommender:
         root = (vectors * np.sqrt(np.maximum(values, 0.0))).astype(np.float32)
         return _unit(self.song_factors @ root)
 
+    @cached_property
+    def _row_of_column(self) -> NDArray[np.int64]:
+        """The row among the songs of each column of the training plays; -1 where it is none of them."""
+        return np.array([self.row_of_song.get(song, -1) for song in self._factors.song_ids], np.int64)
+
     def _best(self, users: NDArray[np.float32], plays: csr_array, k: int, candidates: Candidates) -> TopSongs:
-        allowed = self.is_new if candidates == "new" else np.ones(len(self.song_ids), bool)
+        if candidates == "new":
+            pool = self._pool("new", self.song_factors, lambda: self.is_new)
+        else:
+            pool = self._pool("all", self.song_factors, lambda: np.ones(len(self.song_ids), bool))
         played = None
         if candidates == "unplayed":
-            # From the columns of the training plays to the rows of the candidates.
-            row = np.array([self.row_of_song.get(song, -1) for song in self._factors.song_ids], np.int64)
             user, column = plays.tocoo().coords
-            there = row[column] >= 0
+            row = self._row_of_column[column]
+            there = row >= 0
             played = csr_array(
-                (np.ones(int(there.sum()), np.float32), (user[there], row[column[there]])),
+                (np.ones(int(there.sum()), np.float32), (user[there], row[there])),
                 shape=(len(users), len(self.song_ids)),
             )
-        top = self._top_among(allowed, users, self.song_factors, k, played)
+        top = self._top_of(pool, users, k, played)
         # To a user without plays no song is better than another.
         nobody = (np.diff(plays.indptr) == 0) | ~users.any(axis=1)
         top.songs[nobody], top.scores[nobody] = -1, np.nan
         return top
 
-    def _top_among(
-        self,
-        allowed: NDArray[np.bool_],
-        queries: NDArray[np.float32],
-        songs: NDArray[np.float32],
-        k: int,
-        excluded: csr_array | None,
+    def _pool(
+        self, name: str, vectors: NDArray[np.float32], allowed: Callable[[], NDArray[np.bool_]]
+    ) -> _Pool:
+        """Return the songs to choose from, made ready once for many queries."""
+        if name not in self._pools:
+            rows = np.flatnonzero(allowed())
+            if not len(rows):
+                raise InputError(
+                    "there is no song to choose from: give a feature store or audio files with songs that "
+                    "nobody has played, or other candidates"
+                )
+            chosen = vectors if len(rows) == len(vectors) else vectors[rows]
+            self._pools[name] = _Pool(rows, SongIndex(chosen))
+        return self._pools[name]
+
+    @cached_property
+    def _pools(self) -> dict[str, _Pool]:
+        return {}
+
+    def _top_of(
+        self, pool: _Pool, queries: NDArray[np.float32], k: int, excluded: csr_array | None
     ) -> TopSongs:
-        rows = np.flatnonzero(allowed)
-        if not len(rows):
-            raise InputError(
-                "there is no song to choose from: give a feature store or audio files with songs that nobody "
-                "has played, or other candidates"
-            )
-        if len(rows) < len(allowed):
-            songs = songs[rows]
-            excluded = None if excluded is None else excluded[:, rows]
-        top = top_songs(queries, songs, k, excluded=excluded, n_threads=self.n_threads)
-        np.copyto(top.songs, rows[top.songs], where=top.songs >= 0)
+        if excluded is not None and len(pool.rows) < len(self.song_ids):
+            excluded = excluded[:, pool.rows]
+        top = pool.index.top(queries, k, excluded=excluded, n_threads=self.n_threads)
+        np.copyto(top.songs, pool.rows[top.songs], where=top.songs >= 0)
         return top
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Songs to choose from, and their rows."""
+
+    rows: NDArray[np.int64]
+    index: SongIndex
 
 
 def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:

@@ -153,3 +153,24 @@ def test_added_songs_replace_those_of_the_same_id(recommender):
 def test_wrong_input(recommender, call, message):
     with pytest.raises(dcbmr.InputError, match=message):
         call(recommender)
+
+
+def test_many_questions_to_one_recommender_have_the_answers_of_fresh_ones(factors):
+    """What is kept from one question must not colour the next."""
+    songs = [*[f"song{i}" for i in range(SONGS) if i != 9], "fresh"]
+    rng = np.random.default_rng(0)
+    song_factors = np.concatenate([np.delete(factors.song_factors, 9, 0), rng.random((1, 5), np.float32)])
+    kept = Recommender(factors, songs, song_factors)
+    questions = [
+        lambda r: r.recommend(["user3"], 4, "new"),
+        lambda r: r.recommend(["user3"], 4, "all"),
+        lambda r: r.similar(["song1"], 4),
+        lambda r: r.recommend(["user3"], 4),
+        lambda r: r.similar(["song1"], 4, "factors"),
+        lambda r: r.recommend_for(["song1", "song2"], 4),
+    ]
+    for ask in [*questions, *questions[::-1]]:
+        found, wanted = ask(kept), ask(Recommender(factors, songs, song_factors))
+        np.testing.assert_array_equal(found.songs, wanted.songs)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+    assert kept.recommend(["user3"], 4, "new").songs.tolist() == [[len(songs) - 1]]
