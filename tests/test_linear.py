@@ -1,5 +1,6 @@
 """Linear regression against scikit-learn, and its weighted prediction error against brute force."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -166,12 +167,32 @@ def test_wpe_is_the_solution_of_the_whole_system(rng):
     np.testing.assert_allclose(model.intercept_, solution[-1], rtol=1e-3, atol=1e-5)
 
 
-def test_wpe_in_small_pieces(rng, monkeypatch):
-    songs, target = world(rng)
-    whole = Linear(loss="wpe").fit(songs, target)
-    monkeypatch.setattr("dcbmr_linear.linear._GATHERED", 7)
-    pieces = Linear(loss="wpe").fit(songs, target)
-    np.testing.assert_allclose(pieces.weights_, whole.weights_, rtol=1e-4, atol=1e-6)
+@SHAPES
+@pytest.mark.parametrize("loss", ["mse", "wpe"])
+def test_small_pieces_are_the_whole(rng, monkeypatch, loss, n_songs, n_dims):
+    songs, target = world(rng, n_songs, n_dims)
+    target = replace(target, groups=rng.integers(0, 9, n_songs))
+    whole = Linear(loss=loss).fit(songs, target)
+    for numbers in (7, 20 * n_dims):
+        monkeypatch.setattr("dcbmr_linear.linear._GATHERED", numbers)
+        pieces = Linear(loss=loss).fit(songs, target)
+        np.testing.assert_allclose(pieces.weights_, whole.weights_, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            list(pieces.leave_one_out_.values()), list(whole.leave_one_out_.values()), rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("loss", ["mse", "wpe"])
+def test_no_copy_of_the_vectors_is_made(rng, monkeypatch, loss):
+    songs, target = world(rng, n_songs=8000, n_dims=100, n_users=20)
+    monkeypatch.setattr("dcbmr_linear.linear._GATHERED", 1 << 14)
+    tracemalloc.start()
+    try:
+        Linear(loss=loss).fit(songs, target)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.8 * 8 * songs.vectors().size
 
 
 def test_wpe_reports_and_can_be_stopped(rng):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +21,7 @@ Float64 = NDArray[np.float64]
 FORMAT_VERSION = 1
 # Lambdas to try, in units of the largest eigenvalue: from next to none to next to the mean alone.
 _GRID = np.logspace(-6, 2, 33)
-# Numbers gathered at once where every play has a vector: 64 MB.
+# Numbers in float64 at once, of vectors or of the users of plays: 64 MB.
 _GATHERED = 1 << 23
 
 
@@ -64,7 +65,7 @@ class Linear:
         self.regularization = regularization
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
-        """Learn from vectors of kind "bow_pca" or "bow"; needs memory for two copies of them in float64.
+        """Learn from vectors of kind "bow_pca" or "bow", which are taken block by block into float64.
 
         Raises
         ------
@@ -75,16 +76,16 @@ class Linear:
             raise InputError(f"loss must be 'mse' or 'wpe'; got {self.loss!r}")
         if self.regularization is not None and not 0 <= self.regularization < np.inf:
             raise InputError(f"regularization must be at least 0 and finite; got {self.regularization}")
-        vectors = _dense(songs.vectors())
+        vectors = songs.vectors()
         factors = np.asarray(target.song_factors, np.float64)
-        if len(vectors) != len(factors) or len(factors) < 2:
+        if vectors.shape[0] != len(factors) or len(factors) < 2:
             raise InputError(
                 f"linear regression needs a vector and factors for each of at least 2 songs; got "
-                f"{len(vectors)} vectors and {len(factors)} rows of factors"
+                f"{vectors.shape[0]} vectors and {len(factors)} rows of factors"
             )
-        if not (np.isfinite(vectors).all() and np.isfinite(factors).all()):
-            raise InputError("the song vectors and the song factors must be finite")
-        basis = _Basis.of(vectors)
+        basis = _Basis.of(_Centred.of(vectors))
+        if not np.isfinite(factors).all():
+            raise InputError("the song factors must be finite")
         mean = factors.mean(axis=0)
         metric = _mean_confidence(target) if self.loss == "wpe" else np.eye(factors.shape[1])
         root = cholesky(metric, lower=True)
@@ -104,7 +105,7 @@ class Linear:
                 basis, target, self.regularization_, root, weights, mean, run or FitRun()
             )
         self.weights_ = (basis.axes @ weights).astype(np.float32)
-        self.intercept_ = (mean - basis.mean @ (basis.axes @ weights)).astype(np.float32)
+        self.intercept_ = (mean - basis.vectors.mean @ (basis.axes @ weights)).astype(np.float32)
         return self
 
     def predict(self, songs: SongFeatures) -> NDArray[np.float32]:
@@ -150,34 +151,76 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class _Basis:
-    """The centred vectors along their own axes, where their scatter is diagonal: Z = (X - mean) axes."""
+class _Centred:
+    """The vectors less their mean, in float64 a block at a time: whole, they would take many times more."""
 
+    vectors: NDArray[Any] | csr_array  # (n_songs, n_dims)
     mean: Float64  # (n_dims,)
-    axes: Float64  # (n_dims, rank), orthonormal columns
-    energies: Float64  # (rank,): diagonal of Z'Z, falling
-    vectors: Float64  # (n_songs, rank): Z
 
     @classmethod
-    def of(cls, vectors: Float64) -> Self:
-        n_songs, n_dims = vectors.shape
-        mean = vectors.mean(axis=0)
-        centred = vectors - mean
-        values, axes = eigh(
-            centred.T @ centred if n_dims <= n_songs else centred @ centred.T, check_finite=False
-        )
+    def of(cls, vectors: NDArray[Any] | csr_array) -> Self:
+        sums = np.asarray(vectors.sum(axis=0, dtype=np.float64)).ravel()
+        if not np.isfinite(sums).all():
+            raise InputError("the song vectors must be finite")
+        return cls(csr_array(vectors) if issparse(vectors) else vectors, sums / vectors.shape[0])
+
+    @property
+    def block_songs(self) -> int:
+        return max(_GATHERED // max(len(self.mean), 1), 1)
+
+    def __getitem__(self, songs: slice | NDArray[np.int64]) -> Float64:
+        chosen = self.vectors[songs]
+        dense = chosen.toarray() if issparse(chosen) else chosen
+        centred: Float64 = dense - self.mean
+        return centred
+
+    def blocks(self) -> Iterator[tuple[slice, Float64]]:
+        for first in range(0, self.vectors.shape[0], self.block_songs):
+            songs = slice(first, min(first + self.block_songs, self.vectors.shape[0]))
+            yield songs, self[songs]
+
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Return X' weights, (n_dims, n_columns)."""
+        total = np.zeros((len(self.mean), weights.shape[1]))
+        for songs, block in self.blocks():
+            total += block.T @ weights[songs]
+        return total
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """The axes of the centred vectors X, along which their scatter is diagonal: with Z = X axes."""
+
+    vectors: _Centred  # X
+    axes: Float64  # (n_dims, rank), orthonormal columns
+    energies: Float64  # (rank,): diagonal of Z'Z, falling
+
+    @classmethod
+    def of(cls, vectors: _Centred) -> Self:
+        n_songs, n_dims = vectors.vectors.shape
+        if n_dims <= n_songs:
+            scatter = np.zeros((n_dims, n_dims))
+            for _, block in vectors.blocks():
+                scatter += block.T @ block
+        else:
+            whole = vectors[:]
+            scatter = whole @ whole.T
+        values, axes = eigh(scatter, check_finite=False, overwrite_a=True)
         values, axes = values[::-1], axes[:, ::-1]
         # What is less is rounding, as in a dimension that never changes.
         rank = int((values > 1e-12 * values[0]).sum()) if len(values) and values[0] > 0 else 0
         values, axes = values[:rank], axes[:, :rank]
         if n_dims > n_songs:
-            axes = centred.T @ (axes / np.sqrt(values))
-        return cls(mean, axes, values, centred @ axes)
+            axes = whole.T @ (axes / np.sqrt(values))
+        return cls(vectors, axes, values)
 
     def solve(self, targets: Float64, regularization: float) -> Float64:
         """Return the ridge weights (rank, n_targets) for centred targets."""
-        weights: Float64 = (self.vectors.T @ targets) / (self.energies + regularization)[:, None]
-        return weights
+        return self._products(targets) / (self.energies + regularization)[:, None]
+
+    def _products(self, targets: Float64) -> Float64:
+        products: Float64 = self.axes.T @ self.vectors.weighted_sum(targets)
+        return products
 
     def leave_out(self, targets: Float64, lambdas: Float64, groups: NDArray[np.int64]) -> Float64:
         """Return the mean over songs of the squared error when their group is left out, for each lambda.
@@ -185,24 +228,30 @@ class _Basis:
         With H = 1/n + Z (Z'Z + lambda)^-1 Z' the errors of the songs of a group, predicted from all others,
         are exactly (1 - H_gg)^-1 times their residuals: for one song, Allen's PRESS (1974).
         """
-        products = self.vectors.T @ targets
-        # Groups of one size are solved together.
-        order = np.argsort(groups, kind="stable")
-        sizes = np.unique(groups, return_counts=True)[1]
-        starts = np.cumsum(sizes) - sizes
-        together = [
-            order[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)
-        ]  # (n_groups_of_the_size, size)
+        products = self._products(targets)
+        inverses = 1 / (self.energies + lambdas[:, None])
         errors = np.zeros(len(lambdas))
-        for i, value in enumerate(lambdas):
-            inverse = 1 / (self.energies + value)
-            residuals = targets - self.vectors @ (inverse[:, None] * products)
-            scaled = self.vectors * np.sqrt(inverse)
-            for rows in together:
-                hat = scaled[rows] @ scaled[rows].transpose(0, 2, 1) + 1 / len(targets)
-                left_out = np.linalg.solve(np.eye(rows.shape[1]) - hat, residuals[rows])
+        for rows in _of_one_size(groups, self.vectors.block_songs):
+            z = (self.vectors[rows.ravel()] @ self.axes).reshape(*rows.shape, -1)
+            for i, inverse in enumerate(inverses):
+                residuals = targets[rows] - z @ (inverse[:, None] * products)
+                scaled = z * np.sqrt(inverse)
+                hat = scaled @ scaled.transpose(0, 2, 1) + 1 / len(targets)
+                left_out = np.linalg.solve(np.eye(rows.shape[1]) - hat, residuals)
                 errors[i] += np.square(left_out).sum() / len(targets)
         return errors
+
+
+def _of_one_size(groups: NDArray[np.int64], n_songs: int) -> Iterator[NDArray[np.int64]]:
+    """Yield groups of one size together, (n_groups, size): as many as ``n_songs`` hold, but at least one."""
+    order = np.argsort(groups, kind="stable")
+    sizes = np.unique(groups, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+    for size in np.unique(sizes):
+        rows = order[starts[sizes == size][:, None] + np.arange(size)]
+        at_once = max(n_songs // size, 1)
+        for first in range(0, len(rows), at_once):
+            yield rows[first : first + at_once]
 
 
 def _groups(target: FactorTarget) -> NDArray[np.int64]:
@@ -251,22 +300,30 @@ def _solve_wpe(
     # A feature without energy has no weight to find when lambda is 0 too; basis keeps none of those.
     scale = 1 / np.sqrt(basis.energies + regularization)
     n_songs, n_factors = target.song_factors.shape
-    features = np.column_stack([basis.vectors * scale, np.full(n_songs, n_songs**-0.5)])
+    scaled_axes = basis.axes * scale
     shrinkage = np.append(regularization * scale**2, 0)[:, None]
     users: Float64 = solve_triangular(root, np.asarray(target.user_factors, np.float64).T, lower=True).T
     surplus = csr_array(target.surplus).astype(np.float64)
     gramian = users.T @ users
-    shape = (features.shape[1], n_factors)
+    shape = (len(scale) + 1, n_factors)
+
+    def gathered(sums: Float64, total: Float64) -> Float64:
+        """Return F' a for F = (X scaled_axes, 1/sqrt(n)), of X' a and the total of the rows of a."""
+        return np.vstack([scaled_axes.T @ sums, total * n_songs**-0.5])
 
     def apply(variables: Float64) -> Float64:
         t = variables.reshape(shape)
-        predicted = features @ t
-        confident = predicted @ gramian + _weighted_users(surplus, users, predicted)
-        result: Float64 = features.T @ confident + shrinkage * t
-        return result.ravel()
+        weights, intercept = scaled_axes @ t[:-1], t[-1] * n_songs**-0.5
+        sums, total = np.zeros_like(weights), np.zeros(n_factors)
+        for songs, block in basis.vectors.blocks():
+            predicted = block @ weights + intercept
+            confident = predicted @ gramian + _weighted_users(surplus[songs], users, predicted)
+            sums += block.T @ confident
+            total += confident.sum(axis=0)
+        return (gathered(sums, total) + shrinkage * t).ravel()
 
-    played = csr_array((1 + surplus.data, surplus.indices, surplus.indptr), shape=surplus.shape)
-    right = (features.T @ (played @ users)).ravel()
+    played = csr_array((1 + surplus.data, surplus.indices, surplus.indptr), shape=surplus.shape) @ users
+    right = gathered(basis.vectors.weighted_sum(played), played.sum(axis=0)).ravel()
     # y' L is the prediction in the new variables; start from the weights of the squared error.
     start = np.vstack([weights / scale[:, None], intercept * n_songs**0.5]) @ root
     step = 0
@@ -308,7 +365,3 @@ def _weighted_users(surplus: csr_array, users: Float64, predicted: Float64) -> F
         result[rows] = weighted @ users
         first = last
     return result
-
-
-def _dense(vectors: NDArray[Any] | csr_array) -> Float64:
-    return np.asarray(vectors.toarray() if issparse(vectors) else vectors, np.float64)
