@@ -168,7 +168,8 @@ def draw(excerpts: Sequence[Excerpt], features: SongFeatures, directory: Path) -
             axes.imshow(
                 window.T, origin="lower", aspect="auto", extent=(0, excerpt.n_frames, 0, len(window.T))
             )
-            axes.set_title(f"{excerpt.song}\n{excerpt.start_s:.1f} s: {excerpt.value:.3g}", fontsize=8)
+            title = f"{excerpt.rank:+}: {excerpt.song}\n{excerpt.start_s:.1f} s: {excerpt.value:.3g}"
+            axes.set_title(title, fontsize=8)
             axes.tick_params(labelsize=6)
         figure.supxlabel("frame", fontsize=8)
         figure.supylabel("mel band", fontsize=8)

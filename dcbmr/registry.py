@@ -7,6 +7,7 @@ they are found never matters: two owners of one name are an error, not a race.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 import warnings
 from collections.abc import Mapping
@@ -174,16 +175,28 @@ def losses_of(spec: RegressorSpec) -> tuple[str, ...]:
 
 def parameters(factory: Any) -> dict[str, inspect.Parameter]:
     """Return the keyword parameters of a factory, their annotations resolved to types."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
     keywords = {
         name: parameter
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    # Of these alone: other arguments may have types that are imported for type checkers only.
-    named = SimpleNamespace(__annotations__={name: p.annotation for name, p in keywords.items()})
-    hints = typing.get_type_hints(named, function.__globals__)
-    return {name: p.replace(annotation=hints[name]) for name, p in keywords.items()}
+    resolved = {}
+    for name, parameter in keywords.items():
+        # Of these alone: other arguments may have types that are imported for type checkers only.
+        named = SimpleNamespace(__annotations__={name: parameter.annotation})
+        hint = typing.get_type_hints(named, _names_where_declared(factory, name))[name]
+        resolved[name] = parameter.replace(annotation=hint)
+    return resolved
+
+
+def _names_where_declared(factory: Any, parameter: str) -> dict[str, Any]:
+    """Return the names by which a parameter's type is spelt: of the module of its dataclass, maybe a base."""
+    if not inspect.isclass(factory):
+        return dict(factory.__globals__)
+    for base in factory.__mro__:
+        if parameter in inspect.get_annotations(base):
+            return vars(sys.modules[base.__module__])
+    return dict(factory.__init__.__globals__)
 
 
 def resolve(spec: RegressorSpec | LossSpec) -> Any:

@@ -24,6 +24,7 @@ from dcbmr.store import FeatureStore
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_RECORD = "run.json"  # in the directory of checkpoints: the settings of the run
 Report = Callable[[int, int | None, Mapping[str, float]], None]
 
 
@@ -250,7 +251,7 @@ def train(
 def unfinished_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
     """Return where the checkpoints of a model lie until it is whole; refuse to lose them unasked."""
     checkpoint = output.with_name(f".{output.name}.checkpoint")
-    if checkpoint.exists() and not (overwrite or resume):
+    if _has_progress(checkpoint) and not (overwrite or resume):
         raise InputError(
             f"a training of {output} was not finished; --resume continues it, --overwrite starts anew"
         )
@@ -277,10 +278,16 @@ def _package_of(regressor: str) -> str:
     return f"{owner.distribution} {owner.version}"
 
 
+def _has_progress(directory: Path) -> bool:
+    """Say whether a run left more than its settings, as one does not whose parameters were wrong."""
+    files = (file for file in directory.rglob("*") if file.is_file() and file.name != _RECORD)
+    return any(file.stat().st_size for file in files)
+
+
 def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """Make ``directory`` ready for a run of these settings; raise InputError naming fields that differ."""
-    record = directory / "run.json"
-    if directory.exists() and not resume:
+    record = directory / _RECORD
+    if directory.exists() and not (resume and _has_progress(directory)):
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
     wanted = json.loads(json.dumps(settings))

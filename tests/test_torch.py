@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from scipy.sparse import csr_array
 
 import dcbmr
-from dcbmr import DcbmrError, FactorTarget, FitRun, InputError
+from dcbmr import DcbmrError, FactorTarget, FitRun, InputError, registry
 
 SHORT = {"epochs": 12, "batch_size": 16, "learning_rate": 3e-3, "patience": 0, "choose_by": "loss"}
 SMALL_CNN = {
@@ -558,8 +559,6 @@ def test_unfitted_and_mismatched(planted_vectors, tmp_path):
 
 
 def test_constructors_hold_keyword_parameters_that_the_host_can_read():
-    from dcbmr import registry
-
     for name in ("mlp", "cnn"):
         parameters = registry.parameters(registry.resolve(registry.find_regressor(name)))
         assert {"loss", "device", "random_state", "epochs", "hidden"} <= set(parameters)
@@ -578,6 +577,9 @@ def test_a_network_of_ones_own(planted_order, tmp_path, monkeypatch):
     assert correlation(predicted[target.validation, 0], target.song_factors[target.validation, 0]) > 0.8
     model.save(tmp_path)
     np.testing.assert_array_equal(GRU.load(tmp_path).predict(songs), predicted)
+    parameters = registry.parameters(GRU)  # their types are known, whichever module declared them
+    assert parameters["units"].annotation is int
+    assert parameters["optimizer"].annotation == Literal["adamw", "nesterov"]
 
 
 @pytest.mark.parametrize("name", ["wpe", "softmax"])

@@ -199,6 +199,23 @@ def test_wrong_flags(small_world, tmp_path, more, message):
     assert not (tmp_path / "model").exists()
 
 
+def test_only_a_training_that_got_somewhere_is_unfinished(small_world, tmp_path):
+    def cnn(name, *more):
+        words = ["train", "--regressor", "cnn", "-o", tmp_path / name, "--threads", 1]
+        words += ["--factors", small_world / "factors", "--features", small_world / "features"]
+        return run(*words, "--set", "channels=4,4", "--set", "hidden=8", *more)
+
+    assert "epochs must be at least 1" in str(cnn("model", "--set", "epochs=0").exception)
+    done = cnn("model", "--set", "epochs=1")
+    assert done.exit_code == 0, done.output
+    (tmp_path / ".other.checkpoint").mkdir()
+    (tmp_path / ".other.checkpoint" / "checkpoint.safetensors").write_bytes(b"hours of work")
+    done = cnn("other", "--set", "epochs=1")
+    assert "was not finished; --resume continues it, --overwrite starts anew" in str(done.exception)
+    assert cnn("other", "--set", "epochs=1", "--overwrite").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "other"]
+
+
 def test_an_existing_model_is_refused(small_world, tmp_path):
     (tmp_path / "model").mkdir()
     done = run(*train_words(small_world, tmp_path / "model"))

@@ -14,7 +14,9 @@ from dcbmr.cli._common import output_option, overwrite_option, progress_bar, see
 
 @click.command("train")
 @click.option("--regressor", required=True, help="One of those that `dcbmr plugins` lists.")
-@click.option("--loss", default=None, help="Objective, for regressors that have a choice.")
+@click.option(
+    "--loss", default=None, help="Objective, for regressors that have a choice; `dcbmr plugins` lists them."
+)
 @click.option("--factors", type=click.Path(path_type=Path), required=True, help="From `dcbmr factorize`.")
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="From `dcbmr featurize`.")
 @output_option("the model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -55,7 +56,7 @@ class CNN(WindowRegressor):
         Share of the dense layers' units left out in a step.
     """
 
-    architecture: str = "nips2013"
+    architecture: Literal["nips2013", "spotify2014"] = "nips2013"
     channels: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
     filter_length: int = 0

@@ -107,7 +107,7 @@ class WindowExamples:
         songs, starts = self.covering(rows)
         cuts = range(0, len(songs), batch_size)
         pieces = ((songs[i : i + batch_size], starts[i : i + batch_size]) for i in cuts)
-        return self._load(pieces, batch_size)
+        return self._load(pieces, min(batch_size, len(songs)))
 
     def covering(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return (song, start) of the windows that cover the songs ``rows``."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -82,13 +82,13 @@ class Training:
     random_state: int = 0
     epochs: int = 40
     batch_size: int = 64
-    optimizer: str = "adamw"
+    optimizer: Literal["adamw", "nesterov"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip: float = 1.0
     patience: int = 15
-    choose_by: str = "map"
-    precision: str = "auto"
+    choose_by: Literal["map", "loss"] = "map"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
 
     def check(self) -> None:
