@@ -235,6 +235,14 @@ class TestMLR:
             doctest.run_docstring_examples(MLR, {"MLR": MLR})
         assert said.getvalue() == ""
 
+    @pytest.mark.parametrize("diagonal", [False, True])
+    def test_warns_of_a_metric_that_is_zero(self, diagonal, rng):
+        artist = np.arange(40) % 4
+        X = np.hstack([3 * rng.standard_normal((4, 2))[artist], rng.standard_normal((40, 2))])
+        with pytest.warns(UserWarning, match=r"zero metric.* C = 0\.02 is too small.* try C = 0\.2"):
+            mlr = MLR(C=0.02, diagonal=diagonal).fit(X, artist)
+        assert mlr.transform(X).shape == (40, 0)
+
     @pytest.mark.parametrize(
         ("params", "change", "message"),
         [

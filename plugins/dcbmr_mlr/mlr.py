@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -38,9 +39,9 @@ class MLR:
         Loss of a ranking: 1 - AUC, which weighs all pairs alike, or 1 - average precision, which looks at
         the top.
     C : float
-        Weight of the slack against the trace of W; W is zero when it is too small. Distances are measured
-        in units of the data's root mean square distance from their mean, so that C does not depend on the
-        scale of X.
+        Weight of the slack against the trace of W; when it is too small, W is zero and a warning is given.
+        Distances are measured in units of the data's root mean square distance from their mean, so that C
+        does not depend on the scale of X.
     diagonal : bool
         Learn a weight a dimension only, in time linear in their number.
     n_queries : int or None
@@ -169,6 +170,12 @@ class MLR:
         self.metric_ = metric / scale**2
         self.components_ = cone.components(self.metric_)
         self.n_queries_ = len(rows)
+        if not len(self.components_):
+            warnings.warn(
+                f"metric learning to rank found the zero metric, under which all samples are alike: C = "
+                f"{self.C:g} is too small, or X says nothing about what is relevant; try C = {10 * self.C:g}",
+                stacklevel=2,
+            )
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
