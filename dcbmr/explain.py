@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,71 +78,45 @@ def explain(
     if not hasattr(model.regressor, "excitations"):
         raise InputError(f"regressor {model.spec.name!r} cannot say what excites it; models of 'cnn' can")
     heard = model.pipeline.transform(features)
-    signs = (1, -1) if layer is None else (1,)
-    best: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of each sign: values and windows, (<= k, n_units)
-    windows: list[tuple[np.ndarray, np.ndarray]] = []  # songs and starts
-    n_windows = n_frames = 0
-    chosen = list(units or ())
+    n_frames = 0
+    best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
     for begin in range(0, len(features.song_ids), _BLOCK):
         rows = np.arange(begin, min(begin + _BLOCK, len(features.song_ids)))
         songs, starts, n_frames, values = model.regressor.excitations(heard, rows, layer=layer)
         n_units = values.shape[1]
-        chosen = list(range(n_units) if units is None else units)
-        wrong = [unit for unit in chosen if not 0 <= unit < n_units]
+        wrong = [unit for unit in units or () if not 0 <= unit < n_units]
         if wrong:
             raise InputError(f"unit {wrong[0]}: there are units 0 to {n_units - 1}")
-        for sign in signs:
-            found, window = _best_of_songs(sign * values[:, chosen], songs)
-            best[sign] = _strongest(best.get(sign), found, window + n_windows, k)
-        windows.append((songs, starts))
-        n_windows += len(songs)
-    if not windows:
-        return []
+        for unit, sign in product(units or range(n_units), (1, -1) if layer is None else (1,)):
+            new = _best_of_songs(sign * values[:, unit], songs, k)
+            found = zip(values[new, unit].tolist(), songs[new].tolist(), starts[new].tolist(), strict=True)
+            both = [*best.get((unit, sign), ()), *found]
+            best[unit, sign] = sorted(both, key=lambda window: -sign * window[0])[:k]
     settings = model.config["features"]
     hop_s, frame_s = settings["hop_length"] / settings["sr"], settings["n_fft"] / settings["sr"]
-    songs, starts = (np.concatenate(parts) for parts in zip(*windows, strict=True))
-    excerpts = []
-    for column, unit in enumerate(chosen):
-        for sign in signs:
-            values, places = (array[:, column] for array in best[sign])
-            for rank, (value, window) in enumerate(zip(values, places, strict=True), 1):
-                # A song shorter than a window is heard round and round.
-                last = min(starts[window] + n_frames, features.n_frames[songs[window]]) - 1
-                excerpts.append(
-                    Excerpt(
-                        unit=unit,
-                        rank=sign * rank,
-                        song=features.song_ids[songs[window]],
-                        start_s=float(starts[window] * hop_s),
-                        end_s=float(last * hop_s + frame_s),
-                        value=float(sign * value),
-                        start=int(starts[window]),
-                        n_frames=n_frames,
-                    )
-                )
-    return excerpts
+    return [
+        Excerpt(
+            unit=unit,
+            rank=sign * rank,
+            song=features.song_ids[song],
+            start_s=start * hop_s,
+            # A song shorter than a window is heard round and round.
+            end_s=(min(start + n_frames, int(features.n_frames[song])) - 1) * hop_s + frame_s,
+            value=value,
+            start=start,
+            n_frames=n_frames,
+        )
+        for (unit, sign), windows in best.items()
+        for rank, (value, song, start) in enumerate(windows, 1)
+    ]
 
 
-def _best_of_songs(values: np.ndarray, songs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the highest value of each song, and the first of its windows that has it.
-
-    ``values`` is (n_windows, n_units), the windows song after song; both results are (n_songs, n_units).
-    """
-    first = np.flatnonzero(np.diff(songs, prepend=-1))
-    best = np.maximum.reduceat(values, first)
-    is_best = values == np.repeat(best, np.diff(first, append=len(songs)), axis=0)
-    numbered = np.where(is_best, np.arange(len(songs))[:, None], len(songs))
-    return best, np.minimum.reduceat(numbered, first)
-
-
-def _strongest(
-    kept: tuple[np.ndarray, np.ndarray] | None, values: np.ndarray, windows: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k highest of each unit, of those kept and the new ones, the first of equals."""
-    if kept is not None:
-        values, windows = np.concatenate([kept[0], values]), np.concatenate([kept[1], windows])
-    order = np.argsort(-values, axis=0, kind="stable")[:k]
-    return np.take_along_axis(values, order, 0), np.take_along_axis(windows, order, 0)
+def _best_of_songs(values: np.ndarray, songs: np.ndarray, k: int) -> np.ndarray:
+    """Return the windows of the k highest values, the first of equals, one of a song."""
+    order = np.argsort(-values, kind="stable")
+    _, first = np.unique(songs[order], return_index=True)
+    best: np.ndarray = order[np.sort(first)[:k]]
+    return best
 
 
 def draw(excerpts: Sequence[Excerpt], features: SongFeatures, directory: Path) -> list[Path]:
