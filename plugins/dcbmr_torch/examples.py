@@ -144,9 +144,11 @@ class WindowExamples:
                 len(rows), lambda out: self._songs.windows(rows, starts, self._length, out=out)
             )
 
-        slots = [Slot(shape, dtype, self._device) for _ in range(n_readers + 2)]
         if self._device.type == "cpu":
-            yield from read_while_quick(pieces, read, slots[0])
+            all_read = yield from read_while_quick(pieces, read, Slot(shape, dtype, self._device))
+            if all_read:
+                return
+        slots = [Slot(shape, dtype, self._device) for _ in range(n_readers + 2)]
         yield from read_ahead(pieces, read, slots, n_readers)
 
 
@@ -196,8 +198,8 @@ class Slot:
 
 def read_while_quick(
     pieces: Iterator[Piece], read: Callable[[Piece, Slot], Batch], slot: Slot
-) -> Generator[Batch]:
-    """Yield ``read(piece, slot)`` in order, until reading takes more than a tenth of the time.
+) -> Generator[Batch, None, bool]:
+    """Yield ``read(piece, slot)`` in order, until reading takes more than a tenth of the time; return if all.
 
     What the system has in memory is read sooner than a thread beside the network's could hand it over.
     """
@@ -208,7 +210,8 @@ def read_while_quick(
         reading += time.perf_counter() - asked
         yield batch
         if reading > 0.1 * (time.perf_counter() - began):
-            return
+            return False
+    return True
 
 
 def read_ahead(
