@@ -35,7 +35,14 @@ def read_triplets(
     if columns is not None and len(columns) != 3:
         raise InputError(f"columns must name three: user, song and count; got {list(columns)}")
     if not path.is_file():
-        raise InputError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
+        found = (
+            "is no file, but a directory"
+            if path.is_dir()
+            else "is no file"
+            if path.exists()
+            else "does not exist"
+        )
+        raise InputError(f"{path} {found}; wanted plays: user, song and count")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; wanted lines of user, song and count")
     try:

@@ -22,12 +22,13 @@ CONFIG = "config.json"
 
 
 def refuse_existing(path: Path, *, overwrite: bool = False, kind: str | None = None) -> None:
-    """Raise InputError when ``path`` exists, unless it may be overwritten and looks like ours.
+    """Raise InputError when ``path`` cannot be written, or exists: unless it is ours and to be overwritten.
 
     With ``kind``, only a directory of that kind is overwritten: predictions never take the place of the
     model that made them.
     """
     if not path.exists() and not path.is_symlink():
+        _check_writable(path)
         return
     if not overwrite:
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
@@ -36,6 +37,16 @@ def refuse_existing(path: Path, *, overwrite: bool = False, kind: str | None = N
     found = kind_of(path)
     if kind is not None and found is not None and found != kind:
         raise InputError(f"{path} holds {found!r} and is not overwritten with {kind!r}")
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise InputError where nothing can be written: rather now than when there is something to write."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{path} cannot be written: {above} is no directory")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: {above} is read-only")
 
 
 def kind_of(path: Path) -> str | None:
@@ -122,7 +133,7 @@ def read_config(path: Path, *, kind: str, version: int = 1) -> dict[str, Any]:
     path = Path(path)
     file = path / CONFIG
     if not file.is_file():
-        found = "does not exist" if not path.exists() else f"has no {CONFIG}"
+        found = f"has no {CONFIG}" if path.is_dir() else "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path} is no dcbmr {kind} directory: it {found}")
     try:
         config = json.loads(file.read_text("utf-8"))

@@ -166,13 +166,17 @@ def prepare(
     """Create the directory of an experiment, or check that one to be continued has the same settings."""
     wanted = json.loads(json.dumps(settings))
     if resume and (directory / CONFIG).exists():
-        found = read_config(directory, kind="experiment")
-        for name, value in wanted.items():
-            if found.get(name) != value:
-                raise InputError(
-                    f"{directory} was begun with {name} = {found.get(name)}, now it is {value}; "
-                    "give the same settings, or --overwrite to begin anew"
-                )
+        found = _flat(read_config(directory, kind="experiment"))
+        differ = [
+            f"{name} = {found.get(name)}, now it is {value}"
+            for name, value in _flat(wanted).items()
+            if found.get(name) != value
+        ]
+        if differ:
+            raise InputError(
+                f"{directory} was begun with {'; '.join(differ)}: give the same settings, or --overwrite to "
+                "begin anew"
+            )
         return
     refuse_existing(directory, overwrite=overwrite or resume)
     if directory.exists():
@@ -180,6 +184,15 @@ def prepare(
     directory.mkdir(parents=True)
     header = {"kind": "experiment", "format_version": 1, "dcbmr_version": __version__}
     write_json(directory / CONFIG, {**header, **wanted})
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of inner mappings among them, as "outer.inner"."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, Mapping) else None
+        flat |= {name: value} if inner is None else {f"{name}.{key}": v for key, v in inner.items()}
+    return flat
 
 
 def run_experiment(

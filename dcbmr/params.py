@@ -39,7 +39,7 @@ def parse_settings(factory: Callable[..., Any], settings: Iterable[str]) -> dict
         try:
             values[name] = _parse(text, annotation)
         except ValueError:
-            raise InputError(f"--set {setting}: wanted {_wanted(annotation)}, got {text!r}") from None
+            raise InputError(f"--set {setting}: wanted {describe(annotation)}, got {text!r}") from None
     return values
 
 
@@ -72,13 +72,14 @@ def _parse(text: str, annotation: Any) -> Any:
     raise ValueError
 
 
-def _wanted(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """Return in words what a parameter of this type takes."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        return " or ".join(_wanted(arg) for arg in args)
+        return " or ".join(describe(arg) for arg in args)
     if origin is Literal:
         return " or ".join(map(str, args))
     if origin in (tuple, list, Sequence):
-        return f"{_wanted(args[0])}, or several with commas between"
+        return f"{describe(args[0])}, or several with commas between"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     return names.get(annotation, "none" if annotation is types.NoneType else str(annotation))

@@ -217,6 +217,8 @@ def read_songs(path: str | Path) -> SongTable:
         table.song_ids.append(fields[song_at])
         table.artists.append(fields[artist_at])
         table.titles.append(fields[title_at] if 0 <= title_at < len(fields) else "")
+    if not table.song_ids and not has_header:
+        raise InputError(f"{path} is empty; wanted lines of song, artist and title, between tabs")
     return table
 
 
@@ -293,6 +295,11 @@ def split_plays(
     if by == "artist" and not artists:
         raise InputError("a split by artist needs the artists of the songs: give --songs SONGS.tsv")
     known = dict(artists or {})
+    if by == "artist" and known.keys().isdisjoint(plays.song_ids):
+        raise InputError(
+            f"a split by artist needs artists, and none of these {len(plays.song_ids)} songs has one: "
+            f"plays have {list(plays.song_ids[:3])}, the table of songs {list(known)[:3]}"
+        )
     groups = [("artist", known[song]) if by == "artist" and song in known else ("song", song)
               for song in plays.song_ids]  # fmt: skip
     names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
@@ -304,7 +311,8 @@ def split_plays(
     heldout = np.isin(group, order[:n_chosen])
     if not heldout.any() or heldout.all():
         raise InputError(
-            f"{len(groups)} songs in {len(names)} groups cannot be split with a fraction of {fraction}"
+            f"{len(groups)} songs in {len(names)} groups cannot be split with a fraction of {fraction}: "
+            "nothing would be left on one side"
         )
     if plays.counts.nnz == 0:
         raise InputError("there are no plays to split")
@@ -324,5 +332,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 def read_lines(path: Path) -> Iterator[str]:
     """Read what :func:`write_lines` wrote."""
     with open(path, encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line.removesuffix("\n")
+        try:
+            for line in file:
+                yield line.removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is no text in UTF-8: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -353,8 +354,12 @@ def look_up(name: str, rows: Mapping[str, int], what: str) -> int:
     if name in rows:
         return rows[name]
     close = close_names(name, rows)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else _example(rows)
     raise InputError(f"unknown {what} {name!r} (there are {len(rows)}){hint}")
+
+
+def _example(ids: Iterable[str]) -> str:
+    return "".join(f"; an id looks like {name!r}" for name in islice(ids, 1))
 
 
 def _one_row(songs: Collection[str], values: NDArray[np.float32], columns: Ids) -> csr_array:

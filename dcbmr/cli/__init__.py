@@ -77,6 +77,14 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     click.echo(f"dcbmr: warning: {message}", err=True)
 
 
+def _in_words(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice: {error}"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C."""
     words = sys.argv[1:] if args is None else args
@@ -97,9 +105,9 @@ def main(args: list[str] | None = None) -> None:
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
         sys.stderr.close()
         sys.exit(1)
-    except (DcbmrError, OSError) as error:
+    except (DcbmrError, OSError, MemoryError) as error:
         if "--debug" in words:
             raise
-        click.echo(f"dcbmr: {error}", err=True)
+        click.echo(f"dcbmr: {_in_words(error)}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     sys.exit(status if isinstance(status, int) else 0)

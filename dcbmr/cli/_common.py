@@ -114,6 +114,13 @@ def progress_bar(*columns: Any) -> Iterator[Progress]:
         yield progress
 
 
+def read_song_list(path: Path) -> set[str]:
+    """Read song ids, one a line, from a file that may be written by hand, on any system."""
+    from dcbmr.plays import read_lines
+
+    return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+
+
 # A directory that a command reads; what is wrong with it is said by who reads it.
 directory_argument = click.Path(path_type=Path)
 

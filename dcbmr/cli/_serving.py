@@ -46,8 +46,11 @@ def load_source(path: Path, n_threads: int | None) -> Factors | Model:
     from dcbmr.factors import Factors
     from dcbmr.model import Model
 
+    kind = kind_of(path)
+    if kind not in (None, "factors", "model"):
+        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
     # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind_of(path) == "factors" else Model.load(path, n_threads=n_threads)
+    return Factors.load(path) if kind == "factors" else Model.load(path, n_threads=n_threads)
 
 
 def make_recommender(

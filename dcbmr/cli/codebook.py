@@ -7,13 +7,27 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+from dcbmr.cli._common import (
+    output_option,
+    overwrite_option,
+    progress_bar,
+    read_song_list,
+    seed_option,
+    threads_option,
+)
 
 
-@click.command("codebook")
+@click.command("codebook", short_help="Learn the words that a bag of words counts.")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @output_option("the codebook")
-@click.option("--words", "n_words", type=click.IntRange(min=1), default=4000, show_default=True)
+@click.option(
+    "--words",
+    "n_words",
+    type=click.IntRange(min=1),
+    default=4000,
+    show_default=True,
+    help="How many words to learn (the paper's 4000).",
+)
 @click.option(
     "--iterations", "n_iterations", type=click.IntRange(min=0), default=25, show_default=True, help="At most."
 )
@@ -61,7 +75,7 @@ def command(
     from dcbmr.directory import CONFIG, refuse_existing
 
     refuse_existing(output, overwrite=overwrite)
-    left_out = set(without.read_text("utf-8").splitlines()) if without else set()
+    left_out = read_song_list(without) if without else set()
     codebook = Codebook(**settings)
     with progress_bar() as bar:
         learn = _from_store if (source / CONFIG).is_file() else _from_audio
@@ -69,7 +83,8 @@ def command(
     codebook.save(output, overwrite=overwrite)
     click.echo(
         f"{output}: {codebook.n_words} words, mean squared distance "
-        f"{codebook.inertia_ / codebook.n_frames_:.6g} over {codebook.n_frames_} frames, "
+        f"{codebook.inertia_ / codebook.n_frames_:.6g} over {codebook.n_frames_} frames "
+        f"of {0 if codebook.songs_ is None else len(codebook.songs_):,} songs, "
         f"{len(codebook.inertias_)} iterations"
     )
 

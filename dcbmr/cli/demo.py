@@ -27,7 +27,7 @@ _ABOUT = (
 )
 
 
-@click.command("demo")
+@click.command("demo", short_help="Do the whole job on a world of synthesized songs.")
 @output_option("everything")
 @click.option(
     "--size",

@@ -18,7 +18,7 @@ from dcbmr.cli._common import (
 )
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Score models on the songs held out.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=directory_argument)
 @click.option("--split", type=directory_argument, required=True, help="From `dcbmr split`.")
 @click.option("--features", type=directory_argument, required=True, help="From `dcbmr featurize`.")

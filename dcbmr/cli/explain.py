@@ -11,7 +11,7 @@ from dcbmr.cli._common import directory_argument, print_rows, table_options, thr
 from dcbmr.cli._serving import Names, names_option
 
 
-@click.command("explain")
+@click.command("explain", short_help="List the sounds that excite a network the most.")
 @click.argument("model_directory", metavar="MODEL", type=directory_argument)
 @click.option(
     "--features",

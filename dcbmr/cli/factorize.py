@@ -10,7 +10,7 @@ import click
 from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
 
 
-@click.command("factorize")
+@click.command("factorize", short_help="Learn factors of users and songs from plays.")
 @click.argument("plays", type=click.Path(path_type=Path))
 @output_option("the factors")
 @click.option(
@@ -97,6 +97,8 @@ def command(
         table, heldout = split.train, split.heldout_songs
     else:
         table = PlayCounts.read(plays, columns)
+    if not table.counts.nnz:
+        raise InputError(f"{plays} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
     click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
     quantiles = confidence_quantiles(table.counts, als.alpha, als.epsilon)

@@ -12,7 +12,7 @@ import click
 from dcbmr.cli._common import output_option, overwrite_option, progress_bar, threads_option
 
 
-@click.command("featurize")
+@click.command("featurize", short_help="Extract spectra and MFCCs, or words, from audio.")
 @click.argument("audio", type=click.Path(path_type=Path), required=False)
 @output_option("the features", required=False)
 @click.option(

@@ -10,7 +10,7 @@ import click
 from dcbmr.cli._common import print_rows, table_options
 
 
-@click.command("plugins")
+@click.command("plugins", short_help="List the installed regressors and losses.")
 @click.argument("name", required=False)
 @table_options
 def command(name: str | None, form: str | None) -> None:
@@ -49,11 +49,12 @@ def command(name: str | None, form: str | None) -> None:
 
 def _print_parameters(spec: Any, form: str | None) -> None:
     from dcbmr import registry
+    from dcbmr.params import describe
 
     rows = [
         {
             "parameter": parameter,
-            "type": inspect.formatannotation(value.annotation),
+            "type": describe(value.annotation),
             "default": "required" if value.default is inspect.Parameter.empty else repr(value.default),
             "set by": f"--{ {'random_state': 'seed'}.get(parameter, parameter) }"
             if parameter in registry.RESERVED

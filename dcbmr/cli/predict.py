@@ -10,7 +10,7 @@ from dcbmr.cli._common import directory_argument, overwrite_option, print_rows, 
 from dcbmr.cli._serving import hear_files
 
 
-@click.command("predict")
+@click.command("predict", short_help="Predict the factors of songs from their audio.")
 @click.argument("model", metavar="MODEL", type=directory_argument)
 @click.argument("audio", metavar="[AUDIO]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--features", type=directory_argument, help="From `dcbmr featurize`: predict all its songs.")

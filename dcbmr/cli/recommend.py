@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BLOCK_USERS = 32768
 
 
-@click.command("recommend")
+@click.command("recommend", short_help="Recommend songs to users, known or new.")
 @click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
 @click.option(
     "--user", "users", multiple=True, metavar="ID", help="A user of the training plays; repeatable."

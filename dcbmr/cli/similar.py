@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dcbmr.recommender import Likeness
 
 
-@click.command("similar")
+@click.command("similar", short_help="List the songs most like a song.")
 @click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
 @click.option("--song", "songs", multiple=True, metavar="ID", help="A song to compare with; repeatable.")
 @click.option(

@@ -10,7 +10,7 @@ import click
 from dcbmr.cli._common import output_option, overwrite_option, seed_option
 
 
-@click.command("split")
+@click.command("split", short_help="Hold songs out of the plays, to test on.")
 @click.argument("plays", type=click.Path(path_type=Path))
 @output_option("the split")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, progress_bar, seed_option, table_options
+from dcbmr.cli._common import print_rows, progress_bar, read_song_list, seed_option, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dcbmr.tags import TagReport
 
 
-@click.command("tags")
+@click.command("tags", short_help="Measure how well vectors of songs tell their tags.")
 @click.argument("tags", type=click.Path(path_type=Path))
 @click.option(
     "--factors", type=click.Path(path_type=Path), help="Tell tags from song factors: `dcbmr factorize`."
@@ -86,7 +86,7 @@ def command(
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
               dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
-    from dcbmr.plays import read_lines, read_songs
+    from dcbmr.plays import read_songs
     from dcbmr.tags import SongTags, evaluate_tags, plot_tags
 
     if not (factors or words or models):
@@ -96,7 +96,7 @@ def command(
     if (by == "artist") != (songs is not None):
         raise InputError("--by artist and --songs SONGS.tsv, which names the artists, go together")
     table = SongTags.read(tags)
-    wanted = set(table.song_ids if only is None else read_lines(only))
+    wanted = set(table.song_ids) if only is None else read_song_list(only)
     asked = [song for song in table.song_ids if song in wanted]
     sources = _sources(asked, factors, words, models, features)
     known = [song for song in asked if all(song in vectors for vectors in sources.values())]

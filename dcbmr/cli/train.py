@@ -12,7 +12,7 @@ import click
 from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
 
 
-@click.command("train")
+@click.command("train", short_help="Train a regressor from features to song factors.")
 @click.option("--regressor", required=True, help="One of those that `dcbmr plugins` lists.")
 @click.option(
     "--loss", default=None, help="Objective, for regressors that have a choice; `dcbmr plugins` lists them."
@@ -113,6 +113,7 @@ def command(
     from dcbmr import registry
     from dcbmr.codebook import Codebook
     from dcbmr.directory import refuse_existing
+    from dcbmr.errors import InputError
     from dcbmr.evaluation import refuse_codebook_leakage, refuse_leakage
     from dcbmr.factors import Factors
     from dcbmr.model import FeaturePipeline
@@ -145,6 +146,8 @@ def command(
         random_state=random_state,
     )
     both = training_songs(learned, FeatureStore.open(features, kind=pipeline.source))
+    if songs and artists is not None and artists.keys().isdisjoint(both.song_ids):
+        raise InputError(f"{songs} names no artist of a song to train on; these are {both.song_ids[:3]}, ...")
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with progress_bar(TextColumn("{task.fields[figures]}")) as progress:
         task = progress.add_task(f"train {regressor}", total=None, figures="preparing features")
