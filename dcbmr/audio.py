@@ -151,6 +151,10 @@ def _ends_before(path: str, offset: float, seconds: float) -> AudioError:
     return AudioError(path, "ends before the offset", f" of {offset:g} s, at {seconds:.3f} s")
 
 
+def _cut_off(path: str, promised: float, found: float) -> AudioError:
+    return AudioError(path, "is cut off", f": it says that it has {promised:.3f} s, {found:.3f} s are there")
+
+
 def _resampler(rate: float, sr: float) -> Any:
     if rate == sr:
         return lambda block, last: block
@@ -228,8 +232,7 @@ def _sndfile_blocks(path: str, file: Any, offset: float, duration: float | None)
     while n_read < wanted:
         block = file.read(out=buffer[: min(wanted - n_read, n_block)])
         if len(block) == 0:
-            says = f": it says that it has {promised / rate:.3f} s, {n_read / rate:.3f} s are there"
-            raise AudioError(path, "is cut off", says)
+            raise _cut_off(path, promised / rate, n_read / rate)
         n_read += len(block)
         yield _mixed([block[:, channel] for channel in range(file.channels)])
 
@@ -271,5 +274,10 @@ def _av_blocks(path: str, container: Any, offset: float, duration: float | None)
                 yield block
             if wanted is not None and n_out >= wanted:
                 return
+    # FFmpeg finds other cuts itself, but takes what is left of a Matroska or WebM file for the whole.
+    if "matroska" in container.format.name and len(container.streams) == 1 and container.duration:
+        promised, found = container.duration / av.time_base, n_seen / stream.rate
+        if found < promised - 0.5:
+            raise _cut_off(path, promised, found)
     if n_seen <= skip and skip:
         raise _ends_before(path, offset, n_seen / stream.rate)

@@ -133,10 +133,9 @@ def test_m4a_without_pyav(tmp_path, monkeypatch):
         list(decode(tmp_path / "a.m4a"))
 
 
-def test_m4a(tmp_path):
+def write_aac(path, samples):
     av = pytest.importorskip("av")
-    samples = tone(2.0, 44100, 2)
-    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100, layout="stereo")
         for begin in range(0, len(samples), 1024):
             part = np.ascontiguousarray(samples[begin : begin + 1024].T)
@@ -144,6 +143,21 @@ def test_m4a(tmp_path):
             frame.rate, frame.pts = 44100, begin
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("ending", ["m4a", "mka"])
+def test_an_aac_file_that_is_cut_off(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    write_aac(path, tone(4.0, 44100, 2))
+    assert abs(len(np.concatenate(list(decode(path)))) - 4 * 22050) < 2500
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(dcbmr.InputError, match="is (cut off: it says that it has 4|damaged)"):
+        list(decode(path))
+
+
+def test_m4a(tmp_path):
+    samples = tone(2.0, 44100, 2)
+    write_aac(tmp_path / "a.m4a", samples)
     decoded = np.concatenate(list(decode(tmp_path / "a.m4a")))
     assert abs(len(decoded) - 44100) < 2500
     original = np.concatenate(list(decode(write(tmp_path / "a.wav", samples))))
