@@ -138,7 +138,7 @@ def utilisation(device, work, seconds=4.0):
     """Return the share of time in which the GPU computed while ``work`` was repeated; NaN if unknown."""
     if device.type != "cuda":
         return math.nan
-    me = str(torch.cuda.get_device_properties(device).uuid)
+    me = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
     command = ["nvidia-smi", "--query-gpu=uuid,utilization.gpu", "--format=csv,noheader,nounits"]
     seen, done = [], threading.Event()
 
@@ -175,6 +175,8 @@ def rates(model, songs, device, n_threads, repeats):
         rows = np.arange(stored.n_songs)
         network.standardize(stored.statistics(rows, np.random.default_rng(0)), target.song_factors)
         network.to(device)
+        if model.compile:
+            network.body.compile()
         ready = Ready(stored, model.batch_size, device)
         rows = rows[: max(model.batch_size, len(rows) // 3)]  # three windows of each
         n_windows = len(stored.covering(rows)[0])

@@ -103,6 +103,8 @@ class NetworkRegressor(Training, ABC):
                 examples.statistics(learn, rng), to_common_length(factors) if self.unit_norm else factors
             )
             network.to(device)
+            if self.compile:
+                network.body.compile()
             params: dict[str, Any] = {"unit_norm": True} if self.unit_norm else {}
             self.history = train(network, examples, target, get_loss(self.loss, target, **params), self, run)
         self._network = network

@@ -120,7 +120,7 @@ def train(
     Parameters
     ----------
     network : Standardized
-        On its device, with the standardization of its inputs and outputs set.
+        On its device, with the standardization of its inputs and outputs set, and compiled if it shall be.
     examples : Examples
         Inputs of the songs of ``target``, row by row.
     target : FactorTarget
@@ -151,8 +151,6 @@ def train(
     scale = gradient_scale(network, loss, learn[:batch_size])
     optimizer = make_optimizer(network, how)
     checkpoint = Checkpoint(run, network, optimizer, how, examples)
-    if how.compile:
-        network.body.compile()
     history = checkpoint.resume()
     shown = 0.0
 
