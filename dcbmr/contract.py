@@ -175,7 +175,7 @@ class Loss(Protocol):
         predicted : tensor of shape (B, n_factors), float32
             In the units of ``song_factors``.
         songs : tensor of shape (B,), int64
-            Rows of the target.
+            Rows of the target, on the same device.
         """
         ...
 

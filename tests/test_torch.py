@@ -361,6 +361,18 @@ def test_random_windows_reach_every_place():
     np.testing.assert_array_equal(batches[0][1][0, :, 0], np.arange(16) % 5)  # a short song wraps round
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("mel", torch.float16), ("mfcc", torch.float32)])
+def test_windows_come_as_they_are_stored(kind, dtype):
+    songs = Songs(kind, [np.linspace(-300, 300, 80, dtype=np.float32).reshape(20, 4)])
+    examples = WindowExamples(songs, 16, torch.device("cpu"))
+    for batches in (
+        examples.cover(np.array([0]), 2),
+        examples.sample(np.array([[0, 0]]), np.random.default_rng(0)),
+    ):
+        ((rows, inputs),) = batches
+        assert (rows.tolist(), inputs.dtype) == ([0, 0], dtype)
+
+
 @pytest.mark.parametrize("n_readers", [1, 3])
 def test_reading_ahead_keeps_the_order_and_ends_with_its_reader(n_readers):
     slots = [Slot((4, 2), torch.float32, torch.device("cpu")) for _ in range(n_readers + 2)]

@@ -199,7 +199,7 @@ class Slot:
 def read_while_quick(
     pieces: Iterator[Piece], read: Callable[[Piece, Slot], Batch], slot: Slot
 ) -> Generator[Batch, None, bool]:
-    """Yield ``read(piece, slot)`` in order, until reading takes more than a tenth of the time; return if all.
+    """Yield ``read(piece, slot)`` in order until that takes a tenth of the time; return whether it is all.
 
     What the system has in memory is read sooner than a thread beside the network's could hand it over.
     """
