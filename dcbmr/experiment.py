@@ -26,7 +26,7 @@ from dcbmr import __version__, registry
 from dcbmr.als import WeightedALS
 from dcbmr.codebook import VectorFeatures
 from dcbmr.contract import FactorTarget, SongFeatures
-from dcbmr.directory import CONFIG, new_directory, read_config, refuse_existing, write_json
+from dcbmr.directory import CONFIG, kind_of, new_directory, read_config, refuse_existing, write_json
 from dcbmr.errors import InputError
 from dcbmr.evaluation import evaluate_models
 from dcbmr.extraction import featurize
@@ -178,6 +178,8 @@ def prepare(
                 "begin anew"
             )
         return
+    if not overwrite and kind_of(directory) == "experiment":
+        raise InputError(f"{directory} exists; --resume continues it, --overwrite begins anew")
     refuse_existing(directory, overwrite=overwrite or resume)
     if directory.exists():
         shutil.rmtree(directory)

@@ -128,6 +128,20 @@ def test_what_the_system_refuses_is_said_in_a_line(monkeypatch, capsys, error, s
     assert capsys.readouterr().err.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["train"], "interrupted; --resume continues\n"), (["--debug", "evaluate"], "interrupted\n")],
+)
+def test_ctrl_c_says_what_continues(monkeypatch, capsys, words, said):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert (ended.value.code, capsys.readouterr().err) == (130, said)
+
+
 def test_the_list_of_commands_is_not_cut_off():
     assert "..." not in CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
 

@@ -99,7 +99,9 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        command = next((cli.commands[word] for word in words if word in cli.commands), cli)
+        resumable = any(option.name == "resume" for option in command.params)
+        click.echo("interrupted; --resume continues" if resumable else "interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
