@@ -133,6 +133,8 @@ def test_the_small_demo_from_the_command_line(tmp_path):
         cli, ["demo", "-o", str(out), "--size", "small", "--tsv"], catch_exceptions=False
     )
     assert done.exit_code == 0
+    for said in (done.stderr, (out / "report.html").read_text()):
+        assert "This is the small demo" in said
     results = json.loads((out / "results.json").read_text())
     models = [row["model"] for row in results["rows"]]
     assert models == [

@@ -27,6 +27,12 @@ _ABOUT = (
 )
 
 
+_SMALL = (
+    "This is the small demo: it shows that everything runs, and its songs and trainings are too few to tell "
+    "one model from another, or from chance."
+)
+
+
 @click.command("demo", short_help="Do the whole job on a world of synthesized songs.")
 @output_option("everything")
 @click.option(
@@ -101,7 +107,7 @@ def command(
             output,
             songs=output / "world" / "songs.tsv",
             title="dcbmr demo",
-            about=_ABOUT.format_map(vars(world)),
+            about=f"{_ABOUT.format_map(vars(world))} {_SMALL if size == 'small' else ''}".rstrip(),
         )
         show("report", 1, 1, {})
     print_rows(results["rows"], form=form)
@@ -110,4 +116,6 @@ def command(
         f"at most {results['peak_memory_mib']} MiB",
         err=True,
     )
+    if size == "small":
+        click.echo(_SMALL, err=True)
     click.echo(f"wrote {output / RESULTS} and {report}", err=True)
