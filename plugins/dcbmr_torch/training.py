@@ -54,7 +54,7 @@ class Training:
     epochs : int
         Most passes over the training songs. The learning rate falls to zero over all of them.
     batch_size : int
-        Songs in a step.
+        Songs in a step, and inputs at a time in predicting; fewer there where the memory is too small.
     optimizer : {"adamw", "nesterov"}
         AdamW, or stochastic gradient descent with Nesterov momentum 0.9 as the paper's family used.
     learning_rate : float
