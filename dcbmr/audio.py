@@ -214,7 +214,8 @@ def _refuse_cut_off_ogg(path: str) -> None:
     if len(page) < 27 + n_lengths + sum(page[27 : 27 + n_lengths]):
         raise AudioError(path, "is cut off", ": its last page is not whole")
     if not page[5] & 4:
-        raise AudioError(path, "is cut off", ": its last page does not end the stream")
+        cure = "if it is a live recording, copy it with ffmpeg -c copy"
+        raise AudioError(path, "is cut off", f": its last page does not end the stream; {cure}")
 
 
 def _sndfile_blocks(path: str, file: Any, offset: float, duration: float | None) -> Iterator[Block]:
