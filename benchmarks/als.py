@@ -25,9 +25,10 @@ from scipy.sparse import coo_array, csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 import dcbmr
-from dcbmr import _core, als
-from dcbmr._half_sweep import Eigenbasis, Problem
-from dcbmr.plays import surplus
+from dcbmr import _core
+from dcbmr.factorization import als
+from dcbmr.factorization.half_sweep import Eigenbasis, Problem
+from dcbmr.plays.confidence import surplus
 
 WORK = {"W1": (20_000, 9_330, 1_000_000), "W2": (200_000, 60_000, 7_300_000)}
 FULL = (1_019_318, 384_546, 48_400_000)

@@ -24,9 +24,9 @@ from scipy.sparse import csr_array, vstack
 from threadpoolctl import threadpool_limits
 
 from dcbmr import MFCC, Codebook, _core
-from dcbmr.audio import decode
-from dcbmr.codebook import PCA
-from dcbmr.extraction import featurize
+from dcbmr.audio.decode import decode
+from dcbmr.features.featurize import featurize
+from dcbmr.features.pca import PCA
 
 N_WORDS, N_DIMS = 4000, 39
 THREADS = sorted({1, len(os.sched_getaffinity(0))})

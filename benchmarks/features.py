@@ -28,9 +28,10 @@ import soxr
 from threadpoolctl import threadpool_limits
 
 import dcbmr
-from dcbmr import _core, extraction
-from dcbmr.features import Extractor
-from dcbmr.store import StoreWriter, create_store
+from dcbmr import _core
+from dcbmr.audio.frames import Extractor
+from dcbmr.features import featurize as extraction
+from dcbmr.features.writer import StoreWriter, create_store
 
 SR, N_FFT, HOP, N_MELS = 22050, 1024, 512, 128
 CLIP_S = 29

@@ -18,8 +18,8 @@ from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 import dcbmr
-from dcbmr._threads import resolve_n_threads
-from dcbmr.topk import top_songs
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.ranking.topk import top_songs
 
 # (what, users in the slice, songs, factors)
 SIZES = [

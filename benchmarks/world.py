@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from dcbmr.experiment import demo_settings, run_demo
+from dcbmr.experiment.experiment import demo_settings, run_demo
 
 ROWS = ("linear", "cnn-mse")
 

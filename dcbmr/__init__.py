@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcbmr.als import WeightedALS
-    from dcbmr.codebook import Codebook
-    from dcbmr.contract import (
+    from dcbmr.audio.frames import MFCC, LogMel
+    from dcbmr.contract.contract import (
         FactorTarget,
         FitRun,
         Loss,
@@ -21,49 +20,52 @@ if TYPE_CHECKING:
         RegressorSpec,
         SongFeatures,
     )
+    from dcbmr.contract.hookspecs import hookimpl
+    from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
-    from dcbmr.extraction import featurize
-    from dcbmr.factors import Factors
-    from dcbmr.features import MFCC, LogMel
-    from dcbmr.hookspecs import hookimpl
-    from dcbmr.metrics import RankingReport, evaluate_ranking, random_row
-    from dcbmr.plays import PlayCounts
-    from dcbmr.registry import get_loss, get_regressor, losses, regressors
-    from dcbmr.store import FeatureStore, MemoryFeatures
-    from dcbmr.tags import SongTags, evaluate_tags, plot_tags
+    from dcbmr.evaluation.tags import evaluate_tags, plot_tags
+    from dcbmr.factorization.als import WeightedALS
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.features.codebook import Codebook
+    from dcbmr.features.featurize import featurize
+    from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.tags import SongTags
+    from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
 
-__version__ = "0.1.0"
+from dcbmr.base.version import __version__ as __version__
 
 _HOME = {
-    "Codebook": "codebook",
+    "Codebook": "features.codebook",
     "DcbmrError": "errors",
-    "FactorTarget": "contract",
-    "Factors": "factors",
-    "FeatureStore": "store",
-    "FitRun": "contract",
+    "FactorTarget": "contract.contract",
+    "Factors": "factorization.factors",
+    "FeatureStore": "features.store",
+    "FitRun": "contract.contract",
     "InputError": "errors",
-    "LogMel": "features",
-    "Loss": "contract",
-    "LossSpec": "contract",
-    "MFCC": "features",
-    "MemoryFeatures": "store",
-    "PlayCounts": "plays",
-    "RankingReport": "metrics",
-    "Regressor": "contract",
-    "RegressorSpec": "contract",
-    "SongFeatures": "contract",
-    "SongTags": "tags",
-    "WeightedALS": "als",
-    "evaluate_ranking": "metrics",
-    "evaluate_tags": "tags",
-    "featurize": "extraction",
-    "get_loss": "registry",
-    "get_regressor": "registry",
-    "hookimpl": "hookspecs",
-    "losses": "registry",
-    "plot_tags": "tags",
-    "random_row": "metrics",
-    "regressors": "registry",
+    "LogMel": "audio.frames",
+    "Loss": "contract.contract",
+    "LossSpec": "contract.contract",
+    "MFCC": "audio.frames",
+    "MemoryFeatures": "features.memory",
+    "PlayCounts": "plays.counts",
+    "RankingReport": "ranking.metrics",
+    "Regressor": "contract.contract",
+    "RegressorSpec": "contract.contract",
+    "SongFeatures": "contract.contract",
+    "SongTags": "plays.tags",
+    "WeightedALS": "factorization.als",
+    "evaluate_ranking": "ranking.metrics",
+    "evaluate_tags": "evaluation.tags",
+    "featurize": "features.featurize",
+    "get_loss": "contract.registry",
+    "get_regressor": "contract.registry",
+    "hookimpl": "contract.hookspecs",
+    "losses": "contract.registry",
+    "plot_tags": "evaluation.tags",
+    "random_row": "ranking.metrics",
+    "regressors": "contract.registry",
 }
 
 __all__ = [

@@ -24,10 +24,17 @@ import numpy as np
 from safetensors import safe_open
 from scipy.sparse import csr_array
 
-from dcbmr import registry
-from dcbmr.codebook import VectorFeatures
-from dcbmr.contract import FactorTarget, FeatureKind, FitRun, Loss, Regressor, RegressorSpec, SongFeatures
-from dcbmr.store import MemoryFeatures
+from dcbmr.contract import registry
+from dcbmr.contract.contract import (
+    FactorTarget,
+    FeatureKind,
+    FitRun,
+    Loss,
+    Regressor,
+    RegressorSpec,
+    SongFeatures,
+)
+from dcbmr.features.memory import MemoryFeatures, VectorFeatures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

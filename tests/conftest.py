@@ -32,9 +32,11 @@ def small_world(tmp_path_factory):
 
     Forty songs of two to four seconds: each artist has a pitch, and each user likes a range of pitches.
     """
-    from dcbmr.als import WeightedALS
-    from dcbmr.extraction import featurize
-    from dcbmr.plays import PlayCounts, read_songs, split_plays
+    from dcbmr.factorization.als import WeightedALS
+    from dcbmr.features.featurize import featurize
+    from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.split import split_plays
 
     root = tmp_path_factory.mktemp("world")
     rng = np.random.default_rng(7)

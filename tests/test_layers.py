@@ -1,117 +1,106 @@
-"""Imports point down only: the table of layers, read against the imports of every module."""
+"""Imports point one way: the order of the rooms in ARCHITECTURE.md, read against every import."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STDLIB = sys.stdlib_module_names | {"__future__"}
-
-LAYERS = {
-    1: {
-        "errors",
-        "directory",
-        "_threads",
-        "_arrays",
-        "_spelling",
-        "plays",
-        "_triplets",
-        "_half_sweep",
-        "factors",
-        "als",
-        "audio",
-        "extraction",
-        "features",
-        "song_files",
-        "store",
-        "codebook",
-        "words",
-        "pca",
-        "metrics",
-        "topk",
-    },
-    2: {"contract", "hookspecs", "registry", "params"},
-    4: {
-        "model",
-        "training",
-        "recommender",
-        "evaluation",
-        "experiment",
-        "explain",
-        "report",
-        "synthetic",
-        "testing",
-        "tags",
-    },
-    5: {"cli"},
-}
+# The rooms from the bottom up, as ARCHITECTURE.md draws them: one a line, `name/` or `name.py`.
+_PLAN = (ROOT / "ARCHITECTURE.md").read_text().split("\n## ")
+ROOMS = re.findall(r"^    (\w+)", next(part for part in _PLAN if part.startswith("The rooms")), re.M)
+# What rooms import beside numpy, scipy and rooms above them. These are imported where they are used.
 MAY_IMPORT = {
-    1: {"numpy", "scipy", "pyarrow", "soundfile", "soxr", "av", "safetensors", "threadpoolctl", "sklearn"},
-    2: {"numpy", "scipy", "pluggy"},
-    4: {
-        "numpy",
-        "scipy",
-        "pyarrow",
-        "soundfile",
-        "sklearn",
-        "matplotlib",
-        "jinja2",
-        "safetensors",
-        "threadpoolctl",
-    },
-    5: {"click", "rich"},
+    "base": {"safetensors", "threadpoolctl"},
+    "plays": {"pyarrow"},
+    "audio": {"soundfile", "soxr", "av"},
+    "factorization": {"safetensors", "threadpoolctl"},
+    "contract": {"pluggy", "torch"},  # torch for type checkers only
+    "features": {"safetensors", "threadpoolctl"},
+    "models": {"threadpoolctl", "matplotlib"},
+    "evaluation": {"threadpoolctl", "sklearn", "matplotlib"},
+    "datasets": {"soundfile"},
+    "report": {"jinja2", "matplotlib", "sklearn"},
+    "testing": {"safetensors", "torch"},  # a loss takes tensors, so its checks make some
+    "cli": {"click", "rich"},
 }
-REACHES = {1: {1}, 2: {1, 2}, 4: {1, 2, 4}, 5: {1, 2, 4, 5}}
-KERNELS = {"_core"}
-
-
-def layer_of(module):
-    return next(layer for layer, names in LAYERS.items() if module in names)
+# The kernels are called by who checks what goes into them.
+KERNELS = {"base", "audio", "factorization", "ranking", "features"}
 
 
 def imports(path):
-    """The module that each import that runs names; TYPE_CHECKING blocks do not."""
+    """Each module that a file imports, for type checkers too."""
     tree = ast.parse(path.read_text())
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
     for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            if node.module == "dcbmr":
-                yield from (f"dcbmr.{alias.name}" for alias in node.names)
-            else:
+            if node.module != "dcbmr":
                 yield node.module
+            # A name may be a module.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 MODULES = sorted(p for p in (ROOT / "dcbmr").rglob("*.py") if p != ROOT / "dcbmr/__init__.py")
 
 
+def room_of(path):
+    return path.relative_to(ROOT / "dcbmr").parts[0].removesuffix(".py")
+
+
+def test_every_room_is_on_the_plan():
+    assert {room_of(path) for path in MODULES} | {"_core"} == set(ROOMS)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path):
-    layer = layer_of(path.relative_to(ROOT / "dcbmr").parts[0].removesuffix(".py"))
+def test_imports_follow_the_rooms(path):
+    room = room_of(path)
+    above = set(ROOMS[: ROOMS.index(room) + 1])
     for name in imports(path):
         top, *rest = name.split(".")
-        if top == "torch" and path.name == "testing.py":
-            continue  # A loss takes tensors, so its checks make some; inside the function.
         if top != "dcbmr":
-            assert top in STDLIB | MAY_IMPORT[layer], f"layer {layer} imports {name}"
-        elif rest == ["__version__"]:
-            continue
-        elif rest[0] in KERNELS:
-            assert layer == 1, f"layer {layer} reaches the kernels: {name}"
-        else:
-            assert layer_of(rest[0]) in REACHES[layer], f"layer {layer} imports upwards: {name}"
+            allowed = STDLIB | {"numpy", "scipy"} | MAY_IMPORT.get(room, set())
+            assert top in allowed, f"{room} imports {name}"
+        elif rest and rest[0] == "_core":
+            assert room in KERNELS, f"{room} reaches the kernels"
+        elif rest:
+            assert rest[0] in above, f"{room} imports {name}, which stands below it"
+            if room == "contract":
+                assert rest[0] in ("errors", "base", "contract"), f"the contract imports {name}"
+
+
+def test_nothing_inside_imports_the_public_names():
+    for path in MODULES:
+        assert "dcbmr" not in [name for name in imports(path) if name == "dcbmr"], path
+
+
+def _graph(folder, package):
+    """Files of a package, each with those that it imports when it is imported or first used."""
+    files = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        files[".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)])] = path
+    return {name: {m for m in imports(path) if m in files and m != name} for name, path in files.items()}
+
+
+@pytest.mark.parametrize(
+    "folder", ["dcbmr", *sorted(f"plugins/{p.name}" for p in (ROOT / "plugins").iterdir())]
+)
+def test_no_circle_between_files(folder):
+    graph = _graph(ROOT / folder, Path(folder).name)
+    package = Path(folder).name
+    # A package's __init__ is a door: it names what lies inside lazily, and what lies inside may use it.
+    graph = {name: {m for m in found if m != package} for name, found in graph.items() if name != package}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +121,7 @@ def test_plugins_use_public_names_only(path):
 
 
 def test_only_bindings_includes_pybind11():
-    found = {p.name for p in (ROOT / "csrc").iterdir() if "pybind11" in p.read_text()}
+    found = {p.name for p in (ROOT / "csrc").rglob("*.*") if "pybind11" in p.read_text()}
     assert found == {"bindings.cpp"}
 
 

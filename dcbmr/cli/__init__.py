@@ -12,7 +12,7 @@ import warnings
 
 import click
 
-from dcbmr import __version__
+from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
     demo,

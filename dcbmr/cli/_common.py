@@ -116,7 +116,7 @@ def progress_bar(*columns: Any) -> Iterator[Progress]:
 
 def read_song_list(path: Path) -> set[str]:
     """Read song ids, one a line, from a file that may be written by hand, on any system."""
-    from dcbmr.plays import read_lines
+    from dcbmr.base.text import read_lines
 
     return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
 

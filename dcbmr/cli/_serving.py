@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr._spelling import close_names
+from dcbmr.base.spelling import close_names
 from dcbmr.cli._common import directory_argument, progress_bar, some
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
-    from dcbmr.factors import Factors
-    from dcbmr.model import Model
-    from dcbmr.recommender import Heard, Recommender
-    from dcbmr.topk import TopSongs
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.models.model import Model
+    from dcbmr.ranking.topk import TopSongs
+    from dcbmr.recommendation.recommender import Heard, Recommender
 
 k_option = click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Songs to print for each."
@@ -42,9 +42,9 @@ from_audio_option = click.option(
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model:
     """Read a factors directory or a model, whichever it is."""
-    from dcbmr.directory import kind_of
-    from dcbmr.factors import Factors
-    from dcbmr.model import Model
+    from dcbmr.base.directory import kind_of
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.models.model import Model
 
     kind = kind_of(path)
     if kind not in (None, "factors", "model"):
@@ -57,8 +57,8 @@ def make_recommender(
     source: Path, features: Path | None, audio: Sequence[Path], *, from_audio: bool, n_threads: int | None
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
-    from dcbmr.factors import Factors
-    from dcbmr.recommender import Recommender
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.recommendation.recommender import Recommender
 
     loaded = load_source(source, n_threads)
     if isinstance(loaded, Factors):
@@ -79,7 +79,7 @@ def make_recommender(
 
 def hear_files(model: Model, audio: Sequence[Path]) -> Heard:
     """Predict audio files, showing progress and naming those that cannot be used."""
-    from dcbmr.recommender import hear
+    from dcbmr.recommendation.recommender import hear
 
     with progress_bar() as progress:
         task = progress.add_task("predict", total=None)
@@ -95,7 +95,7 @@ class Names:
     def __init__(self, file: Path | None) -> None:
         self._known: dict[str, tuple[str, str]] | None = None
         if file is not None:
-            from dcbmr.plays import read_songs
+            from dcbmr.plays.songs import read_songs
 
             table = read_songs(file)
             titles = zip(table.artists, table.titles, strict=True)

@@ -71,8 +71,8 @@ def command(
     Example:  dcbmr codebook music/ -o codebook --without split/heldout_songs.txt
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
-    from dcbmr.codebook import Codebook
-    from dcbmr.directory import CONFIG, refuse_existing
+    from dcbmr.base.directory import CONFIG, refuse_existing
+    from dcbmr.features.codebook import Codebook
 
     refuse_existing(output, overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
@@ -95,8 +95,8 @@ def _iterations(bar: Any, codebook: Any) -> Any:
 
 
 def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
-    from dcbmr.codebook import frame_config, sample_frames
-    from dcbmr.store import FeatureStore
+    from dcbmr.features.codebook import frame_config, sample_frames
+    from dcbmr.features.store import FeatureStore
 
     store = FeatureStore.open(source, kind="mfcc")
     features = store.features([song for song in store.song_ids if song not in left_out])
@@ -110,7 +110,7 @@ def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str]
 
 
 def _from_audio(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
-    from dcbmr.words import fit_codebook_to_audio
+    from dcbmr.features.words import fit_codebook_to_audio
 
     task = bar.add_task("read audio", total=None)
     failed = fit_codebook_to_audio(

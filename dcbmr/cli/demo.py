@@ -77,8 +77,8 @@ def command(
         raise click.UsageError("--resume and --overwrite exclude each other")
     from rich.progress import TextColumn
 
-    from dcbmr.experiment import RESULTS, demo_settings, run_demo
-    from dcbmr.report import require_report, write_report
+    from dcbmr.experiment.experiment import RESULTS, demo_settings, run_demo
+    from dcbmr.report.report import require_report, write_report
 
     require_report()
     world, settings = demo_settings(size, share=share, random_state=random_state)

@@ -58,10 +58,10 @@ def command(
     Example:  dcbmr evaluate linear cnn --split split --features features
               dcbmr evaluate cnn --split split --features features --upper-bound all-factors --json
     """
-    from dcbmr.evaluation import evaluate_models
-    from dcbmr.factors import Factors
-    from dcbmr.model import Model
-    from dcbmr.plays import Split
+    from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.models.model import Model
+    from dcbmr.plays.split import Split
 
     data = Split.load(split)
     loaded = {str(path): Model.load(path, n_threads=n_threads) for path in models}

@@ -51,8 +51,8 @@ def command(
     Example:  dcbmr explain cnn --features features --unit 0 --unit 7 --pictures pictures
               dcbmr explain cnn --features features --layer 1
     """
-    from dcbmr.explain import draw, explain
-    from dcbmr.model import Model
+    from dcbmr.models.explain import draw, explain
+    from dcbmr.models.model import Model
 
     model = Model.load(model_directory, n_threads=n_threads)
     heard = model.open_store(features)

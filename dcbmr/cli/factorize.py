@@ -81,10 +81,12 @@ def command(
     import shutil
     from dataclasses import replace
 
-    from dcbmr.als import WeightedALS
-    from dcbmr.directory import refuse_existing
+    from dcbmr.base.directory import refuse_existing
     from dcbmr.errors import InputError
-    from dcbmr.plays import PlayCounts, Split, confidence_quantiles
+    from dcbmr.factorization.als import WeightedALS
+    from dcbmr.plays.confidence import confidence_quantiles
+    from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.split import Split
 
     refuse_existing(output, overwrite=overwrite)
     checkpoint = output.with_name(f"{output.name}.checkpoint")

@@ -70,7 +70,7 @@ def command(
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
-    from dcbmr import extraction
+    from dcbmr.features import featurize as extraction
 
     if to_check is not None and audio is None and output is None:
         return _check(to_check)
@@ -95,10 +95,10 @@ def command(
 def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any) -> Any:
     from rich.progress import MofNCompleteColumn, TextColumn
 
-    from dcbmr import extraction
-    from dcbmr.codebook import Codebook
-    from dcbmr.features import Settings
-    from dcbmr.params import parse_settings
+    from dcbmr.audio.frames import Settings
+    from dcbmr.contract.params import parse_settings
+    from dcbmr.features import featurize as extraction
+    from dcbmr.features.codebook import Codebook
 
     of_mfcc = [text for text in to_set if text.partition("=")[0] in ("n_mfcc", "deltas")]
     of_bands = [text for text in to_set if text not in of_mfcc]
@@ -121,7 +121,7 @@ def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ..
 
 
 def _check(directory: Path) -> int:
-    from dcbmr import extraction
+    from dcbmr.features import featurize as extraction
 
     damaged = extraction.check(directory)
     for kind, songs in damaged.items():

@@ -20,7 +20,7 @@ def command(name: str | None, form: str | None) -> None:
     Example:  dcbmr plugins
               dcbmr plugins cnn
     """
-    from dcbmr import registry
+    from dcbmr.contract import registry
 
     specs: dict[str, list[Any]] = {}
     rows = []
@@ -48,8 +48,8 @@ def command(name: str | None, form: str | None) -> None:
 
 
 def _print_parameters(spec: Any, form: str | None) -> None:
-    from dcbmr import registry
-    from dcbmr.params import describe
+    from dcbmr.contract import registry
+    from dcbmr.contract.params import describe
 
     rows = [
         {

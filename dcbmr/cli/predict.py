@@ -42,10 +42,10 @@ def command(
     """
     if bool(audio) == (features is not None):
         raise click.UsageError("give either audio files or --features")
-    from dcbmr.directory import refuse_existing
-    from dcbmr.model import Model
-    from dcbmr.recommender import save_songs
-    from dcbmr.store import FeatureStore
+    from dcbmr.base.directory import refuse_existing
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.models.model import Model
+    from dcbmr.recommendation.recommender import save_songs
 
     if output is not None:
         refuse_existing(output, overwrite=overwrite, kind="songs")

@@ -19,7 +19,7 @@ from dcbmr.cli._serving import (
 )
 
 if TYPE_CHECKING:
-    from dcbmr.recommender import Candidates, Recommender
+    from dcbmr.recommendation.recommender import Candidates, Recommender
 
 BLOCK_USERS = 32768
 

@@ -19,7 +19,7 @@ from dcbmr.cli._serving import (
 )
 
 if TYPE_CHECKING:
-    from dcbmr.recommender import Likeness
+    from dcbmr.recommendation.recommender import Likeness
 
 
 @click.command("similar", short_help="List the songs most like a song.")

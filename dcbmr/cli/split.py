@@ -44,8 +44,10 @@ def command(
     \b
     Example:  dcbmr split plays.tsv -o split --by artist --songs songs.tsv
     """
-    from dcbmr.directory import refuse_existing
-    from dcbmr.plays import PlayCounts, read_songs, split_plays
+    from dcbmr.base.directory import refuse_existing
+    from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.split import split_plays
 
     refuse_existing(output, overwrite=overwrite)
     artists = read_songs(songs).artist_of() if songs else None

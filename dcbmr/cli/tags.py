@@ -13,7 +13,7 @@ from dcbmr.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dcbmr.tags import TagReport
+    from dcbmr.evaluation.tags import TagReport
 
 
 @click.command("tags", short_help="Measure how well vectors of songs tell their tags.")
@@ -86,8 +86,9 @@ def command(
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
               dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
-    from dcbmr.plays import read_songs
-    from dcbmr.tags import SongTags, evaluate_tags, plot_tags
+    from dcbmr.evaluation.tags import evaluate_tags, plot_tags
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.tags import SongTags
 
     if not (factors or words or models):
         raise InputError("nothing to tell tags from: give --factors, --words or --model")
@@ -140,10 +141,10 @@ def _sources(
     features: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """Return what each source says of the songs: by its name, the vector of every song that it knows."""
-    from dcbmr.factors import Factors
-    from dcbmr.model import Model
-    from dcbmr.pca import PCA
-    from dcbmr.store import FeatureStore
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.features.pca import PCA
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.models.model import Model
 
     sources: dict[str, dict[str, Any]] = {}
 

@@ -110,17 +110,18 @@ def command(
     """
     from rich.progress import TaskID, TextColumn
 
-    from dcbmr import registry
-    from dcbmr.codebook import Codebook
-    from dcbmr.directory import refuse_existing
+    from dcbmr.base.directory import refuse_existing
+    from dcbmr.contract import registry
+    from dcbmr.contract.params import parse_settings
     from dcbmr.errors import InputError
-    from dcbmr.evaluation import refuse_codebook_leakage, refuse_leakage
-    from dcbmr.factors import Factors
-    from dcbmr.model import FeaturePipeline
-    from dcbmr.params import parse_settings
-    from dcbmr.plays import Split, read_songs
-    from dcbmr.store import FeatureStore
-    from dcbmr.training import train, training_songs, unfinished_training
+    from dcbmr.evaluation.evaluation import refuse_codebook_leakage, refuse_leakage
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.features.codebook import Codebook
+    from dcbmr.features.pipeline import FeaturePipeline
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.models.training import train, training_songs, unfinished_training
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.split import Split
 
     refuse_existing(output, overwrite=overwrite)
     spec = registry.find_regressor(regressor)

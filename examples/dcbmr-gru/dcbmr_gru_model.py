@@ -1,7 +1,7 @@
 """A network of one's own: the training loop, the windows, checkpoints and files are those of ``cnn``.
 
 A subclass of WindowRegressor says what its network is, and its fields are its hyper-parameters, beside those
-that every network has (dcbmr_torch.training.Training). VectorRegressor is the same for bags of words.
+that every network has (dcbmr_torch.hyperparameters.Training). VectorRegressor is the same for bags of words.
 """
 
 from dataclasses import dataclass

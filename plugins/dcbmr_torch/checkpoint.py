@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,20 +13,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dcbmr import InputError
+from dcbmr_torch.hyperparameters import History, Training, settings_of
 
 if TYPE_CHECKING:
     from dcbmr import FitRun
     from dcbmr_torch.examples import Examples
-    from dcbmr_torch.training import History, Training
 
 FORMAT_VERSION = 1
-
-
-def settings_of(how: Training) -> dict[str, Any]:
-    """Return the hyper-parameters as JSON gives them back; the device is no part of a model."""
-    settings = {f.name: getattr(how, f.name) for f in fields(how) if f.init and f.name != "device"}
-    parsed: dict[str, Any] = json.loads(json.dumps(settings))
-    return parsed
 
 
 def write_whole(file: Path, content: bytes) -> None:

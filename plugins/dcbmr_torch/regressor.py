@@ -27,13 +27,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dcbmr import FitRun, InputError, get_loss
-from dcbmr_torch.checkpoint import settings_of
 from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
+from dcbmr_torch.hyperparameters import History, Training, settings_of
 from dcbmr_torch.losses import to_common_length
 from dcbmr_torch.networks import Standardized
 from dcbmr_torch.training import (
-    History,
-    Training,
     compute,
     memory_of,
     predict,
@@ -57,7 +55,7 @@ class NetworkRegressor(Training, ABC):
     unit_norm : bool
         Learn the direction of each song's factors and not their length (loss "mse" alone); predictions
         then have the root mean square length of the training songs' factors. For all others see
-        :class:`dcbmr_torch.training.Training`.
+        :class:`dcbmr_torch.hyperparameters.Training`.
 
     Attributes
     ----------

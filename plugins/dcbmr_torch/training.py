@@ -12,8 +12,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from dcbmr import DcbmrError, InputError, evaluate_ranking
 from dcbmr_torch.checkpoint import Checkpoint
 from dcbmr_torch.examples import Examples, Rows
+from dcbmr_torch.hyperparameters import History, Training
 from dcbmr_torch.networks import Standardized
 
 if TYPE_CHECKING:
@@ -35,81 +35,6 @@ REPORT_EVERY_S = 0.5
 NAN_CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps; on CUDA every look at a loss waits for the device
 FETCH_EVERY = 16  # batches of predictions, for the same reason
 SMALLER = "take a smaller network, or another device"
-
-History = list[dict[str, float]]
-
-
-@dataclass(kw_only=True, eq=False)
-class Training:
-    """How a network is trained; the base of every regressor here.
-
-    Parameters
-    ----------
-    loss : str
-        Any registered loss.
-    device : {"auto", "cpu", "cuda"}
-        "auto" is CUDA where there is one.
-    random_state : int
-        Seed of every random choice.
-    epochs : int
-        Most passes over the training songs. The learning rate falls to zero over all of them.
-    batch_size : int
-        Songs in a step, and inputs at a time in predicting; fewer there where the memory is too small.
-    optimizer : {"adamw", "nesterov"}
-        AdamW, or stochastic gradient descent with Nesterov momentum 0.9 as the paper's family used.
-    learning_rate : float
-        Its peak: reached after a twentieth of the steps, then down to zero by a cosine.
-    weight_decay : float
-        Decoupled from the learning rate's gradient (AdamW); on matrices only, not on biases and norms.
-    clip : float
-        Gradients longer than this are shortened to it. The loss is scaled so that its gradient by the
-        standardized outputs has length 1 at the start, whatever the loss and its units.
-    patience : int
-        Epochs without a better validation figure before the fit stops; 0 for never.
-    choose_by : {"map", "loss"}
-        The figure on the validation songs by which the epoch whose weights are kept is chosen.
-    precision : {"auto", "float32", "bfloat16"}
-        In which the network computes: "auto" is bfloat16 on CUDA, for its tensor cores, and float32
-        elsewhere. Weights, losses and updates are float32 whatever it is. float32 on CUDA is what torch
-        makes of it: TF32 in convolutions, full precision in other products.
-    compile : bool
-        Have torch compile the network before it learns, which takes a minute or so and a C++ compiler;
-        ``benchmarks/cnn.py --compile no yes`` says whether it pays.
-    """
-
-    loss: str = "mse"
-    device: str = "auto"
-    random_state: int = 0
-    epochs: int = 40
-    batch_size: int = 64
-    optimizer: Literal["adamw", "nesterov"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    clip: float = 1.0
-    patience: int = 15
-    choose_by: Literal["map", "loss"] = "map"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
-
-    def check(self) -> None:
-        """Raise InputError for a parameter that is out of its range."""
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be positive; got {getattr(self, name)}")
-        for name in ("weight_decay", "patience"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative; got {getattr(self, name)}")
-        choices = {
-            "optimizer": ("adamw", "nesterov"),
-            "choose_by": ("map", "loss"),
-            "precision": ("auto", "float32", "bfloat16"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 
 
 def train(

@@ -1,0 +1,1 @@
+"""Which audio there is, its samples, and the frames made of them."""

@@ -1,0 +1,1 @@
+"""What knows no music: directories, text, arrays, threads, progress, spelling."""

@@ -1,0 +1,1 @@
+"""Data to work on: the embedded world."""

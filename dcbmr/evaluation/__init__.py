@@ -1,0 +1,1 @@
+"""How good: models on held-out songs, vectors on tags."""

@@ -1,0 +1,331 @@
+"""Score models on held-out songs, beside the random row and the upper bound."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from dcbmr.errors import InputError
+from dcbmr.factorization.factors import Factors
+from dcbmr.features.store import FeatureStore
+from dcbmr.plays.counts import PlayCounts
+from dcbmr.plays.split import Split
+from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
+from dcbmr.recommendation.recommender import Ids
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dcbmr.features.codebook import Codebook
+    from dcbmr.models.model import Model
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The held-out songs that are scored, and those that are not.
+
+    Attributes
+    ----------
+    song_ids : list of str
+        Held-out songs with features.
+    without_features : list of str
+        Held-out songs that the store does not have.
+    without_plays : list of str
+        Songs of the store that are neither held out nor in training.
+    """
+
+    song_ids: list[str]
+    without_features: list[str]
+    without_plays: list[str]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate_models` found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One row a model, then "upper-bound" if asked for, then "random" (drawn once) and "random (in
+        theory)": model, loss, map_at_``k``, auc, lift (the mAP over that of random scores), n_users,
+        n_songs, seconds.
+    reports : dict of str to RankingReport
+        The full report of each model and of the upper bound.
+    candidates : Candidates
+        Which songs were scored.
+    """
+
+    rows: list[dict[str, Any]]
+    reports: dict[str, RankingReport]
+    candidates: Candidates
+
+
+def evaluate_models(
+    models: Mapping[str, Model],
+    split: Split,
+    features: Path | str,
+    *,
+    k: int = 500,
+    upper_bound: Factors | None = None,
+    n_threads: int | None = None,
+    random_state: int = 0,
+    callback: Callable[[str, int, int], None] | None = None,
+) -> Evaluation:
+    """Evaluate models on the held-out songs of a split, all on the same songs.
+
+    Parameters
+    ----------
+    models : mapping of str to Model
+        The models by the names that they shall have in the table.
+    split : Split
+        The held-out songs and their plays.
+    features : path
+        Feature store. Held-out songs that it lacks are not scored.
+    k : int
+        Cut-off of the mean average precision.
+    upper_bound : Factors, optional
+        Factors of all plays; see :func:`evaluate_upper_bound`. Scored on the first model's users.
+    n_threads : int, optional
+        Threads; every core by default.
+    random_state : int
+        Seed of the random row.
+    callback : callable, optional
+        ``callback(name, users_done, n_users)``.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        A model, or its codebook, has seen held-out songs; no held-out song has features; no user is left.
+    """
+    for name, model in models.items():
+        refuse_leakage(model.factors, split.heldout_songs, name)
+        codebook = model.pipeline.codebook_
+        if model.pipeline.source == "bow" and codebook is not None:  # one not learned with the model
+            refuse_codebook_leakage(codebook, split.heldout_songs, f"the codebook of {name}")
+    stores = [
+        set(FeatureStore.open(features, kind=kind)) for kind in {m.pipeline.source for m in models.values()}
+    ]
+    candidates = candidate_songs(split.heldout_songs, set.intersection(*stores), split.train.song_ids)
+    figures: list[tuple[str, str | None, float, float, float | None]] = []
+    reports: dict[str, RankingReport] = {}
+
+    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport]) -> None:
+        began = perf_counter()
+        reports[name] = report = evaluate(
+            song_ids=candidates.song_ids,
+            heldout=split.heldout,
+            k=k,
+            n_threads=n_threads,
+            callback=None if callback is None else partial(callback, name),
+        )
+        figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
+
+    for name, model in models.items():
+        run(name, getattr(model.regressor, "loss", None), partial(evaluate_model, model, features))
+    first = next(iter(reports.values()))
+    if upper_bound is not None:
+        ids = next(iter(models.values())).user_ids
+        scored = [ids[row] for row in first.users]
+        run("upper-bound", None, partial(evaluate_upper_bound, upper_bound, user_ids=scored))
+    luck = random_row(first, random_state=random_state)
+    figures.append(("random", None, luck.map_at_k, luck.auc, None))
+    figures.append(("random (in theory)", None, luck.expected_map_at_k, luck.expected_auc, None))
+    rows = [
+        {
+            "model": name,
+            "loss": loss,
+            f"map_at_{k}": map_at_k,
+            "auc": auc,
+            "lift": map_at_k / luck.expected_map_at_k,
+            "n_users": reports.get(name, first).n_users,
+            "n_songs": first.n_songs,
+            "seconds": seconds,
+        }
+        for name, loss, map_at_k, auc, seconds in figures
+    ]
+    return Evaluation(rows, reports, candidates)
+
+
+def candidate_songs(
+    heldout_songs: Sequence[str], features: Collection[str], training_songs: Collection[str] = ()
+) -> Candidates:
+    """Match the held-out songs with those that have features; InputError when none has."""
+    have = set(features)
+    scored = [song for song in heldout_songs if song in have]
+    if not scored:
+        raise InputError(
+            f"none of the {len(heldout_songs)} held-out songs has features; held out are "
+            f"{list(heldout_songs)[:3]}, features have {list(features)[:3]}"
+        )
+    return Candidates(
+        song_ids=scored,
+        without_features=[song for song in heldout_songs if song not in have],
+        without_plays=sorted(have - set(heldout_songs) - set(training_songs)),
+    )
+
+
+def refuse_leakage(factors: Factors, heldout_songs: Sequence[str], what: str) -> None:
+    """Raise InputError when ``factors`` were fitted on plays of the songs that are to be scored."""
+    songs = np.asarray(factors.song_ids, object)[factors.has_plays]
+    seen = sorted(set(songs) & set(heldout_songs))
+    if seen:
+        raise InputError(
+            f"{what} has seen plays of {len(seen)} of the {len(heldout_songs)} songs it is to be scored on "
+            f"{_named(seen)}: factorize the split directory, not all plays, and train on those factors "
+            "(factors of all plays serve as the upper bound only)"
+        )
+
+
+def refuse_codebook_leakage(codebook: Codebook, heldout_songs: Sequence[str], what: str) -> None:
+    """Raise InputError when words were learned from songs to be scored; warn when that is not known."""
+    seen = codebook.seen(heldout_songs)
+    if seen:
+        raise InputError(
+            f"{what} was learned from {len(seen)} of the {len(heldout_songs)} songs that are held out "
+            f"{_named(seen)}: learn it again, with --without heldout_songs.txt of the split, then featurize "
+            "--kind bow and train again"
+        )
+    if codebook.songs_ is None:
+        warnings.warn(
+            f"{what} is of an older dcbmr and does not know the songs that it was learned from: held-out "
+            "songs may be among them; `dcbmr codebook` makes one that knows",
+            stacklevel=2,
+        )
+
+
+def _named(songs: Sequence[str]) -> str:
+    return f"({', '.join(songs[:3])}{', ...' if len(songs) > 3 else ''})"
+
+
+def score(
+    user_ids: Ids,
+    user_factors: NDArray[np.float32],
+    song_ids: Sequence[str],
+    song_factors: NDArray[np.float32],
+    heldout: PlayCounts,
+    *,
+    k: int = 500,
+    n_threads: int | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> RankingReport:
+    """Evaluate factors whose users and candidates are named; see :func:`dcbmr.evaluate_ranking`.
+
+    Users of ``heldout`` without factors count as users without training plays. Rows of the report are
+    those of ``user_ids``, with the unknown users behind them.
+
+    Parameters
+    ----------
+    user_ids : sequence of str
+        Names of the rows of ``user_factors``.
+    user_factors : ndarray of shape (n_users, width), float32
+    song_ids : sequence of str
+        Names of the rows of ``song_factors``: the candidates.
+    song_factors : ndarray of shape (n_candidates, width), float32
+    heldout : PlayCounts
+        Plays of the candidates; plays of other songs are not looked at.
+    """
+    row = {user: i for i, user in enumerate(user_ids)}
+    for user in heldout.user_ids:
+        row.setdefault(user, len(row))
+    column = {song: i for i, song in enumerate(song_ids)}
+    rows = np.array([row[user] for user in heldout.user_ids], np.int64)
+    columns = np.array([column.get(song, -1) for song in heldout.song_ids], np.int64)
+    plays = heldout.counts.tocoo()
+    user, song = plays.coords
+    scored = columns[song] >= 0
+    matrix = csr_array(
+        (plays.data[scored], (rows[user[scored]], columns[song[scored]])), shape=(len(row), len(song_ids))
+    )
+    unknown = np.zeros((len(row) - len(user_ids), user_factors.shape[1]), np.float32)
+    users = np.concatenate([user_factors, unknown]) if len(unknown) else user_factors
+    return evaluate_ranking(users, song_factors, matrix, k, n_threads, callback=callback)
+
+
+def evaluate_model(
+    model: Model,
+    features: Path | str,
+    song_ids: Sequence[str],
+    heldout: PlayCounts,
+    *,
+    k: int = 500,
+    n_threads: int | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> RankingReport:
+    """Predict the candidates from their audio, and rank them for every user.
+
+    Parameters
+    ----------
+    model : Model
+        It must not have seen the candidates: :func:`refuse_leakage`.
+    features : path
+        A feature store that has every one of ``song_ids``.
+    song_ids : sequence of str
+        The candidates.
+    heldout : PlayCounts
+        Their plays.
+    """
+    predicted = model.predict_store(features, song_ids)
+    users = model.user_factors
+    idle = np.diff(model.factors.counts.indptr) == 0
+    if users[idle].any():
+        # Metric learning gives a user without plays factors too; the means leave such users out.
+        users = np.where(idle[:, None], np.float32(0), users)
+    return score(
+        model.user_ids, users, song_ids, predicted, heldout, k=k, n_threads=n_threads, callback=callback
+    )
+
+
+def evaluate_upper_bound(
+    factors: Factors,
+    song_ids: Sequence[str],
+    heldout: PlayCounts,
+    *,
+    user_ids: Collection[str] | None = None,
+    k: int = 500,
+    n_threads: int | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> RankingReport:
+    """Rank the candidates by factors that were learned from their plays: what audio cannot surpass.
+
+    Parameters
+    ----------
+    factors : Factors
+        Fitted on all plays, those of the candidates among them.
+    song_ids : sequence of str
+        The candidates. One that nobody played keeps zero factors.
+    heldout : PlayCounts
+        Their plays.
+    user_ids : collection of str, optional
+        Users to evaluate: those in a model's means, for a fair comparison. All by default.
+    """
+    row = dict(zip(factors.song_ids, range(len(factors.song_ids)), strict=True))
+    played = factors.has_plays
+    seen = [song for song in song_ids if song in row and played[row[song]]]
+    if len(seen) < len(song_ids) / 2:
+        raise InputError(
+            f"the upper bound needs factors of all plays, but these have plays of {len(seen)} of the "
+            f"{len(song_ids)} songs to score only: factorize the plays before the split"
+        )
+    song_factors = np.zeros((len(song_ids), factors.song_factors.shape[1]), np.float32)
+    for i, song in enumerate(song_ids):
+        if song in row:
+            song_factors[i] = factors.song_factors[row[song]]
+    users = factors.user_factors
+    if user_ids is not None:
+        wanted = set(user_ids)
+        users = np.where(np.array([u in wanted for u in factors.user_ids])[:, None], users, np.float32(0))
+    return score(
+        factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, callback=callback
+    )

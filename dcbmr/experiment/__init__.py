@@ -1,0 +1,1 @@
+"""One configuration in, the paper's table out."""

@@ -1,0 +1,476 @@
+"""One configuration in, the paper's table out: the public commands' code, in order, resumable.
+
+A directory holds what the commands would have written: ``split``, ``factors``, ``all-factors`` (of all plays,
+for the upper bound alone), ``features``, ``models/<name>``, and at the end ``results.json``. What is there
+and whole is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcbmr.base.directory import CONFIG, kind_of, new_directory, read_config, refuse_existing, write_json
+from dcbmr.base.version import __version__
+from dcbmr.contract import registry
+from dcbmr.contract.contract import FactorTarget, SongFeatures
+from dcbmr.datasets.world import World, WorldSettings
+from dcbmr.errors import InputError
+from dcbmr.evaluation.evaluation import evaluate_models
+from dcbmr.factorization.als import WeightedALS
+from dcbmr.factorization.factors import Factors
+from dcbmr.features.featurize import featurize
+from dcbmr.features.memory import VectorFeatures
+from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.store import FeatureStore
+from dcbmr.models.model import Model
+from dcbmr.models.training import factor_target, train, training_songs
+from dcbmr.plays.counts import PlayCounts
+from dcbmr.plays.songs import read_songs
+from dcbmr.plays.split import Split, split_plays
+from dcbmr.ranking.metrics import evaluate_ranking
+
+RESULTS = "results.json"
+# progress(stage, step, n_steps, figures); it raises to stop.
+Progress = Callable[[str, int, int | None, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained row of the table: which regressor, with which objective and parameters."""
+
+    name: str
+    regressor: str
+    loss: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+PAPER_ROWS = (
+    Row("mlr", "mlr"),
+    Row("linear", "linear", "mse"),
+    Row("mlp", "mlp", "mse"),
+    Row("cnn-mse", "cnn", "mse"),
+    Row("cnn-wpe", "cnn", "wpe"),
+)
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """Everything that the table depends on, beside the plays and the audio.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        What to train.
+    n_factors, n_iterations, regularization
+        Of the factorization; see :class:`dcbmr.WeightedALS`.
+    n_words : tuple of int
+        Sizes of the codebook. Of several the one is taken whose linear regression, learned without the
+        validation songs, ranks these best.
+    heldout_fraction : float
+        Share of the songs that are held out, by artist.
+    validation_fraction : float
+        Share of the training songs for early stopping and choice, by artist.
+    k : int
+        Cut-off of the mean average precision.
+    random_state : int
+        Seed of everything.
+    """
+
+    rows: tuple[Row, ...] = PAPER_ROWS
+    n_factors: int = 50
+    n_iterations: int = 15
+    regularization: float = 1e-5
+    n_words: tuple[int, ...] = (4000,)
+    heldout_fraction: float = 0.2
+    validation_fraction: float = 0.1
+    k: int = 500
+    random_state: int = 0
+
+
+# Chosen on validation songs of worlds with other seeds; see benchmarks/README.md.
+_DEMO_FACTORS: dict[str, Any] = {"n_factors": 12, "regularization": 100.0}
+
+
+def demo_settings(
+    size: str = "default", *, share: float | None = None, random_state: int = 0
+) -> tuple[WorldSettings, ExperimentSettings]:
+    """Return the settings of the demo, "default" or "small"; None leaves the share as it is."""
+    chosen: dict[str, Any] = {"random_state": random_state} | ({} if share is None else {"share": share})
+    if size == "default":
+        return WorldSettings(**chosen), ExperimentSettings(
+            n_words=(250, 500), random_state=random_state, **_DEMO_FACTORS
+        )
+    if size != "small":
+        raise InputError(f"size must be 'default' or 'small'; got {size!r}")
+    brief: dict[str, dict[str, Any]] = {"mlp": {"epochs": 10}, "cnn": {"epochs": 2}}
+    return (
+        WorldSettings(n_songs=240, n_artists=60, n_users=200, mean_songs=20, **chosen),
+        ExperimentSettings(
+            rows=tuple(replace(row, params=brief.get(row.regressor, {})) for row in PAPER_ROWS),
+            n_words=(100,),
+            random_state=random_state,
+            **_DEMO_FACTORS,
+        ),
+    )
+
+
+def run_demo(
+    directory: Path,
+    world: WorldSettings,
+    settings: ExperimentSettings,
+    *,
+    n_threads: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make the embedded world and run the experiment on it; see :func:`run_experiment`."""
+    directory = Path(directory)
+    for row in settings.rows:  # rather now than after minutes
+        registry.resolve(registry.find_regressor(row.regressor))
+    prepare(directory, {"world": asdict(world), **asdict(settings)}, overwrite=overwrite, resume=resume)
+    run = _Run(directory, progress)
+    with run.stage("synthesize"):
+        made = directory / "world" / "made"
+        if not made.exists():
+            World(world).write(
+                directory / "world",
+                n_threads=n_threads,
+                progress=lambda done, n: run.report("synthesize", done, n, {}),
+            )
+            made.touch()
+    return run_experiment(
+        directory / "world" / "plays.parquet",
+        directory / "world" / "audio",
+        directory,
+        settings,
+        songs=directory / "world" / "songs.tsv",
+        n_threads=n_threads,
+        progress=progress,
+        about={"world": asdict(world)},
+    )
+
+
+def prepare(
+    directory: Path, settings: Mapping[str, Any], *, overwrite: bool = False, resume: bool = False
+) -> None:
+    """Create the directory of an experiment, or check that one to be continued has the same settings."""
+    wanted = json.loads(json.dumps(settings))
+    if resume and (directory / CONFIG).exists():
+        found = _flat(read_config(directory, kind="experiment"))
+        differ = [
+            f"{name} = {found.get(name)}, now it is {value}"
+            for name, value in _flat(wanted).items()
+            if found.get(name) != value
+        ]
+        if differ:
+            raise InputError(
+                f"{directory} was begun with {'; '.join(differ)}: give the same settings, or --overwrite to "
+                "begin anew"
+            )
+        return
+    if not overwrite and kind_of(directory) == "experiment":
+        raise InputError(f"{directory} exists; --resume continues it, --overwrite begins anew")
+    refuse_existing(directory, overwrite=overwrite or resume)
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    header = {"kind": "experiment", "format_version": 1, "dcbmr_version": __version__}
+    write_json(directory / CONFIG, {**header, **wanted})
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of inner mappings among them, as "outer.inner"."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, Mapping) else None
+        flat |= {name: value} if inner is None else {f"{name}.{key}": v for key, v in inner.items()}
+    return flat
+
+
+def run_experiment(
+    plays: Path,
+    audio: Path,
+    directory: Path,
+    settings: ExperimentSettings,
+    *,
+    songs: Path | None = None,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Split, factorize, featurize, train every row and evaluate; whatever is in ``directory`` is kept.
+
+    Parameters
+    ----------
+    plays : path
+        Play counts, as :meth:`dcbmr.PlayCounts.read` takes them.
+    audio : path
+        A folder of audio files, or a manifest.
+    directory : path
+        Where everything is written; see :func:`prepare`.
+    settings : ExperimentSettings
+    songs : path, optional
+        Table of songs: the split and the validation are then by artist.
+    n_threads : int, optional
+        None for every core.
+    progress : callable, optional
+        ``progress(stage, step, n_steps, figures)``.
+    about : mapping, optional
+        What else belongs to the settings in ``results.json``.
+
+    Returns
+    -------
+    dict
+        What ``results.json`` holds: rows (model, loss, map_at_``k``, auc, lift, over_linear, n_users,
+        n_songs, seconds of training), settings, seconds of each stage, n_words, the validation mAP of each
+        size of codebook tried, peak_memory_mib. ``lift`` is the mAP over that of random scores,
+        ``over_linear`` is (mAP - random) / (mAP of linear - random).
+    """
+    directory = Path(directory)
+    run = _Run(directory, progress)
+    table = PlayCounts.read(plays)
+    artists = read_songs(songs).artist_of() if songs else None
+    with run.stage("split"):
+        split = _split(table, artists, directory / "split", settings)
+    with run.stage("factorize"):
+        factors = _factorize(
+            split.train, directory / "factors", settings, n_threads, run, tuple(split.heldout_songs)
+        )
+        everything = _factorize(table, directory / "all-factors", settings, n_threads, run)
+    features = directory / "features"
+    with run.stage("featurize"):
+        report = partial(run.report, "featurize")
+        featurize(audio, features, n_threads=n_threads, resume=features.exists(), progress=report)
+    with run.stage("codebook"):
+        pipeline, words = _bag_of_words(factors, features, artists, directory, settings, n_threads, run)
+    models = {}
+    for row in settings.rows:
+        with run.stage(row.name):
+            models[row.name] = _train(row, factors, features, artists, pipeline, settings, n_threads, run)
+    with run.stage("evaluate"):
+        evaluation = evaluate_models(
+            models,
+            split,
+            features,
+            k=settings.k,
+            upper_bound=everything,
+            n_threads=n_threads,
+            random_state=settings.random_state,
+            callback=lambda name, done, n: run.report("evaluate", done, n, {}),
+        )
+    rows = _rows(evaluation.rows, run.seconds)
+    results = {
+        "rows": rows,
+        "settings": {**(about or {}), **asdict(settings)},
+        "n_words": pipeline.n_words,
+        "validation_map_by_n_words": words,
+        "seconds": run.seconds,
+        "peak_memory_mib": round(_peak_memory_mib()),
+    }
+    write_json(directory / RESULTS, results)
+    return dict(json.loads((directory / RESULTS).read_text("utf-8")))
+
+
+def _rows(rows: list[dict[str, Any]], seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the rows of the evaluation with the time of training and the lift in units of linear's."""
+    figure = next(name for name in rows[0] if name.startswith("map_at_"))
+    by_name = {row["model"]: row[figure] for row in rows}
+    luck = by_name["random (in theory)"]
+    linear = by_name.get("linear", luck) - luck
+    return [
+        {
+            **row,
+            "seconds": seconds.get(row["model"]),
+            "over_linear": (row[figure] - luck) / linear if linear > 0 else None,
+        }
+        for row in rows
+    ]
+
+
+class _Run:
+    """Where an experiment is: its directory, the time that each stage took, and who wants to know."""
+
+    def __init__(self, directory: Path, progress: Progress | None) -> None:
+        self.directory = directory
+        self._file = directory / "seconds.json"
+        self._progress = progress
+        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def report(self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+        if self._progress is not None:
+            self._progress(stage, step, n_steps, figures)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; what an interrupted one took counts, too."""
+        self.report(name, 0, None, {})
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - began, 3)
+            write_json(self._file, self.seconds)
+        self.report(name, 1, 1, {})
+
+
+def _split(
+    plays: PlayCounts, artists: Mapping[str, str] | None, path: Path, settings: ExperimentSettings
+) -> Split:
+    if not path.exists():
+        split = split_plays(
+            plays,
+            by="artist" if artists else "song",
+            artists=artists,
+            fraction=settings.heldout_fraction,
+            random_state=settings.random_state,
+        )
+        split.save(path)
+    return Split.load(path)
+
+
+def _factorize(
+    plays: PlayCounts,
+    path: Path,
+    settings: ExperimentSettings,
+    n_threads: int | None,
+    run: _Run,
+    heldout_songs: tuple[str, ...] = (),
+) -> Factors:
+    if not path.exists():
+        als = WeightedALS(
+            n_factors=settings.n_factors,
+            n_iterations=settings.n_iterations,
+            regularization=settings.regularization,
+            random_state=settings.random_state,
+            n_threads=n_threads,
+        )
+        als.fit(plays, lambda sweep, terms: run.report("factorize", sweep, settings.n_iterations, terms))
+        replace(als.factors_, heldout_songs=heldout_songs).save(path)
+    return Factors.load(path)
+
+
+def _bag_of_words(
+    factors: Factors,
+    features: Path,
+    artists: Mapping[str, str] | None,
+    directory: Path,
+    settings: ExperimentSettings,
+    n_threads: int | None,
+    run: _Run,
+) -> tuple[FeaturePipeline, dict[str, float]]:
+    """Return the codebook and the PCA of the training songs, and the validation mAP of each size tried."""
+    path = directory / "bag-of-words"
+    if not path.exists():
+        store = FeatureStore.open(features, kind="mfcc")
+        songs = training_songs(factors, store).song_ids
+        frames = store.features(songs)
+        target = factor_target(
+            factors,
+            songs,
+            artists=artists,
+            validation_fraction=settings.validation_fraction,
+            random_state=settings.random_state,
+        )
+        tried: dict[int, tuple[float, FeaturePipeline]] = {}
+        for n_words in settings.n_words:
+            pipeline = FeaturePipeline(
+                "bow_pca", n_words=n_words, n_threads=n_threads, random_state=settings.random_state
+            )
+
+            def show(what: str, done: int, n: int, n_words: int = n_words) -> None:
+                run.report("codebook", done, n, {f"{what}, words": n_words})
+
+            vectors = pipeline.fit_transform(frames, progress=show)
+            tried[n_words] = (_validation_map(vectors, target, settings.k), pipeline)
+        best = max(tried, key=lambda n_words: tried[n_words][0])
+        figures = {str(n_words): round(figure, 6) for n_words, (figure, _) in tried.items()}
+        with new_directory(path, kind="bag of words", config={"validation_map": figures}) as beside:
+            tried[best][1].save(beside)
+    config = read_config(path, kind="bag of words")
+    return FeaturePipeline.load(path, "bow_pca", n_threads=n_threads), config["validation_map"]
+
+
+def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> float:
+    """Return the mAP on the validation songs of linear regression that did not learn from them."""
+    learn, judge = np.flatnonzero(~target.validation), np.flatnonzero(target.validation)
+    matrix = np.asarray(vectors.vectors())
+
+    def chosen(songs: NDArray[np.int64]) -> VectorFeatures:
+        return VectorFeatures("bow_pca", [vectors.song_ids[i] for i in songs.tolist()], matrix[songs])
+
+    linear = registry.get_regressor("linear").fit(
+        chosen(learn),
+        FactorTarget(
+            song_factors=target.song_factors[learn],
+            user_factors=target.user_factors,
+            surplus=target.surplus[learn],
+            groups=None if target.groups is None else target.groups[learn],
+            validation=np.zeros(len(learn), bool),
+        ),
+    )
+    predicted = linear.predict(chosen(judge))
+    return evaluate_ranking(target.user_factors, predicted, target.surplus[judge].T.tocsr(), k=k).map_at_k
+
+
+def _train(
+    row: Row,
+    factors: Factors,
+    features: Path,
+    artists: Mapping[str, str] | None,
+    pipeline: FeaturePipeline,
+    settings: ExperimentSettings,
+    n_threads: int | None,
+    run: _Run,
+) -> Model:
+    """Train a row unless it is there; what its fit reports goes to ``curves/<name>.jsonl``."""
+    path = run.directory / "models" / row.name
+    if path.exists():
+        return Model.load(path, n_threads=n_threads)
+    checkpoint = run.directory / "checkpoints" / row.name
+    curve = run.directory / "curves" / f"{row.name}.jsonl"
+    curve.parent.mkdir(exist_ok=True)
+    kind = registry.find_regressor(row.regressor).feature
+    with curve.open("a" if checkpoint.exists() else "w", encoding="utf-8") as log:
+
+        def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            log.write(json.dumps({"step": step, "n_steps": n_steps, **figures}) + "\n")
+            log.flush()
+            run.report(row.name, step, n_steps, figures)
+
+        model = train(
+            factors,
+            features,
+            regressor=row.regressor,
+            params=row.params,
+            loss=row.loss,
+            artists=artists,
+            pipeline=pipeline if kind == pipeline.kind else FeaturePipeline(kind, n_words=pipeline.n_words),
+            validation_fraction=settings.validation_fraction,
+            checkpoint=checkpoint,
+            resume=checkpoint.exists(),
+            n_threads=n_threads,
+            random_state=settings.random_state,
+            report=report,
+        )
+    model.save(path)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return model
+
+
+def _peak_memory_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,1 @@
+"""Weighted matrix factorization by alternating least squares."""

@@ -1,0 +1,116 @@
+"""One half-sweep of weighted ALS: all users or all songs solved, the other side fixed (csrc/als.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
+
+from dcbmr import _core
+from dcbmr.base.arrays import on_cache_lines
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.errors import DcbmrError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FLOPS_A_CALL = 2e10  # work between two looks at Ctrl-C: a tenth of a second or so
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every half-sweep of a factorization shares."""
+
+    regularization: float
+    unobserved_weight: float
+    frequency_exponent: float
+    cg_steps: int  # 0 for exact solutions
+    n_threads: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], n_threads: int | None) -> Self:
+        """Out of the settings of :class:`dcbmr.WeightedALS`."""
+        return cls(
+            regularization=settings["regularization"],
+            unobserved_weight=settings["unobserved_weight"],
+            frequency_exponent=settings["frequency_exponent"],
+            cg_steps=settings["cg_steps"] if settings["solver"] == "cg" else 0,
+            n_threads=resolve_n_threads(n_threads),
+        )
+
+    def row_regularization(self, plays: csr_array) -> NDArray[np.float64]:
+        """Return lambda of each row of ``plays``, or one value where it is the same for all."""
+        if self.frequency_exponent == 0:
+            return np.array([self.regularization], dtype=np.float64)
+        frequency = np.diff(plays.indptr) + self.unobserved_weight * plays.shape[1]
+        return np.asarray(self.regularization * frequency**self.frequency_exponent, dtype=np.float64)
+
+
+class Eigenbasis:
+    """One side's factors, rotated to where their Gram matrix is diagonal."""
+
+    def __init__(self, factors: NDArray[np.float32], n_threads: int) -> None:
+        n_factors = factors.shape[1]
+        # One thread: the bits of the result must not depend on how many there are.
+        with threadpool_limits(1, user_api="blas"):
+            eigenvalues, basis = np.linalg.eigh(_core.gramian(factors, n_threads))
+        self.eigenvalues = np.maximum(eigenvalues, 0)
+        stride = _core.padded(n_factors)
+        self.basis = on_cache_lines(n_factors, stride)  # the eigenbasis has its padding first
+        self.basis[:, stride - n_factors :] = basis
+        self.back = on_cache_lines(n_factors, stride)
+        self.back[:, :n_factors] = basis.T
+        self.rotated = on_cache_lines(len(factors), stride)
+        _core.rotate(factors, self.basis, self.rotated, n_threads)
+
+
+def half_sweep(
+    plays: csr_array, others: Eigenbasis, problem: Problem, out: NDArray[np.float32], *, objective: bool
+) -> NDArray[np.float64]:
+    """Solve every row of ``out`` for its row of ``plays`` (surplus), the other side fixed.
+
+    With conjugate gradients a row starts from what ``out`` holds.
+
+    Returns
+    -------
+    ndarray of shape (4,)
+        Observed, unobserved (these two only with ``objective``) and regularization terms of the rows, and
+        how many rows float64 had to solve.
+    """
+    indptr = plays.indptr.astype(np.int64)
+    indices = plays.indices.astype(np.int32, copy=False)
+    regularization = problem.row_regularization(plays)
+    sums = np.zeros(4)
+    try:
+        for begin, end in _row_ranges(indptr, out.shape[1]):
+            sums += _core.solve_rows(
+                indptr, indices, plays.data, others.rotated, others.eigenvalues, others.basis, others.back,
+                regularization, problem.unobserved_weight, problem.cg_steps, begin, end, objective, out,
+                problem.n_threads,
+            )  # fmt: skip
+    except RuntimeError as error:
+        raise DcbmrError(str(error)) from error
+    return sums
+
+
+def _row_ranges(indptr: NDArray[np.int64], n_factors: int) -> Iterator[tuple[int, int]]:
+    """Cut the rows into ranges of some _FLOPS_A_CALL."""
+    n = np.diff(indptr).astype(np.float64)
+    size, depth = np.minimum(n, n_factors), np.maximum(n, n_factors)
+    work = np.cumsum(size**2 * depth + size**3 / 3)
+    n_ranges = int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0
+    cuts = np.searchsorted(work, np.arange(1, n_ranges) * _FLOPS_A_CALL)
+    bounds = np.unique([0, *cuts, len(n)])
+    yield from zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+
+
+def int32_indices(matrix: csr_array) -> csr_array:
+    if max(matrix.shape) > np.iinfo(np.int32).max:
+        raise InputError(f"a matrix of shape {matrix.shape} has more rows or columns than 2^31 - 1")
+    return csr_array(
+        (matrix.data, matrix.indices.astype(np.int32, copy=False), matrix.indptr), shape=matrix.shape
+    )

@@ -1,0 +1,1 @@
+"""Features of songs: made, stored, read, reduced."""

@@ -1,0 +1,468 @@
+"""Bag of words of audio: k-means words over frames, and word counts of songs.
+
+The conventional features of "Deep content-based music recommendation" (section 4.1): frames are assigned
+to the nearest of 4000 means, a song is the count of each, and principal components keep 95 % of the
+variance of those counts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from dcbmr import _core
+from dcbmr.base.arrays import blocks, read_tensors
+from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.errors import InputError
+
+if TYPE_CHECKING:
+    from dcbmr.contract.contract import SongFeatures
+
+
+# Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
+_BLOCK_FRAMES = 1 << 16
+# Frames a word from which the first words are drawn.
+_SEED_FRAMES = 64
+
+
+class Codebook:
+    """Words that frames are replaced by: the means of k-means.
+
+    Parameters
+    ----------
+    n_words : int
+        Number of means; the paper's 4000.
+    n_iterations : int
+        Most Lloyd iterations.
+    tolerance : float
+        Stop when an iteration lowers the inertia by less than this share of it; 0 never stops early.
+    n_threads : int, optional
+        Threads to use; None for every core. The words do not depend on it.
+    random_state : int
+        Seed of the first words.
+
+    Attributes
+    ----------
+    words_ : ndarray of shape (n_words, n_dims), float32
+    inertia_ : float
+        Sum of the squared distances of the fitted frames to their words.
+    inertias_ : list of float
+        The inertia that each iteration found, before it moved the words.
+    n_frames_ : int
+        How many frames the words were learned from.
+    frame_config_ : dict
+        Settings of the extractor that made the frames, where known; empty if not.
+    songs_ : ndarray of shape (n_songs,), uint64, or None
+        A digest of the id of each song that the frames were drawn from, for :meth:`seen`; None where the
+        songs are not known.
+    """
+
+    words_: NDArray[np.float32]
+    inertia_: float
+    inertias_: list[float]
+    n_frames_: int
+    frame_config_: dict[str, Any]
+    songs_: NDArray[np.uint64] | None
+
+    def __init__(
+        self,
+        *,
+        n_words: int = 4000,
+        n_iterations: int = 25,
+        tolerance: float = 1e-4,
+        n_threads: int | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.n_words = n_words
+        self.n_iterations = n_iterations
+        self.tolerance = tolerance
+        self.n_threads = n_threads
+        self.random_state = random_state
+
+    def fit(
+        self,
+        frames: ArrayLike,
+        *,
+        frame_config: Mapping[str, Any] | None = None,
+        song_ids: Iterable[str] | None = None,
+        callback: Callable[[int, float], None] | None = None,
+    ) -> Self:
+        """Learn the words from frames held in memory.
+
+        Parameters
+        ----------
+        frames : array-like of shape (n_frames, n_dims)
+            At least ``n_words`` distinct frames, all finite.
+        frame_config : mapping, optional
+            Settings of the extractor that made them, to be kept with the words.
+        song_ids : iterable of str, optional
+            The songs that they were drawn from, of which digests are kept with the words.
+        callback : callable, optional
+            ``callback(iteration, inertia)`` after every iteration, counted from 1; may raise to stop.
+
+        Returns
+        -------
+        Codebook
+            self
+        """
+        if self.n_words < 1 or self.n_iterations < 0 or not self.tolerance >= 0:
+            raise InputError(
+                f"n_words must be at least 1, n_iterations and tolerance at least 0; got {self.n_words}, "
+                f"{self.n_iterations} and {self.tolerance}"
+            )
+        data = _checked_frames(frames)
+        n_frames = len(data)
+        if n_frames < self.n_words:
+            raise InputError(
+                f"{n_frames} frames are fewer than n_words = {self.n_words}: give more or ask for fewer words"
+            )
+        n_threads = resolve_n_threads(self.n_threads)
+        rng = np.random.default_rng(self.random_state)
+        words = _first_words(data, self.n_words, rng, n_threads)
+        labels = np.empty(n_frames, np.int32)
+        distances = np.empty(n_frames, np.float32)
+        self.inertias_ = []
+        for iteration in range(self.n_iterations):
+            self.inertias_.append(_assign(words, data, labels, distances, n_threads))
+            words = _moved(words, data, labels, distances, rng, n_threads)
+            if callback is not None:
+                callback(iteration + 1, self.inertias_[-1])
+            if iteration and self.inertias_[-2] - self.inertias_[-1] < self.tolerance * self.inertias_[-2]:
+                break
+        self.words_ = words
+        self.inertia_ = _assign(words, data, labels, distances, n_threads)
+        self.n_frames_ = n_frames
+        self.frame_config_ = dict(frame_config or {})
+        self.songs_ = None if song_ids is None else _digests(song_ids)
+        self.__dict__.pop("_search", None)
+        return self
+
+    def assign(self, frames: ArrayLike) -> NDArray[np.int32]:
+        """Return the number of the nearest word of each frame, (n_frames,); of equal words the lowest."""
+        data = _checked_frames(frames, n_dims=self._fitted().shape[1])
+        labels = np.empty(len(data), np.int32)
+        n_threads = resolve_n_threads(self.n_threads)
+        for rows in blocks(len(data), _BLOCK_FRAMES):
+            self._nearest_word.assign(data[rows], labels[rows], None, n_threads)
+        return labels
+
+    def bag_of_words(self, frames: ArrayLike) -> NDArray[np.int64]:
+        """Return how many of the frames are nearest to each word, shape (n_words,)."""
+        return np.bincount(self.assign(frames), minlength=len(self._fitted()))
+
+    def count(self, frames: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
+        """Add the words of frames (n_frames, n_dims) to ``counts`` (n_words,), on the thread that calls."""
+        labels = np.empty(len(frames), np.int32)
+        self._nearest_word.assign(_checked_frames(frames, self._fitted().shape[1]), labels, None, 1)
+        counts += np.bincount(labels, minlength=len(counts))
+
+    @property
+    def digest(self) -> str:
+        """Tells this codebook's words from all others: eight hexadecimal digits."""
+        return f"{zlib.crc32(np.ascontiguousarray(self._fitted()).data):08x}"
+
+    def seen(self, song_ids: Sequence[str]) -> list[str]:
+        """Return those of ``song_ids`` that the words were learned from; none where that is not known."""
+        if self.songs_ is None:
+            return []
+        seen = np.isin(_digests(song_ids), self.songs_)
+        return [song_ids[i] for i in np.flatnonzero(seen).tolist()]
+
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the codebook to a directory of its own."""
+        from safetensors.numpy import save_file
+
+        words = self._fitted()
+        config = {
+            "n_words": len(words),
+            "n_dims": words.shape[1],
+            "n_iterations": self.n_iterations,
+            "tolerance": self.tolerance,
+            "random_state": self.random_state,
+            "n_frames": self.n_frames_,
+            "n_songs": None if self.songs_ is None else len(self.songs_),
+            "inertia": self.inertia_,
+            "inertias": self.inertias_,
+            "frames": self.frame_config_,
+        }
+        with new_directory(Path(directory), kind="codebook", config=config, overwrite=overwrite) as beside:
+            songs = {} if self.songs_ is None else {"songs": self.songs_}
+            save_file({"words": words, **songs}, beside / "codebook.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
+        """Read what :meth:`save` wrote."""
+        config = read_config(Path(directory), kind="codebook")
+        codebook = cls(
+            n_words=config["n_words"],
+            n_iterations=config["n_iterations"],
+            tolerance=config["tolerance"],
+            n_threads=n_threads,
+            random_state=config["random_state"],
+        )
+        # Older codebooks do not know their songs.
+        names = ["words"] if config.get("n_songs") is None else ["words", "songs"]
+        tensors = read_tensors(Path(directory) / "codebook.safetensors", *names)
+        codebook.words_, codebook.songs_ = tensors["words"], tensors.get("songs")
+        if codebook.words_.shape != (config["n_words"], config["n_dims"]):
+            raise InputError(
+                f"{directory}: the words have shape {codebook.words_.shape}, the config says "
+                f"{(config['n_words'], config['n_dims'])}"
+            )
+        codebook.n_frames_ = config["n_frames"]
+        codebook.inertia_ = config["inertia"]
+        codebook.inertias_ = config["inertias"]
+        codebook.frame_config_ = config["frames"]
+        return codebook
+
+    def _fitted(self) -> NDArray[np.float32]:
+        if not hasattr(self, "words_"):
+            raise InputError("this codebook has no words yet: call fit or load first")
+        return self.words_
+
+    @property
+    def _nearest_word(self) -> _core.NearestWord:
+        # Made once: packing the words costs as much as searching a few thousand frames.
+        if "_search" not in self.__dict__:
+            self._search = _core.NearestWord(self._fitted())
+        return self._search
+
+
+def fit_codebook(
+    features: SongFeatures,
+    *,
+    n_words: int = 4000,
+    n_iterations: int = 25,
+    tolerance: float = 1e-4,
+    max_frames: int = 1_000_000,
+    n_threads: int | None = None,
+    random_state: int = 0,
+    callback: Callable[[int, float], None] | None = None,
+) -> Codebook:
+    """Learn a codebook from a random sample of the frames of all songs.
+
+    Parameters
+    ----------
+    features : SongFeatures
+        Songs of kind "mfcc".
+    n_words, n_iterations, tolerance, n_threads, random_state
+        As for :class:`Codebook`.
+    max_frames : int
+        Most frames in the sample, which is drawn without replacement and evenly over all frames; a million
+        frames of 39 dimensions take 156 MB.
+    callback : callable, optional
+        As for :meth:`Codebook.fit`.
+    """
+    codebook = Codebook(
+        n_words=n_words,
+        n_iterations=n_iterations,
+        tolerance=tolerance,
+        n_threads=n_threads,
+        random_state=random_state,
+    )
+    sample = sample_frames(features, max_frames, random_state)
+    return codebook.fit(
+        sample, frame_config=frame_config(features), song_ids=features.song_ids, callback=callback
+    )
+
+
+def sample_frames(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
+    """Draw at most ``max_frames`` frames without replacement, evenly over all frames of all songs."""
+    if max_frames < 1:
+        raise InputError(f"max_frames must be at least 1; got {max_frames}")
+    n_frames = np.asarray(features.n_frames, np.int64)
+    ends = np.cumsum(n_frames)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= max_frames:
+        picks = np.arange(total)
+    else:
+        # A stream of its own, so that the sample does not hang on how many words are drawn from it.
+        rng = np.random.default_rng([random_state, 1])
+        picks = np.sort(rng.choice(total, max_frames, replace=False, shuffle=False))
+    sample = np.empty((len(picks), features.n_dims), np.float32)
+    cuts = np.searchsorted(picks, np.concatenate([[0], ends]))
+    for song in np.flatnonzero(np.diff(cuts)):
+        rows = slice(cuts[song], cuts[song + 1])
+        sample[rows] = features.frames(int(song))[picks[rows] - (ends[song] - n_frames[song])]
+    return sample
+
+
+def bag_of_words(
+    features: SongFeatures,
+    codebook: Codebook,
+    *,
+    n_threads: int | None = None,
+    weighting: Literal["count", "sqrt"] = "count",
+    callback: Callable[[int, int], None] | None = None,
+) -> csr_array:
+    """Count the words of every song.
+
+    Parameters
+    ----------
+    features : SongFeatures
+        Songs of kind "mfcc".
+    codebook : Codebook
+    n_threads : int, optional
+        Threads to use; None for every core.
+    weighting : {"count", "sqrt"}
+        The counts, as in the paper, or their square roots, which hold back the words of long notes.
+    callback : callable, optional
+        ``callback(n_songs_done, n_songs)``.
+
+    Returns
+    -------
+    csr_array of shape (n_songs, n_words), float32
+        Words in ascending order within a song; a song without frames is an empty row.
+    """
+    if weighting not in ("count", "sqrt"):
+        raise InputError(f"weighting must be 'count' or 'sqrt'; got {weighting!r}")
+    words = codebook._fitted()
+    if features.n_dims != words.shape[1]:
+        raise InputError(
+            f"the codebook is of frames of {words.shape[1]} dimensions, the {features.kind!r} features have "
+            f"{features.n_dims}"
+        )
+    found = frame_config(features)
+    differ = [name for name, value in codebook.frame_config_.items() if found.get(name, value) != value]
+    if differ:
+        settings = ", ".join(f"{name} = {codebook.frame_config_[name]} and {found[name]}" for name in differ)
+        raise InputError(f"the codebook and the features were made with other settings: {settings}")
+    threads = resolve_n_threads(n_threads)
+    indptr, indices, counts = [np.zeros(1, np.int64)], [], []
+    for songs in _song_blocks(features.n_frames):
+        frames = [_checked_frames(features.frames(i), features.n_dims, features.song_ids[i]) for i in songs]
+        stacked = np.concatenate(frames)
+        labels = np.empty(len(stacked), np.int32)
+        codebook._nearest_word.assign(stacked, labels, None, threads)
+        song_of_frame = np.repeat(np.arange(len(songs)), [len(f) for f in frames])
+        keys, n = np.unique(song_of_frame * len(words) + labels, return_counts=True)
+        indptr.append(indptr[-1][-1] + np.searchsorted(keys, np.arange(1, len(songs) + 1) * len(words)))
+        indices.append(keys % len(words))
+        counts.append(np.sqrt(n) if weighting == "sqrt" else n)
+        if callback is not None:
+            callback(songs.stop, len(features.song_ids))
+    return csr_array(
+        (
+            np.concatenate(counts or [np.empty(0)]).astype(np.float32),
+            np.concatenate(indices or [np.empty(0)]).astype(np.int32),
+            np.concatenate(indptr),
+        ),
+        shape=(len(features.song_ids), len(words)),
+    )
+
+
+def _assign(
+    words: NDArray[np.float32],
+    frames: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    n_threads: int,
+) -> float:
+    """Find the word of every frame and return the inertia."""
+    search = _core.NearestWord(words)
+    inertia = 0.0
+    for rows in blocks(len(frames), _BLOCK_FRAMES):
+        search.assign(frames[rows], labels[rows], distances[rows], n_threads)
+        inertia += float(distances[rows].sum(dtype=np.float64))
+    return inertia
+
+
+def _first_words(
+    frames: NDArray[np.float32], n_words: int, rng: np.random.Generator, n_threads: int
+) -> NDArray[np.float32]:
+    """Draw frames to start from, each batch in proportion to the squared distance from those before.
+
+    With one frame a batch this is k-means++ (Arthur and Vassilvitskii, 2007); in 20 batches it takes a
+    fraction of the time of one Lloyd iteration and the words end as good.
+    """
+    if len(frames) > _SEED_FRAMES * n_words:
+        frames = frames[np.sort(rng.choice(len(frames), _SEED_FRAMES * n_words, replace=False))]
+    labels = np.empty(len(frames), np.int32)
+    distances, nearest = np.empty((2, len(frames)), np.float32)
+    nearest[:] = np.inf
+    picks = rng.choice(len(frames), 1)
+    words = [frames[picks]]
+    for batch in np.diff(np.unique(np.linspace(1, n_words, 21).astype(int))):
+        _assign(words[-1], frames, labels, distances, n_threads)
+        np.minimum(nearest, distances, out=nearest)
+        weights = nearest.astype(np.float64)
+        if np.count_nonzero(weights) < batch:
+            # Too few frames that are no word yet: any will do, and those that stay empty move later.
+            weights[:] = 1
+        words.append(frames[rng.choice(len(frames), batch, replace=False, p=weights / weights.sum())])
+    return np.concatenate(words)
+
+
+def _moved(
+    words: NDArray[np.float32],
+    frames: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    rng: np.random.Generator,
+    n_threads: int,
+) -> NDArray[np.float32]:
+    """Return the mean of the frames of each word.
+
+    A word without frames takes a frame drawn in proportion to the squared distance from its word, as
+    k-means++ would place the next one.
+    """
+    sums = np.zeros(words.shape, np.float64)
+    counts = np.zeros(len(words), np.int64)
+    for rows in blocks(len(frames), _BLOCK_FRAMES):
+        _core.add_to_words(frames[rows], labels[rows], sums, counts, n_threads)
+    moved = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        weights = distances.astype(np.float64)
+        if np.count_nonzero(weights) < len(empty):
+            raise InputError(
+                f"the frames hold only {len(words) - len(empty)} distinct values, fewer than n_words = "
+                f"{len(words)}: ask for fewer words"
+            )
+        moved[empty] = frames[rng.choice(len(frames), len(empty), replace=False, p=weights / weights.sum())]
+    return moved
+
+
+def frame_config(features: SongFeatures) -> dict[str, Any]:
+    """Return the settings of the extractor, where the features know them, without those of the file."""
+    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype", "feature", "n_dims")
+    config: dict[str, Any] = getattr(features, "config", {})
+    return {name: value for name, value in config.items() if name not in about_the_file}
+
+
+def _digests(song_ids: Iterable[str]) -> NDArray[np.uint64]:
+    """Eight bytes of each id: they take any id, of files with names that are no UTF-8, too."""
+    encoded = (song.encode("utf-8", "surrogatepass") for song in song_ids)
+    return np.frombuffer(b"".join(blake2b(song, digest_size=8).digest() for song in encoded), "<u8")
+
+
+def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:
+    """Runs of songs of about a block of frames together, or one song that is longer."""
+    start, total = 0, 0
+    for song, n in enumerate(n_frames.tolist()):
+        if total and total + n > _BLOCK_FRAMES:
+            yield range(start, song)
+            start, total = song, 0
+        total += n
+    if start < len(n_frames):
+        yield range(start, len(n_frames))
+
+
+def _checked_frames(frames: ArrayLike, n_dims: int | None = None, song: str = "") -> NDArray[np.float32]:
+    of_song = f" of song {song!r}" if song else ""
+    data = np.ascontiguousarray(frames, np.float32)
+    if data.ndim != 2 or not data.shape[1] or data.shape[1] != (n_dims or data.shape[1]):
+        wanted = f"(n_frames, {n_dims or 'n_dims'})"
+        raise InputError(f"frames{of_song} must have shape {wanted}; got {data.shape}")
+    if not np.isfinite(data.sum(dtype=np.float64)):
+        row = int(np.flatnonzero(~np.isfinite(data).all(axis=1))[0])
+        raise InputError(f"frames{of_song} must be finite; frame {row} is not")
+    return data

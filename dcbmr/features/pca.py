@@ -1,0 +1,161 @@
+"""Principal components of many rows, sparse or dense, in bounded memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
+
+from dcbmr.base.arrays import blocks, read_tensors
+from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.errors import InputError
+
+# Rows made dense at once: 64 MB at 4000 dimensions.
+_BLOCK_ROWS = 4096
+
+
+class PCA:
+    """Principal components that keep a share of the variance.
+
+    The covariance is summed over blocks of rows, so that sparse counts of any number of songs need no more
+    memory than (n_dims, n_dims) and a block; with fewer rows than dimensions the products between rows
+    take its place.
+
+    Parameters
+    ----------
+    variance : float
+        Share of the variance to keep, in (0, 1]; the paper's 0.95. The fewest components that reach it
+        are kept.
+    n_threads : int, optional
+        Threads to use; None for every core.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_dims,), float32
+    components_ : ndarray of shape (n_components, n_dims), float32
+        Unit rows by falling variance; of each, the entry of greatest size is positive.
+    explained_variance_ : ndarray of shape (n_components,), float32
+        Variance along each component, with n_rows - 1 in the denominator.
+    explained_variance_ratio_ : ndarray of shape (n_components,), float32
+        Its share of the whole variance.
+    """
+
+    mean_: NDArray[np.float32]
+    components_: NDArray[np.float32]
+    explained_variance_: NDArray[np.float32]
+    explained_variance_ratio_: NDArray[np.float32]
+
+    def __init__(self, variance: float = 0.95, *, n_threads: int | None = None) -> None:
+        self.variance = variance
+        self.n_threads = n_threads
+
+    def fit(self, X: NDArray[Any] | csr_array) -> Self:
+        """Learn the components from rows ``X`` (n_rows, n_dims), dense or CSR; at least two rows."""
+        if not 0 < self.variance <= 1:
+            raise InputError(f"variance must be in (0, 1]; got {self.variance}")
+        matrix = _checked_matrix(X)
+        n_rows, n_dims = matrix.shape
+        if n_rows < 2:
+            raise InputError(f"principal components need at least 2 rows; got {n_rows}")
+        mean = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel() / n_rows
+        with self._threads():
+            variances, components = (_of_covariance if n_rows > n_dims else _of_rows)(matrix, mean)
+        total = variances.sum()
+        if total <= 0:
+            raise InputError(f"all {n_rows} rows are equal: there is no variance to keep")
+        reached = np.cumsum(variances) / total
+        # variance = 1 keeps what is more than rounding in float32.
+        possible = int((variances > 1e-6 * variances[0]).sum())
+        n_components = min(int(np.searchsorted(reached, self.variance)) + 1, possible)
+        components = components[:n_components]
+        largest = np.abs(components).argmax(axis=1)
+        components *= np.sign(components[np.arange(n_components), largest])[:, None]
+        self.mean_ = mean.astype(np.float32)
+        self.components_ = np.ascontiguousarray(components, np.float32)
+        self.explained_variance_ = variances[:n_components].astype(np.float32)
+        self.explained_variance_ratio_ = (variances[:n_components] / total).astype(np.float32)
+        return self
+
+    def transform(self, X: NDArray[Any] | csr_array) -> NDArray[np.float32]:
+        """Return the coordinates of rows ``X`` along the components, (n_rows, n_components)."""
+        if not hasattr(self, "components_"):
+            raise InputError("this PCA has no components yet: call fit or load first")
+        matrix = _checked_matrix(X)
+        if matrix.shape[1] != len(self.mean_):
+            raise InputError(f"X has {matrix.shape[1]} dimensions, the components {len(self.mean_)}")
+        reduced = np.empty((matrix.shape[0], len(self.components_)), np.float32)
+        with self._threads():
+            for rows in blocks(matrix.shape[0], _BLOCK_ROWS):
+                np.matmul(_dense(matrix[rows]) - self.mean_, self.components_.T, out=reduced[rows])
+        return reduced
+
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the components to a directory of their own."""
+        from safetensors.numpy import save_file
+
+        names = ("mean", "components", "explained_variance", "explained_variance_ratio")
+        config = {"variance": self.variance, "n_components": len(self.components_)}
+        with new_directory(Path(directory), kind="pca", config=config, overwrite=overwrite) as beside:
+            save_file({name: getattr(self, f"{name}_") for name in names}, beside / "pca.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
+        """Read what :meth:`save` wrote."""
+        config = read_config(Path(directory), kind="pca")
+        pca = cls(config["variance"], n_threads=n_threads)
+        names = ("mean", "components", "explained_variance", "explained_variance_ratio")
+        for name, value in read_tensors(Path(directory) / "pca.safetensors", *names).items():
+            setattr(pca, f"{name}_", value)
+        return pca
+
+    def _threads(self) -> AbstractContextManager[Any]:
+        from threadpoolctl import threadpool_limits
+
+        limits: AbstractContextManager[Any] = threadpool_limits(resolve_n_threads(self.n_threads))
+        return limits
+
+
+def _checked_matrix(X: NDArray[Any] | csr_array) -> NDArray[Any] | csr_array:
+    matrix = csr_array(X) if issparse(X) else np.asarray(X)
+    if matrix.ndim != 2:
+        raise InputError(f"X must be (n_rows, n_dims); got shape {matrix.shape}")
+    if not np.isfinite(matrix.sum(dtype=np.float64)):
+        raise InputError("X must be finite")
+    return matrix
+
+
+def _dense(rows: NDArray[Any] | csr_array) -> NDArray[np.float32]:
+    return rows.astype(np.float32).toarray() if issparse(rows) else np.asarray(rows, np.float32)
+
+
+def _of_covariance(
+    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances, falling, and components in rows, from the covariance summed over blocks of rows."""
+    from scipy.linalg import eigh
+
+    n_rows, n_dims = matrix.shape
+    covariance = np.zeros((n_dims, n_dims))
+    for rows in blocks(n_rows, _BLOCK_ROWS):
+        centred = _dense(matrix[rows]) - mean.astype(np.float32)
+        covariance += centred.T @ centred
+    values, vectors = eigh(covariance, overwrite_a=True, check_finite=False)
+    return np.maximum(values[::-1], 0) / (n_rows - 1), vectors[:, ::-1].T
+
+
+def _of_rows(
+    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same from the products between rows, of which there are fewer than dimensions."""
+    from scipy.linalg import eigh
+
+    centred = _dense(matrix) - mean
+    values, vectors = eigh(centred @ centred.T, overwrite_a=True, check_finite=False)
+    values = np.maximum(values[::-1], 0)
+    scale = np.sqrt(np.where(values > 0, values, 1))
+    return values / (len(centred) - 1), (centred.T @ (vectors[:, ::-1] / scale)).T

@@ -1,0 +1,1 @@
+"""Train a regressor, keep it with everything it needs, explain it."""

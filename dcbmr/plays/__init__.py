@@ -1,0 +1,1 @@
+"""Who played what: counts, their readers, confidence, the table of songs, splits."""

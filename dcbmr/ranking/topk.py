@@ -1,0 +1,116 @@
+"""The best songs of each query, exactly, without a matrix of all queries by all songs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from dcbmr._core import SongScores
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.errors import InputError
+from dcbmr.ranking.metrics import checked_factors
+
+
+@dataclass(frozen=True)
+class TopSongs:
+    """The best songs of each query, the best first; of equal scores, the song with the lower row first.
+
+    ``k`` is at most the number of songs.
+
+    Attributes
+    ----------
+    songs : ndarray of shape (n_queries, k), int64
+        Rows of the songs; -1 where there are fewer than ``k`` songs to choose from.
+    scores : ndarray of shape (n_queries, k), float32
+        NaN where there is no song.
+    """
+
+    songs: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def top_songs(
+    queries: ArrayLike,
+    song_factors: ArrayLike,
+    k: int = 10,
+    *,
+    excluded: csr_array | None = None,
+    n_threads: int | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> TopSongs:
+    """Return the ``k`` songs with the highest ``queries @ song_factors.T`` for each query.
+
+    Parameters
+    ----------
+    queries : array_like of shape (n_queries, n_factors)
+        Used as float32.
+    song_factors : array_like of shape (n_songs, n_factors)
+    k : int
+        Songs for each query.
+    excluded : csr_array of shape (n_queries, n_songs), optional
+        Not zero where a query is not to get a song.
+    n_threads : int, optional
+        Threads; every core by default. The result does not depend on it.
+    callback : callable, optional
+        ``callback(queries_done, n_queries)`` now and then; it may raise to stop.
+    """
+    return SongIndex(song_factors).top(queries, k, excluded=excluded, n_threads=n_threads, callback=callback)
+
+
+class SongIndex:
+    """Songs for who asks again and again: to pack 400,000 takes longer than to find a query's best of them.
+
+    Parameters
+    ----------
+    song_factors : array_like of shape (n_songs, n_factors)
+        Used as float32, and not to be changed afterwards.
+    """
+
+    def __init__(self, song_factors: ArrayLike) -> None:
+        self.song_factors = np.ascontiguousarray(song_factors, np.float32)
+
+    @cached_property
+    def _scores(self) -> SongScores:
+        return SongScores(self.song_factors)
+
+    def top(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        excluded: csr_array | None = None,
+        n_threads: int | None = None,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> TopSongs:
+        """Return the ``k`` best songs of each query; see :func:`top_songs`."""
+        queries, songs = checked_factors(queries, self.song_factors, "queries")
+        if k < 1:
+            raise InputError(f"k must be at least 1; got {k}")
+        k = min(k, len(songs))
+        threads = resolve_n_threads(n_threads)
+        without = csr_array((len(queries), len(songs)), dtype=np.float32) if excluded is None else excluded
+        if without.shape != (len(queries), len(songs)):
+            raise InputError(f"excluded has shape {without.shape}; wanted {(len(queries), len(songs))}")
+        without.sum_duplicates()
+        best = TopSongs(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
+        # About a second of work a call, so that Ctrl-C and the callback are heard.
+        step = max(1024, int(2e10) * threads // songs.size)
+        for start in range(0, len(queries), step):
+            end = min(start + step, len(queries))
+            block = without[start:end]
+            self._scores.top(
+                queries[start:end],
+                block.indptr.astype(np.int64),
+                block.indices.astype(np.int32),
+                best.songs[start:end],
+                best.scores[start:end],
+                threads,
+            )
+            if callback is not None:
+                callback(end, len(queries))
+        return best

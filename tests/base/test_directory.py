@@ -1,0 +1,111 @@
+"""Directories appear whole or not at all."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from dcbmr.base.directory import new_directory, read_config
+from dcbmr.errors import InputError
+
+
+def write(path, *, text="x", **options):
+    with new_directory(path, kind="thing", config={"colour": "red"}, **options) as new:
+        (new / "part").write_text(text)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write(tmp_path / "deep" / "thing")
+    assert read_config(tmp_path / "deep" / "thing", kind="thing")["colour"] == "red"
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["thing"]
+
+
+def test_an_existing_output_is_refused_unless_overwritten(tmp_path):
+    write(tmp_path / "thing")
+    with pytest.raises(InputError, match="exists; give another output directory, or --overwrite"):
+        write(tmp_path / "thing", text="new")
+    assert (tmp_path / "thing" / "part").read_text() == "x"
+    write(tmp_path / "thing", text="new", overwrite=True)
+    assert (tmp_path / "thing" / "part").read_text() == "new"
+
+
+def test_a_directory_of_another_kind_is_not_overwritten(tmp_path):
+    write(tmp_path / "thing")
+    message = "thing holds 'thing' and is not overwritten with 'other'"
+    with (
+        pytest.raises(InputError, match=message),
+        new_directory(tmp_path / "thing", kind="other", config={}, overwrite=True),
+    ):
+        pytest.fail("the block was entered")
+    assert (tmp_path / "thing" / "part").read_text() == "x"
+
+
+def test_what_dcbmr_did_not_write_is_never_overwritten(tmp_path):
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo").write_text("precious")
+    with pytest.raises(InputError, match="not written by dcbmr"):
+        write(tmp_path / "holiday", overwrite=True)
+    assert (tmp_path / "holiday" / "photo").read_text() == "precious"
+
+
+def test_an_error_on_the_way_leaves_the_old_one_and_nothing_else(tmp_path):
+    write(tmp_path / "thing")
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        new_directory(tmp_path / "thing", kind="thing", config={}, overwrite=True) as new,
+    ):
+        (new / "part").write_text("half")
+        raise RuntimeError("stop")
+    assert (tmp_path / "thing" / "part").read_text() == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["thing"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "(new / 'part').write_bytes(bytes(1 << 20))",
+        "save_file({'x': np.zeros(1 << 18, np.float32)}, new / 'part')",
+    ],
+)
+def test_a_full_disk_leaves_nothing(tmp_path, write):
+    """A limit on the size of files makes write(2) fail as a full disk does."""
+    code = f"""
+        import numpy as np
+        from safetensors.numpy import save_file
+        import resource, signal
+        from pathlib import Path
+        from dcbmr.base.directory import new_directory
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        with new_directory(Path({str(tmp_path / "thing")!r}), kind="thing", config={{}}) as new:
+            {write}
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert "DcbmrError" in done.stderr
+    assert "thing could not be written, nothing of it is left: " in done.stderr
+    assert "ile too large" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "has no config.json"),
+        ("{", "is damaged"),
+        (json.dumps({"kind": "thing"}), "is damaged: KeyError: 'format_version'"),
+        (json.dumps({"kind": "other", "format_version": 1}), "holds 'other', not 'thing'"),
+        (json.dumps({"kind": "thing", "format_version": 9}), "format_version is 9, this dcbmr reads 1"),
+    ],
+)
+def test_what_is_no_such_directory_says_why(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=message):
+        read_config(tmp_path, kind="thing")
+
+
+def test_a_missing_directory(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_config(tmp_path / "nowhere", kind="thing")

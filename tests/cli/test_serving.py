@@ -1,0 +1,360 @@
+"""evaluate, recommend, similar and predict from the command line, on a small world that is really heard."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from real_data import RECORDINGS, needs_data
+
+import dcbmr
+from dcbmr import Codebook, FeatureStore
+from dcbmr.cli import cli
+from dcbmr.evaluation.evaluation import evaluate_models
+from dcbmr.features.codebook import frame_config
+from dcbmr.features.featurize import featurize
+from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.models.model import Model
+from dcbmr.models.training import train
+from dcbmr.plays.counts import PlayCounts
+from dcbmr.plays.split import Split
+
+
+@pytest.fixture(scope="module")
+def world(small_world, tmp_path_factory):
+    """The small world with a linear model, a metric model and factors of all plays in a folder of its own."""
+    root = tmp_path_factory.mktemp("serving")
+    factors = dcbmr.Factors.load(small_world / "factors")
+    for name in ("linear", "mlr"):
+        small_model(factors, small_world / "features", name).save(root / name)
+    dcbmr.WeightedALS(n_factors=6, n_iterations=5).fit(
+        PlayCounts.read(small_world / "plays.tsv")
+    ).factors_.save(root / "all")
+    for name in ("audio", "split", "factors", "features", "songs.tsv"):
+        (root / name).symlink_to(small_world / name)
+    return root
+
+
+def small_model(factors, features, regressor):
+    """A model of a bag of sixteen words, which are learned in no time."""
+    return train(factors, features, regressor=regressor, pipeline=FeaturePipeline("bow_pca", n_words=16))
+
+
+def run(*words):
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def rows(*words):
+    return json.loads(run(*words, "--json").stdout)
+
+
+def refused(*words):
+    """Return the message of an InputError."""
+    with pytest.raises(dcbmr.InputError) as error:
+        run(*words)
+    return str(error.value)
+
+
+EVALUATE = ("--split", "split", "--features", "features")
+
+
+@pytest.fixture(autouse=True)
+def _inside(world, monkeypatch):
+    monkeypatch.chdir(world)
+
+
+def test_evaluate_beside_luck_and_upper_bound():
+    table = {
+        row["model"]: row for row in rows("evaluate", "linear", "mlr", *EVALUATE, "--upper-bound", "all")
+    }
+    assert list(table) == ["linear", "mlr", "upper-bound", "random", "random (in theory)"]
+    assert table["linear"]["auc"] > 0.6
+    assert table["upper-bound"]["auc"] > table["linear"]["auc"]
+    assert table["random (in theory)"]["auc"] == 0.5
+    assert table["random (in theory)"]["lift"] == 1.0
+    split = Split.load("split")
+    assert {row["n_songs"] for row in table.values()} == {len(split.heldout_songs)}
+    assert len({row["n_users"] for row in table.values()}) == 1
+    assert set(table["linear"]) == {
+        "model",
+        "loss",
+        "map_at_500",
+        "auc",
+        "lift",
+        "n_users",
+        "n_songs",
+        "seconds",
+    }
+
+
+def test_evaluate_agrees_with_the_function_under_it():
+    report = evaluate_models({"m": Model.load("linear")}, Split.load("split"), "features", k=3).reports["m"]
+    row = rows("evaluate", "linear", *EVALUATE, "-k", "3")[0]
+    assert (row["map_at_3"], row["auc"], row["n_users"]) == (report.map_at_k, report.auc, report.n_users)
+
+
+def test_evaluate_says_who_is_left_out(tmp_path):
+    split = Split.load("split")
+    plays = split.heldout.counts.tolil()
+    missing = split.heldout_songs[0]
+    featurize([file for file in Path("audio").iterdir() if file.stem != missing], tmp_path / "features")
+    stranger = PlayCounts([*split.heldout.user_ids, "stranger"], split.heldout.song_ids, more_rows(plays))
+    Split(split.train, stranger, split.heldout_songs, split.artists).save(tmp_path / "split")
+    result = run("evaluate", "linear", "--split", tmp_path / "split", "--features", tmp_path / "features")
+    assert f"1 held-out songs have no features and are not scored: {missing}" in result.stderr
+    assert "1 without training plays" in result.stderr
+
+
+def more_rows(plays):
+    """The plays with a user more, who played what the first did."""
+    from scipy.sparse import csr_array, vstack
+
+    plays = csr_array(plays)
+    return vstack([plays, plays[[0]]], format="csr")
+
+
+def test_evaluate_counts_songs_that_nobody_played(tmp_path):
+    split = Split.load("split")
+    gone = split.train.song_ids[0]
+    keep = np.array([song != gone for song in split.train.song_ids])
+    Split(split.train.keep_songs(keep), split.heldout, split.heldout_songs).save(tmp_path / "split")
+    result = run("evaluate", "linear", "--split", tmp_path / "split", "--features", "features")
+    assert f"1 songs have features but no plays: {gone}" in result.stderr
+
+
+def test_evaluate_refuses_models_that_have_seen_the_songs(tmp_path):
+    small_model(dcbmr.Factors.load("all"), "features", "linear").save(tmp_path / "leaky")
+    message = refused("evaluate", tmp_path / "leaky", *EVALUATE)
+    assert "has seen plays of 8 of the 8 songs it is to be scored on" in message
+    assert "factorize the split directory" in message
+
+
+def model_of_words(folder, song_ids):
+    """A model of stored words, and a directory of these, whose codebook was learned from the songs given."""
+    codebook = Codebook(n_words=16)
+    store = FeatureStore.open("features", "mfcc")
+    frames = np.concatenate([store[song] for song in store.song_ids])
+    codebook.fit(frames, frame_config=frame_config(store.features(store.song_ids)), song_ids=song_ids)
+    featurize(Path("audio"), folder / "words", kinds=["bow"], codebook=codebook)
+    pipeline = FeaturePipeline("bow_pca", codebook=codebook)
+    model = train(dcbmr.Factors.load("factors"), folder / "words", regressor="linear", pipeline=pipeline)
+    model.save(folder / "model")
+    codebook.save(folder / "codebook")
+    return "evaluate", folder / "model", "--split", "split", "--features", folder / "words"
+
+
+def test_evaluate_refuses_words_of_heldout_songs(tmp_path):
+    split = Split.load("split")
+    leaked = split.heldout_songs[3]
+    message = refused(*model_of_words(tmp_path, [*split.train.song_ids, leaked]))
+    assert f"the codebook of {tmp_path / 'model'} was learned from 1 of the 8 songs" in message
+    assert f"held out ({leaked}): learn it again, with --without heldout_songs.txt" in message
+    words = ("--features", tmp_path / "words", "--codebook", tmp_path / "codebook", "-o", tmp_path / "new")
+    message = refused("train", "--regressor", "linear", "--factors", "factors", "--split", "split", *words)
+    assert f"{tmp_path / 'codebook'} was learned from 1 of the 8 songs" in message
+    # Without a split, factors that know what they were split from tell as much.
+    knowing = replace(dcbmr.Factors.load("factors"), heldout_songs=tuple(split.heldout_songs))
+    knowing.save(tmp_path / "factors")
+    assert message == refused("train", "--regressor", "linear", "--factors", tmp_path / "factors", *words)
+
+
+def test_evaluate_takes_words_of_training_songs_and_warns_of_unknown_ones(tmp_path):
+    known, unknown = tmp_path / "known", tmp_path / "unknown"
+    run(*model_of_words(known, Split.load("split").train.song_ids))
+    with pytest.warns(UserWarning, match="does not know the songs that it was learned from"):
+        run(*model_of_words(unknown, None))
+    words = [str(word) for word in model_of_words(tmp_path / "again", None)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from dcbmr.cli import main; main({words!r})"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("dcbmr: warning: the codebook of ")
+
+
+def test_evaluate_refuses_an_upper_bound_that_has_not_seen_them():
+    message = refused("evaluate", "linear", *EVALUATE, "--upper-bound", "factors")
+    assert "these have plays of 0 of the 8 songs to score only" in message
+
+
+def test_recommend_new_songs_to_a_user():
+    split = Split.load("split")
+    found = rows("recommend", "linear", "--user", "user05", "--features", "features", "--candidates", "new")
+    assert {row["song"] for row in found} == set(split.heldout_songs)
+    assert [row["rank"] for row in found] == list(range(1, 9))
+    model = Model.load("linear")
+    user = model.user_factors[list(model.user_ids).index("user05")]
+    predicted = model.predict_store("features", [row["song"] for row in found])
+    np.testing.assert_allclose([row["score"] for row in found], predicted @ user, rtol=1e-4)
+
+
+def test_recommend_to_somebody_new_with_audio_among_the_candidates(tmp_path):
+    played = str(Split.load("split").train.song_ids[0])
+    shutil.copy(f"audio/{played}.wav", tmp_path / "fresh.wav")
+    (tmp_path / "broken.wav").write_bytes(b"RIFF no more")
+    words = ("recommend", "linear", "--played", f"{played}=3", "--audio", tmp_path, "-k", 100)
+    found = rows(*words)
+    assert "fresh" in {row["song"] for row in found}
+    assert played not in {row["song"] for row in found}
+    assert {row["user"] for row in found} == {"(new)"}
+    assert "passed over" in run(*words).stderr
+
+
+def test_recommend_shows_names_and_every_user():
+    found = run(
+        "recommend", "factors", "--all-users", "-k", 2, "--songs", "songs.tsv", "--tsv"
+    ).stdout.splitlines()
+    assert found[0].split("\t") == ["user", "rank", "song", "artist", "title", "score"]
+    row = dict(zip(found[0].split("\t"), found[1].split("\t"), strict=True))
+    assert row["title"] == f"Title of {row['song']}"
+    users = {line.split("\t")[0] for line in found[1:]}
+    assert users == set(dcbmr.Factors.load("factors").user_ids)
+
+
+def test_the_metric_model_recommends_what_its_audio_places():
+    found = rows(
+        "recommend", "mlr", "--user", "user05", "--features", "features", "--candidates", "all", "-k", 99
+    )
+    assert len(found) == 40
+    assert "no song to choose from" in refused("recommend", "mlr", "--user", "user05")
+
+
+def test_similar_to_a_song_and_to_audio():
+    song = str(Split.load("split").train.song_ids[0])
+    by_usage = rows("similar", "factors", "--song", song, "-k", 5)
+    assert len(by_usage) == 5
+    assert song not in {row["song"] for row in by_usage}
+    assert rows("similar", "factors", "--song", song, "--by", "factors")[0]["score"] <= 1.0 + 1e-6
+    # What a file sounds like is what its features in the store say.
+    heard = rows(
+        "similar", "linear", "--audio", f"audio/{song}.wav", "--features", "features", "--from-audio"
+    )
+    stored = rows("similar", "linear", "--song", song, "--features", "features", "--from-audio")
+    assert [row["song"] for row in heard] == [row["song"] for row in stored]
+    np.testing.assert_allclose([r["score"] for r in heard], [r["score"] for r in stored], atol=1e-3)
+
+
+def test_predict_files_and_stores_agree(tmp_path):
+    run("predict", "linear", "--features", "features", "-o", tmp_path / "predicted")
+    songs = (tmp_path / "predicted/songs.txt").read_text().splitlines()
+    factors = np.load(tmp_path / "predicted/song_factors.npy")
+    assert factors.shape == (40, 6)
+    row = rows("predict", "linear", f"audio/{songs[3]}.wav")[0]
+    assert row["song"] == songs[3]
+    np.testing.assert_allclose([row[f"factor_{j}"] for j in range(6)], factors[3], atol=1e-3)
+    again = ("predict", "linear", "--features", "features", "-o")
+    assert "exists" in refused(*again, tmp_path / "predicted")
+    assert "linear holds 'model' and is not overwritten with 'songs'" in refused(
+        *again, "linear", "--overwrite"
+    )
+
+
+@needs_data
+def test_predict_hears_real_recordings():
+    found = rows("predict", "linear", RECORDINGS)
+    assert {row["song"] for row in found} == {file.stem for file in RECORDINGS.glob("*.ogg")}
+    factors = np.array([[row[f"factor_{j}"] for j in range(6)] for row in found])
+    assert np.isfinite(factors).all()
+    assert np.ptp(factors, axis=0).min() > 0  # they do not all sound the same
+
+
+@needs_data
+def test_a_recording_sounds_alike_in_every_format(tmp_path):
+    import soundfile
+
+    original = RECORDINGS / "sorohanro_-_solo-trumpet-06.hq.ogg"
+    samples, sr = soundfile.read(original)
+    for ending, subtype in (("wav", "PCM_16"), ("flac", None), ("mp3", None), ("opus", "OPUS")):
+        container = "OGG" if ending == "opus" else ending.upper()
+        sound, rate = (resample(samples, sr, 48000), 48000) if ending == "opus" else (samples, sr)
+        soundfile.write(tmp_path / f"{ending}.{ending}", sound, rate, subtype=subtype, format=container)
+    found = rows("predict", "linear", original, tmp_path)
+    factors = {row["song"]: np.array([row[f"factor_{j}"] for j in range(6)]) for row in found}
+    reference = factors.pop(original.stem)
+    assert set(factors) == {"wav", "flac", "mp3", "opus"}
+    for name, other in factors.items():
+        cosine = other @ reference / np.linalg.norm(other) / np.linalg.norm(reference)
+        assert cosine > (0.99 if name in ("wav", "flac") else 0.9), name
+
+
+def resample(samples, sr, wanted):
+    import soxr
+
+    return soxr.resample(samples, sr, wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["similar", "factors", "--song", "song0"], "unknown song 'song0'.*did you mean 'song"),
+        (["recommend", "factors", "--user", "usr05"], "unknown user 'usr05'.*did you mean 'user05'"),
+        (
+            ["similar", "factors", "--song", "Artist5", "--songs", "songs.tsv"],
+            "is no song id; did you mean song",
+        ),
+        (
+            ["recommend", "factors", "--user", "user05", "--features", "features"],
+            "holds factors.*dcbmr train",
+        ),
+        (["similar", "factors", "--audio", "audio/song00.wav"], "holds factors.*dcbmr train"),
+        (["predict", "factors", "audio/song00.wav"], "factors holds 'factors', not 'model'"),
+        (
+            ["predict", "nowhere", "audio/song00.wav"],
+            "nowhere is no dcbmr model directory: it does not exist",
+        ),
+        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist"),
+        (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
+        (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
+        (["evaluate", "linear", "--split", "split", "--features", "audio"], "no features of kind 'mfcc'"),
+    ],
+)
+def test_wrong_input(words, message):
+    with pytest.raises(dcbmr.InputError, match=message):
+        run(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recommend", "factors"], "say for whom"),
+        (["recommend", "factors", "--user", "user05", "--all-users"], "say for whom"),
+        (["recommend", "factors", "--played", "song00=many"], "'many' is no count"),
+        (["similar", "factors"], "say what to compare with"),
+        (["predict", "linear"], "give either audio files or --features"),
+        (["predict", "linear", "a.wav", "--features", "features"], "give either audio files or --features"),
+        (["evaluate", "--split", "split", "--features", "features"], "Missing argument"),
+        (["similar", "factors", "--song", "song00", "-k", "0"], "0 is not in the range"),
+    ],
+)
+def test_wrong_usage(words, message):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "recommend", "similar", "predict"])
+def test_help_has_an_example(command):
+    assert f"Example:  dcbmr {command} " in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(("form", "shown"), [([], "Sigur R\\xf3s"), (["--json"], "Sigur R\\u00f3s")])
+def test_names_that_the_locale_cannot_write_are_shown_by_their_codes(tmp_path, form, shown):
+    song = Split.load("split").train.song_ids[0]
+    (tmp_path / "songs.tsv").write_text(f"{song}\tSigur Rós\n", "utf-8")
+    words = ["similar", "factors", "--song", song, "--songs", str(tmp_path / "songs.tsv"), *form]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from dcbmr.cli import main; main({words!r})"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout

@@ -1,0 +1,372 @@
+"""Codebook and bag of words against a plain reference and scikit-learn."""
+
+import itertools
+import json
+import warnings
+
+import numpy as np
+import pytest
+import reference
+from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
+
+from dcbmr import Codebook, InputError, _core
+from dcbmr.features.codebook import bag_of_words, fit_codebook
+from dcbmr.features.memory import VectorFeatures
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+class Frames:
+    """Songs in memory, as the store would lend them."""
+
+    kind = "mfcc"
+
+    def __init__(self, songs, config=None):
+        self.songs = songs
+        self.song_ids = [f"s{i}" for i in range(len(songs))]
+        self.n_dims = songs[0].shape[1]
+        self.n_frames = np.array([len(s) for s in songs])
+        self.config = config or {}
+
+    def frames(self, song):
+        return self.songs[song]
+
+
+def nearest(words, frames, n_threads=1):
+    labels = np.empty(len(frames), np.int32)
+    distances = np.empty(len(frames), np.float32)
+    _core.NearestWord(words).assign(frames, labels, distances, n_threads)
+    return labels, distances
+
+
+def clusters(rng, n_frames, n_words, n_dims):
+    """Frames like cepstra: far from the origin, of unequal scale, in clumps."""
+    scale = np.geomspace(50, 0.1, n_dims)
+    centres = rng.standard_normal((n_words, n_dims)) * scale
+    frames = centres[rng.integers(n_words, size=n_frames)] + 0.3 * scale * rng.standard_normal(
+        (n_frames, n_dims)
+    )
+    frames[:, 0] -= 400
+    return frames.astype(np.float32)
+
+
+@pytest.mark.parametrize("n_frames", [1, 7, 63, 64, 65, 500])
+@pytest.mark.parametrize(("n_words", "n_dims"), [(1, 1), (2, 3), (47, 39), (48, 39), (49, 39), (500, 40)])
+def test_nearest_word(isa, rng, n_frames, n_words, n_dims):
+    frames = clusters(rng, n_frames, 60, n_dims)
+    words = clusters(rng, n_words, 60, n_dims)
+    labels, distances = nearest(words, frames)
+    exact = reference.squared_distances(frames, words)
+    rows = np.arange(n_frames)
+    # The word found may be another one only where both are as near but for rounding.
+    np.testing.assert_allclose(exact[rows, labels], exact.min(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(distances, exact[rows, labels], rtol=1e-5, atol=1e-10)
+
+
+def test_skipping_groups_skips_no_nearest_word(isa, rng):
+    """Every shape that the boxes of groups can take: tight, loose, flat, and frames far outside of all."""
+    tight = clusters(rng, 900, 150, 39)
+    near = tight[:503]
+    flat = near.copy()
+    flat[:, 5:] = 0
+    for frames, words in [
+        (tight[503:], near),
+        (tight[503:] * 100, near),
+        (np.full((130, 39), 1e4, np.float32), near),
+        (tight[503:], flat),
+        (
+            rng.standard_normal((300, 39)).astype(np.float32),
+            rng.standard_normal((500, 39)).astype(np.float32),
+        ),
+    ]:
+        labels, _ = nearest(words, frames)
+        exact = reference.squared_distances(frames, words)
+        np.testing.assert_allclose(exact[np.arange(len(frames)), labels], exact.min(axis=1), rtol=1e-5)
+
+
+def test_the_lowest_of_equal_words_wins(isa, rng):
+    distinct = rng.integers(-1, 2, (300, 5)).astype(np.float32)
+    words = np.concatenate([distinct, distinct[::-1]])
+    labels, distances = nearest(words, words)
+    np.testing.assert_array_equal(labels, [np.flatnonzero((words == w).all(axis=1))[0] for w in words])
+    np.testing.assert_array_equal(distances, 0)
+
+
+def test_threads_and_company_change_nothing(isa, rng):
+    frames, words = clusters(rng, 10_003, 60, 39), clusters(rng, 301, 60, 39)
+    labels, distances = nearest(words, frames, 1)
+    for n_threads in (2, 3, 7):
+        many = nearest(words, frames, n_threads)
+        np.testing.assert_array_equal(many[0], labels)
+        np.testing.assert_array_equal(many[1], distances)
+    one_by_one = [nearest(words, frames[i : i + 1])[0][0] for i in range(100)]
+    np.testing.assert_array_equal(one_by_one, labels[:100])
+
+
+def test_sums_of_words(rng):
+    frames = rng.standard_normal((5000, 6)).astype(np.float32)
+    labels = rng.integers(0, 50, 5000).astype(np.int32)
+    results = []
+    for n_threads, cuts in [(1, [0, 5000]), (2, [0, 5000]), (7, [0, 1, 3333, 5000])]:
+        sums, counts = np.zeros((50, 6)), np.zeros(50, np.int64)
+        for a, b in itertools.pairwise(cuts):
+            _core.add_to_words(frames[a:b], labels[a:b], sums, counts, n_threads)
+        results.append((sums, counts))
+    expected = np.zeros((50, 6))
+    np.add.at(expected, labels, frames.astype(float))
+    np.testing.assert_allclose(results[0][0], expected, rtol=1e-12)
+    np.testing.assert_array_equal(results[0][1], np.bincount(labels, minlength=50))
+    for sums, counts in results[1:]:
+        np.testing.assert_array_equal(sums, results[0][0])
+        np.testing.assert_array_equal(counts, results[0][1])
+
+
+def test_kernel_refuses_what_it_cannot_use():
+    words = np.zeros((3, 2), np.float32)
+    search = _core.NearestWord(words)
+    good = np.zeros((4, 2), np.float32), np.zeros(4, np.int32), np.zeros(4, np.float32)
+    search.assign(*good, 1)
+    for bad in [
+        (good[0][:, :1].copy(), good[1], good[2]),
+        (good[0], good[1][:3], good[2]),
+        (good[0], good[1], good[2][:3]),
+    ]:
+        with pytest.raises(ValueError, match="must be"):
+            search.assign(*bad, 1)
+    for bad in [
+        (good[0].astype(float), good[1], good[2]),
+        (good[0], good[1].astype(np.int64), good[2]),
+        (np.asfortranarray(good[0]), good[1], good[2]),
+    ]:
+        with pytest.raises(TypeError):
+            search.assign(*bad, 1)
+    with pytest.raises(ValueError, match="words"):
+        _core.NearestWord(words[:0])
+
+
+def test_one_step_is_lloyds(rng):
+    frames = clusters(rng, 3000, 20, 8)
+    codebook = Codebook(n_words=20, n_iterations=0).fit(frames)
+    labels, inertia, moved = reference.lloyd_step(frames, codebook.words_)
+    np.testing.assert_array_equal(codebook.assign(frames), labels)
+    assert codebook.inertia_ == pytest.approx(inertia, rel=1e-5)
+    stepped = Codebook(n_words=20, n_iterations=1).fit(frames)
+    np.testing.assert_allclose(stepped.words_, moved, rtol=1e-4, atol=1e-4)
+
+
+def test_converges_where_scikit_learn_does(rng):
+    from sklearn.cluster import KMeans
+
+    frames = clusters(rng, 4000, 16, 8)
+    codebook = Codebook(n_words=16, n_iterations=200, tolerance=0).fit(frames)
+    start = Codebook(n_words=16, n_iterations=0).fit(frames).words_
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        peer = KMeans(16, init=start, n_init=1, max_iter=200, tol=0, algorithm="lloyd").fit(frames)
+    assert codebook.inertia_ == pytest.approx(peer.inertia_, rel=1e-4)
+    np.testing.assert_allclose(codebook.words_, peer.cluster_centers_, rtol=1e-3, atol=1e-3)
+    falls = np.diff(codebook.inertias_)
+    assert (falls <= 1e-6 * codebook.inertias_[0]).all()
+
+
+def test_fit_is_the_same_for_any_number_of_threads(rng):
+    frames = clusters(rng, 5000, 40, 13)
+    fits = [Codebook(n_words=64, n_iterations=5, n_threads=n).fit(frames) for n in (1, 2, 5)]
+    for fit in fits[1:]:
+        np.testing.assert_array_equal(fit.words_, fits[0].words_)
+        assert fit.inertia_ == fits[0].inertia_
+    other = Codebook(n_words=64, n_iterations=5, random_state=1).fit(frames)
+    assert not np.array_equal(other.words_, fits[0].words_)
+
+
+def test_stops_by_tolerance_and_by_callback(rng):
+    frames = clusters(rng, 2000, 5, 4)
+    seen = []
+    codebook = Codebook(n_words=5, n_iterations=300, tolerance=1e-3)
+    codebook.fit(frames, callback=lambda i, inertia: seen.append((i, inertia)))
+    assert len(seen) < 300
+    assert seen == list(enumerate(codebook.inertias_, 1))
+
+    def stop(iteration, inertia):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Codebook(n_words=5).fit(frames, callback=stop)
+
+
+def test_no_word_stays_empty(rng):
+    # Nearly all frames are one silence, so that nearly all first words are.
+    frames = np.zeros((2000, 3), np.float32)
+    frames[::40] = 10 * rng.standard_normal((50, 3))
+    codebook = Codebook(n_words=20, n_iterations=30, tolerance=0).fit(frames)
+    assert (codebook.bag_of_words(frames) > 0).all()
+
+
+def test_constant_dimensions(rng):
+    frames = clusters(rng, 1000, 10, 6)
+    frames[:, 2] = 7
+    codebook = Codebook(n_words=10).fit(frames)
+    np.testing.assert_array_equal(codebook.words_[:, 2], 7)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((3, 2)), r"3 frames are fewer than n_words = 4"),
+        (np.zeros(8), r"frames must have shape \(n_frames, n_dims\); got \(8,\)"),
+        (np.zeros((8, 0)), r"frames must have shape"),
+        (np.array([[0.0, 1]] * 7 + [[np.nan, 1]]), r"finite; frame 7 is not"),
+        (np.array([[0.0, 1]] * 7 + [[np.inf, 1]]), r"finite; frame 7 is not"),
+        (np.repeat(np.eye(3), 5, axis=0), r"only 3 distinct values, fewer than n_words = 4"),
+    ],
+)
+def test_bad_frames(frames, message):
+    with pytest.raises(InputError, match=message):
+        Codebook(n_words=4).fit(frames)
+
+
+def test_bad_settings(rng):
+    frames = rng.standard_normal((50, 3))
+    for settings in ({"n_words": 0}, {"n_iterations": -1}, {"tolerance": -1.0}, {"tolerance": np.nan}):
+        with pytest.raises(InputError, match="n_words must be at least 1"):
+            Codebook(**{"n_words": 4, **settings}).fit(frames)
+    with pytest.raises(InputError, match="n_threads"):
+        Codebook(n_words=4, n_threads=0).fit(frames)
+    with pytest.raises(InputError, match="no words yet"):
+        Codebook().assign(frames)
+    codebook = Codebook(n_words=4).fit(frames)
+    with pytest.raises(InputError, match=r"\(n_frames, 3\); got \(50, 2\)"):
+        codebook.assign(frames[:, :2])
+    assert codebook.assign(frames[:0]).shape == (0,)
+
+
+def test_refitting_forgets_the_old_words(rng):
+    frames = clusters(rng, 500, 10, 4)
+    codebook = Codebook(n_words=10).fit(frames)
+    codebook.assign(frames)
+    codebook.fit(frames + 100)
+    np.testing.assert_array_equal(
+        codebook.assign(frames + 100),
+        reference.squared_distances(frames + 100, codebook.words_).argmin(axis=1),
+    )
+
+
+def test_save_and_load(rng, tmp_path):
+    frames = clusters(rng, 500, 10, 4)
+    codebook = fit_codebook(Frames([frames], {"n_mfcc": 13}), n_words=10)
+    codebook.save(tmp_path / "codebook")
+    loaded = Codebook.load(tmp_path / "codebook")
+    np.testing.assert_array_equal(loaded.words_, codebook.words_)
+    np.testing.assert_array_equal(loaded.assign(frames), codebook.assign(frames))
+    assert loaded.frame_config_ == {"n_mfcc": 13}
+    assert loaded.inertia_ == codebook.inertia_
+    assert (loaded.seen(["s0", "s1"]), loaded.seen([])) == (["s0"], [])
+    with pytest.raises(InputError, match="exists"):
+        codebook.save(tmp_path / "codebook")
+    (tmp_path / "codebook" / "codebook.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="damaged"):
+        Codebook.load(tmp_path / "codebook")
+
+
+def test_songs_of_any_name_and_of_older_codebooks(rng, tmp_path):
+    names = ["", "a b", "\u65b0\u6b4c", "\udce9.wav", "line\nbreak"]  # bytes that are no UTF-8, too
+    frames = clusters(rng, 50, 10, 4)
+    codebook = Codebook(n_words=4).fit(frames, song_ids=iter(names))
+    codebook.save(tmp_path / "codebook")
+    loaded = Codebook.load(tmp_path / "codebook")
+    assert loaded.seen(["other", *names]) == names
+    Codebook(n_words=4).fit(frames).save(tmp_path / "unknown")
+    config = json.loads((tmp_path / "unknown" / "config.json").read_text())
+    del config["n_songs"]  # as it was before songs were kept
+    (tmp_path / "unknown" / "config.json").write_text(json.dumps(config))
+    older = Codebook.load(tmp_path / "unknown")
+    assert older.songs_ is None
+    assert older.seen(names) == []
+    np.testing.assert_array_equal(older.words_, codebook.words_)
+
+
+def test_sample_is_bounded_and_even_over_all_frames(rng):
+    lengths = [100, 0, 1, 4000, 899]
+    songs = [
+        np.column_stack([np.full(n, i), rng.standard_normal((n, 3))]).astype(np.float32)
+        for i, n in enumerate(lengths)
+    ]
+    seen = []
+    for seed in range(5):
+        # As many words as frames in the sample: the first words are the sample.
+        codebook = fit_codebook(
+            Frames(songs),
+            n_words=500,
+            max_frames=500,
+            n_iterations=0,
+            random_state=seed,
+            n_threads=seed % 2 + 1,
+        )
+        assert len(np.unique(codebook.words_, axis=0)) == 500
+        seen.append(np.bincount(codebook.words_[:, 0].astype(int), minlength=5))
+    # 500 of 5000: 10, 0, 0 or 1, 400, 90 expected.
+    np.testing.assert_allclose(np.mean(seen, axis=0), [10, 0, 0.1, 400, 90], atol=12)
+    assert not np.array_equal(seen[0], seen[1])
+    with pytest.raises(InputError, match="max_frames"):
+        fit_codebook(Frames(songs), max_frames=0)
+
+
+def test_bag_of_words_counts_every_song(rng, monkeypatch):
+    monkeypatch.setattr("dcbmr.features.codebook._BLOCK_FRAMES", 700)
+    lengths = [0, 300, 5, 2000, 0, 0, 699, 2, 698, 0]
+    songs = [clusters(rng, n, 10, 5) for n in lengths]
+    codebook = Codebook(n_words=32).fit(np.concatenate(songs))
+    done = []
+    bow = bag_of_words(
+        Frames(songs), codebook, n_threads=2, callback=lambda n, total: done.append((n, total))
+    )
+    assert isinstance(bow, csr_array)
+    assert (bow.shape, bow.dtype) == ((10, 32), np.float32)
+    assert done[-1] == (10, 10)
+    np.testing.assert_array_equal(bow.toarray(), [codebook.bag_of_words(s) for s in songs])
+    np.testing.assert_array_equal(bow.sum(axis=1), lengths)
+    assert bow.has_canonical_format
+    root = bag_of_words(Frames(songs), codebook, weighting="sqrt")
+    np.testing.assert_allclose(root.toarray(), np.sqrt(bow.toarray()), rtol=1e-6)
+
+
+def test_bag_of_words_refuses(rng):
+    codebook = Codebook(n_words=4).fit(rng.standard_normal((50, 3)))
+    with pytest.raises(InputError, match="3 dimensions, the 'mfcc' features have 2"):
+        bag_of_words(Frames([np.zeros((5, 2), np.float32)]), codebook)
+    broken = np.zeros((5, 3), np.float32)
+    broken[4] = np.nan
+    with pytest.raises(InputError, match=r"song 's1' must be finite; frame 4"):
+        bag_of_words(Frames([np.zeros((5, 3), np.float32), broken]), codebook)
+    with pytest.raises(InputError, match="weighting"):
+        bag_of_words(Frames([broken]), codebook, weighting="tfidf")
+
+
+def test_vector_features():
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    features = VectorFeatures("bow_pca", ["a", "b"], matrix)
+    assert (features.kind, features.song_ids, features.n_dims) == ("bow_pca", ["a", "b"], 3)
+    np.testing.assert_array_equal(features.n_frames, [1, 1])
+    np.testing.assert_array_equal(features.vectors(), matrix)
+    with pytest.raises(InputError, match="no frames"):
+        features.frames(0)
+    with pytest.raises(InputError, match="no windows"):
+        features.windows(np.array([0]), np.array([0]), 1)
+    with pytest.raises(InputError, match="1 song ids, but 2 vectors"):
+        VectorFeatures("bow", ["a"], matrix)
+
+
+def test_first_words_are_spread_over_the_clumps(rng):
+    """Fifty clumps far apart, a thousandfold unlike in size: evenly drawn words miss many of them."""
+    centres = 1000 * rng.standard_normal((50, 4))
+    sizes = np.geomspace(1, 1000, 50).astype(int)
+    frames = (np.repeat(centres, sizes, axis=0) + rng.standard_normal((sizes.sum(), 4))).astype(np.float32)
+    start = Codebook(n_words=100, n_iterations=0).fit(frames)
+    missed = reference.squared_distances(centres, start.words_).min(axis=1) > 100
+    assert missed.sum() <= 5
+    evenly = frames[rng.choice(len(frames), 100, replace=False)]
+    assert (reference.squared_distances(centres, evenly).min(axis=1) > 100).sum() > 15
