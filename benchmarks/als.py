@@ -287,7 +287,9 @@ def full_scale(args):
         small, large = np.minimum(n, 400.0), np.maximum(n, 400.0)
         update += (small**2 * large).sum()
         factorization += (small**3 / 3).sum()
-    model = dcbmr.WeightedALS(400, n_iterations=1, n_threads=args.threads, regularization=args.regularization)
+    model = dcbmr.WeightedALS(
+        n_factors=400, n_iterations=1, n_threads=args.threads, regularization=args.regularization
+    )
     model.fit(counts)
     seconds = model.objective_[0]["seconds"]
     print(f"{counts.nnz:,} pairs; longest user {lengths[0].max():,}, longest song {lengths[1].max():,}")

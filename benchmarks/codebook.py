@@ -250,7 +250,7 @@ def pca(sizes):
     for n_songs in sizes:
         X = word_counts(n_songs)
         before = memory_mib(reset_peak=True)
-        reduced = PCA(0.95)
+        reduced = PCA(variance=0.95)
         fit, _ = timed(lambda reduced=reduced, X=X: reduced.fit(X), 1)
         transform, _ = timed(lambda reduced=reduced, X=X: reduced.transform(X[:10_000]), 1)
         peak = memory_mib()

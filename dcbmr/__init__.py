@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dcbmr.audio.frames import MFCC, LogMel
+    from dcbmr.base.progress import Progress
     from dcbmr.contract.contract import (
         FactorTarget,
         FitRun,
@@ -49,6 +50,7 @@ _HOME = {
     "LossSpec": "contract.contract",
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
+    "Progress": "base.progress",
     "PlayCounts": "plays.counts",
     "RankingReport": "ranking.metrics",
     "Regressor": "contract.contract",
@@ -82,6 +84,7 @@ __all__ = [
     "LossSpec",
     "MemoryFeatures",
     "PlayCounts",
+    "Progress",
     "RankingReport",
     "Regressor",
     "RegressorSpec",

@@ -257,7 +257,7 @@ class _RegressorSuite:
         features, target = self.world()
         reports: list[tuple[int, int | None]] = []
 
-        def note(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+        def note(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             reports.append((step, n_steps))
             assert all(np.isscalar(value) for value in figures.values()), f"figures are {figures}"
 
@@ -265,7 +265,7 @@ class _RegressorSuite:
         steps = [step for step, _ in reports]
         assert steps == sorted(steps), f"steps reported out of order: {steps}"
 
-        def cancel(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+        def cancel(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             raise KeyboardInterrupt
 
         if reports:
@@ -279,7 +279,7 @@ class _RegressorSuite:
         features, target = self.world()
         calls = 0
 
-        def cancel(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+        def cancel(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             nonlocal calls
             calls += 1
             if calls == 2:

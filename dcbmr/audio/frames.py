@@ -258,8 +258,8 @@ class LogMel(_Feature):
 
     def __init__(
         self,
-        sr: float = 22050,
         *,
+        sr: float = 22050,
         n_fft: int = 1024,
         hop_length: int = 512,
         n_mels: int = 128,
@@ -308,8 +308,8 @@ class MFCC(_Feature):
 
     def __init__(
         self,
-        n_mfcc: int = 13,
         *,
+        n_mfcc: int = 13,
         deltas: int = 2,
         sr: float = 22050,
         n_fft: int = 1024,

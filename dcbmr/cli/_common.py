@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 threads_option = click.option(
     "--threads",
@@ -86,12 +86,30 @@ def _cell(value: Any, *, exact: bool) -> str:
     return str(value).replace("\t", " ").replace("\n", " ")
 
 
-@contextmanager
-def progress_bar(*columns: Any) -> Iterator[Progress]:
-    """A progress display on standard error; on a terminal only, plain logs stay plain.
+class Bars:
+    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`."""
 
-    ``columns`` replace the default ones between the bar and the times.
-    """
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(
+        self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
+    ) -> None:
+        """Move the bar of ``stage``; ``shown`` in place of the figures."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
+        shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
+
+    def print(self, line: str) -> None:
+        """Print a line above the bars, or to a plain log."""
+        self._bars.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def show_progress() -> Iterator[Bars]:
+    """Show the stages of long work on standard error; on a terminal only, plain logs stay plain."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -105,13 +123,14 @@ def progress_bar(*columns: Any) -> Iterator[Progress]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        *(columns or (MofNCompleteColumn(),)),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
-    ) as progress:
-        yield progress
+    ) as bars:
+        yield Bars(bars)
 
 
 def read_song_list(path: Path) -> set[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.base.spelling import close_names
-from dcbmr.cli._common import directory_argument, progress_bar, some
+from dcbmr.cli._common import directory_argument, show_progress, some
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,11 +81,10 @@ def hear_files(model: Model, audio: Sequence[Path]) -> Heard:
     """Predict audio files, showing progress and naming those that cannot be used."""
     from dcbmr.recommendation.recommender import hear
 
-    with progress_bar() as progress:
-        task = progress.add_task("predict", total=None)
-        heard = hear(model, audio, callback=lambda done, n: progress.update(task, completed=done, total=n))
+    with show_progress() as progress:
+        heard = hear(model, audio, progress=progress)
     for file, reason in heard.failed.items():
-        click.echo(f"passed over {file}: {reason}", err=True)
+        click.echo(f"skipped {file}: {reason}", err=True)
     return heard
 
 

@@ -10,9 +10,9 @@ import click
 from dcbmr.cli._common import (
     output_option,
     overwrite_option,
-    progress_bar,
     read_song_list,
     seed_option,
+    show_progress,
     threads_option,
 )
 
@@ -77,7 +77,7 @@ def command(
     refuse_existing(output, overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
     codebook = Codebook(**settings)
-    with progress_bar() as bar:
+    with show_progress() as bar:
         learn = _from_store if (source / CONFIG).is_file() else _from_audio
         learn(source, codebook, max_frames, left_out, bar)
     codebook.save(output, overwrite=overwrite)
@@ -87,11 +87,6 @@ def command(
         f"of {0 if codebook.songs_ is None else len(codebook.songs_):,} songs, "
         f"{len(codebook.inertias_)} iterations"
     )
-
-
-def _iterations(bar: Any, codebook: Any) -> Any:
-    task = bar.add_task("k-means", total=codebook.n_iterations)
-    return lambda iteration, inertia: bar.update(task, completed=iteration)
 
 
 def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
@@ -105,21 +100,19 @@ def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str]
         sample,
         frame_config=frame_config(features),
         song_ids=features.song_ids,
-        callback=_iterations(bar, codebook),
+        progress=bar,
     )
 
 
 def _from_audio(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
     from dcbmr.features.words import fit_codebook_to_audio
 
-    task = bar.add_task("read audio", total=None)
     failed = fit_codebook_to_audio(
         source,
         codebook,
         max_frames=max_frames,
         without=left_out,
-        progress=lambda n_over, n_files: bar.update(task, completed=n_over, total=n_files),
-        callback=_iterations(bar, codebook),
+        progress=bar,
     )
     for error in failed:
-        click.echo(f"passed over {error}", err=True)
+        click.echo(f"skipped {error}", err=True)

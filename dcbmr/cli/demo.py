@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,8 +12,8 @@ from dcbmr.cli._common import (
     output_option,
     overwrite_option,
     print_rows,
-    progress_bar,
     seed_option,
+    show_progress,
     table_options,
     threads_option,
 )
@@ -75,23 +74,19 @@ def command(
     """
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    from rich.progress import TextColumn
-
     from dcbmr.experiment.experiment import RESULTS, demo_settings, run_demo
     from dcbmr.report.report import require_report, write_report
 
     require_report()
     world, settings = demo_settings(size, share=share, random_state=random_state)
-    with progress_bar(TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[shown]}")) as progress:
-        tasks: dict[str, Any] = {}
+    with show_progress() as bars:
+        begun: set[str] = set()
 
         def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            if stage not in tasks:
-                if not sys.stderr.isatty():
-                    click.echo(stage, err=True)
-                tasks[stage] = progress.add_task(stage, total=n_steps, shown="")
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            progress.update(tasks[stage], completed=step, total=n_steps, shown=shown)
+            if stage not in begun and not sys.stderr.isatty():
+                click.echo(stage, err=True)
+            begun.add(stage)
+            bars(stage, step, n_steps, figures)
 
         results = run_demo(
             output,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from dcbmr.cli._common import (
     directory_argument,
     print_rows,
-    progress_bar,
     seed_option,
+    show_progress,
     some,
     table_options,
     threads_option,
@@ -66,14 +65,7 @@ def command(
     data = Split.load(split)
     loaded = {str(path): Model.load(path, n_threads=n_threads) for path in models}
     bound = Factors.load(upper_bound) if upper_bound else None
-    with progress_bar() as progress:
-        tasks: dict[str, Any] = {}
-
-        def show(name: str, done: int, n_users: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=n_users)
-            progress.update(tasks[name], completed=done)
-
+    with show_progress() as progress:
         evaluation = evaluate_models(
             loaded,
             data,
@@ -82,7 +74,7 @@ def command(
             upper_bound=bound,
             n_threads=n_threads,
             random_state=random_state,
-            callback=show,
+            progress=progress,
         )
     print_rows(evaluation.rows, form=form)
     report = next(iter(evaluation.reports.values()))

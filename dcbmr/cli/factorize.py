@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+from dcbmr.cli._common import output_option, overwrite_option, seed_option, show_progress, threads_option
 
 
 @click.command("factorize", short_help="Learn factors of users and songs from plays.")
@@ -107,23 +108,18 @@ def command(
     shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
     click.echo(f"confidence quantiles: {shown}", err=True)
 
-    with progress_bar() as progress:
-        task = progress.add_task("factorize", total=als.n_iterations)
+    with show_progress() as bars:
 
-        def show(sweep: int, terms: Any) -> None:
-            progress.update(task, completed=sweep)
+        def show(stage: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
+            bars(stage, sweep, n_sweeps, {})
             parts = " + ".join(
                 f"{name} {terms[name]:.6g}" for name in ("observed", "unobserved", "regularization")
             )
-            progress.console.print(
-                f"sweep {sweep}: objective {terms['total']:.6g} = {parts}; {terms['seconds']:.2f} s",
-                highlight=False,
-                soft_wrap=True,
-            )
+            bars.print(f"sweep {sweep}: objective {terms['total']:.6g} = {parts}; {terms['seconds']:.2f} s")
             if terms["n_retried"]:
-                progress.console.print(f"  {terms['n_retried']:.0f} rows solved in float64", highlight=False)
+                bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
-        als.fit(table, show, checkpoint=checkpoint, resume=resume)
+        als.fit(table, progress=show, checkpoint=checkpoint, resume=resume)
     factors = replace(als.factors_, heldout_songs=tuple(heldout))
     factors.save(output, overwrite=overwrite)
     shutil.rmtree(checkpoint)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, progress_bar, threads_option
+from dcbmr.cli._common import output_option, overwrite_option, show_progress, threads_option
 
 
 @click.command("featurize", short_help="Extract spectra and MFCCs, or words, from audio.")
@@ -93,8 +93,6 @@ def command(
 
 
 def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any) -> Any:
-    from rich.progress import MofNCompleteColumn, TextColumn
-
     from dcbmr.audio.frames import Settings
     from dcbmr.contract.params import parse_settings
     from dcbmr.features import featurize as extraction
@@ -107,15 +105,14 @@ def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ..
         options["settings"] = Settings(**parse_settings(Settings, of_bands))
     words = Codebook.load(codebook) if codebook else None
 
-    with progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[figures]}")) as bar:
-        task = bar.add_task("featurize", total=None, figures="")
+    with show_progress() as bars:
         began = time.monotonic()
 
-        def show(n_over: int, n_files: int | None, figures: Mapping[str, float]) -> None:
+        def show(stage: str, n_over: int, n_files: int | None, figures: Mapping[str, float]) -> None:
             seconds = max(time.monotonic() - began, 1e-9)
             rates = f"{n_over / seconds:.1f} files/s, {figures['audio_s'] / 3600 / seconds:.3f} h audio/s"
             failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
-            bar.update(task, completed=n_over, total=n_files, figures=rates + failed)
+            bars(stage, n_over, n_files, figures, shown=rates + failed)
 
         return extraction.featurize(audio, output, codebook=words, progress=show, **options)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, progress_bar, read_song_list, seed_option, table_options
+from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def command(
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
               dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
+    from dcbmr.base.progress import under
     from dcbmr.evaluation.tags import evaluate_tags, plot_tags
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.tags import SongTags
@@ -109,19 +110,14 @@ def command(
         # A song whose artist is unknown is a group of its own.
         groups = [artists.get(song, f"\0{song}") for song in song_ids]
     reports: dict[str, TagReport] = {}
-    with progress_bar() as progress:
+    with show_progress() as progress:
         for name, vectors in sources.items():
-            task = progress.add_task(f"tags from {name}", total=len(names))
-
-            def show(n_done: int, _: Any, task: Any = task) -> None:
-                progress.update(task, completed=n_done)
-
             reports[name] = evaluate_tags(
                 [vectors[song] for song in song_ids],
                 has_tag,
                 tags=names,
                 groups=groups,
-                callback=show,
+                progress=under(progress, f"tags from {name}"),
                 **settings,
             )
     print_rows(_rows(reports), form=form, title=f"{len(song_ids):,} songs with tags, folds by {by}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, progress_bar, seed_option, threads_option
+from dcbmr.cli._common import output_option, overwrite_option, seed_option, show_progress, threads_option
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
@@ -108,8 +108,6 @@ def command(
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
     """
-    from rich.progress import TaskID, TextColumn
-
     from dcbmr.base.directory import refuse_existing
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_settings
@@ -150,19 +148,7 @@ def command(
     if songs and artists is not None and artists.keys().isdisjoint(both.song_ids):
         raise InputError(f"{songs} names no artist of a song to train on; these are {both.song_ids[:3]}, ...")
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
-    with progress_bar(TextColumn("{task.fields[figures]}")) as progress:
-        task = progress.add_task(f"train {regressor}", total=None, figures="preparing features")
-        steps: dict[str, TaskID] = {}
-
-        def prepare(what: str, n_done: int, n_total: int) -> None:
-            if what not in steps:
-                steps[what] = progress.add_task(what, total=n_total, figures="")
-            progress.update(steps[what], completed=n_done, figures=f"{n_done:,}/{n_total:,}")
-
-        def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            progress.update(task, completed=step, total=n_steps, figures=shown)
-
+    with show_progress() as progress:
         model = train(
             learned,
             features,
@@ -177,8 +163,7 @@ def command(
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
-            progress=prepare,
-            report=report,
+            progress=progress,
         )
     model.save(output, overwrite=overwrite)
     shutil.rmtree(checkpoint)

@@ -7,11 +7,13 @@ needs nothing else of dcbmr.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+from dcbmr.base.progress import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,10 +101,6 @@ class FactorTarget:
     validation: NDArray[np.bool_]
 
 
-def _silent(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class FitRun:
     """What the host lends a long fit.
@@ -115,15 +113,15 @@ class FitRun:
         Continue from what lies in ``checkpoint``, if anything does.
     n_threads : int or None
         Threads to use; None for every core of the process.
-    report : callable
-        ``report(step, n_steps, figures)`` shows progress; ``n_steps`` is None when unknown. It raises to
-        cancel the fit, which the fit lets through.
+    report : Progress
+        ``report(stage, step, n_steps, figures)`` shows progress. It raises to cancel the fit, which the fit
+        lets through.
     """
 
     checkpoint: Path | None = None
     resume: bool = False
     n_threads: int | None = None
-    report: Callable[[int, int | None, Mapping[str, float]], None] = _silent
+    report: Progress = silent
 
 
 @runtime_checkable

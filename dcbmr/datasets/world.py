@@ -44,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr.base.progress import Progress
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.plays.counts import PlayCounts
@@ -266,7 +267,7 @@ class World:
         directory: Path,
         *,
         n_threads: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Write ``audio/``, ``songs.tsv`` and ``plays.parquet``; audio files that are there stay.
 
@@ -278,8 +279,8 @@ class World:
             Created if missing.
         n_threads : int, optional
             Threads; the files do not depend on it.
-        progress : callable, optional
-            ``progress(n_done, n_songs)``, now and then.
+        progress : Progress, optional
+            Told of the songs now and then.
         """
         import soundfile
 
@@ -306,8 +307,8 @@ class World:
         n_songs = self.settings.n_songs
         with ThreadPoolExecutor(resolve_n_threads(n_threads)) as pool:
             for done, _ in enumerate(_unordered(pool, write_one, n_songs), start=1):
-                if progress and (done % 20 == 0 or done == n_songs):
-                    progress(done, n_songs)
+                if progress is not None and (done % 20 == 0 or done == n_songs):
+                    progress("synthesize", done, n_songs, {})
 
     def artist_id(self, song: int) -> str:
         """Return the name of the artist of ``song``."""

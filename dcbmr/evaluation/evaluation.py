@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
@@ -77,7 +78,7 @@ def evaluate_models(
     upper_bound: Factors | None = None,
     n_threads: int | None = None,
     random_state: int = 0,
-    callback: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate models on the held-out songs of a split, all on the same songs.
 
@@ -97,8 +98,8 @@ def evaluate_models(
         Threads; every core by default.
     random_state : int
         Seed of the random row.
-    callback : callable, optional
-        ``callback(name, users_done, n_users)``.
+    progress : Progress, optional
+        Told of the users of each model, under the model's name.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def evaluate_models(
             heldout=split.heldout,
             k=k,
             n_threads=n_threads,
-            callback=None if callback is None else partial(callback, name),
+            progress=under(progress or silent, name),
         )
         figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
 
@@ -218,7 +219,7 @@ def score(
     *,
     k: int = 500,
     n_threads: int | None = None,
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> RankingReport:
     """Evaluate factors whose users and candidates are named; see :func:`dcbmr.evaluate_ranking`.
 
@@ -250,7 +251,7 @@ def score(
     )
     unknown = np.zeros((len(row) - len(user_ids), user_factors.shape[1]), np.float32)
     users = np.concatenate([user_factors, unknown]) if len(unknown) else user_factors
-    return evaluate_ranking(users, song_factors, matrix, k, n_threads, callback=callback)
+    return evaluate_ranking(users, song_factors, matrix, k=k, n_threads=n_threads, progress=progress)
 
 
 def evaluate_model(
@@ -261,7 +262,7 @@ def evaluate_model(
     *,
     k: int = 500,
     n_threads: int | None = None,
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> RankingReport:
     """Predict the candidates from their audio, and rank them for every user.
 
@@ -283,7 +284,7 @@ def evaluate_model(
         # Metric learning gives a user without plays factors too; the means leave such users out.
         users = np.where(idle[:, None], np.float32(0), users)
     return score(
-        model.user_ids, users, song_ids, predicted, heldout, k=k, n_threads=n_threads, callback=callback
+        model.user_ids, users, song_ids, predicted, heldout, k=k, n_threads=n_threads, progress=progress
     )
 
 
@@ -295,7 +296,7 @@ def evaluate_upper_bound(
     user_ids: Collection[str] | None = None,
     k: int = 500,
     n_threads: int | None = None,
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> RankingReport:
     """Rank the candidates by factors that were learned from their plays: what audio cannot surpass.
 
@@ -327,5 +328,5 @@ def evaluate_upper_bound(
         wanted = set(user_ids)
         users = np.where(np.array([u in wanted for u in factors.user_ids])[:, None], users, np.float32(0))
     return score(
-        factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, callback=callback
+        factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, progress=progress
     )

@@ -7,7 +7,7 @@ averaged over tags. The vectors may be factors, words of the audio, or any model
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import DcbmrError, InputError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def evaluate_tags(
     n_folds: int = 10,
     C: float = 1.0,
     random_state: int = 0,
-    callback: Callable[[int, TagScore], None] | None = None,
+    progress: Progress | None = None,
 ) -> TagReport:
     """Cross-validate a logistic regression for every tag.
 
@@ -90,8 +91,8 @@ def evaluate_tags(
         Inverse strength of the L2 penalty, as in scikit-learn.
     random_state : int
         Seed of the folds.
-    callback : callable, optional
-        ``callback(n_done, score)`` after every tag; it may raise to stop.
+    progress : Progress, optional
+        Told of every tag, with its AUC; it may raise to stop.
     """
     X, Y = _checked(vectors, has_tag, tags)
     if n_folds < 2:
@@ -101,13 +102,13 @@ def evaluate_tags(
     if groups is not None and len(groups) != len(X):
         raise InputError(f"groups has {len(groups)} entries for {len(X)} songs")
     codes = None if groups is None else np.unique([str(g) for g in groups], return_inverse=True)[1]
+    report = progress or silent
     scores = []
     # Five hundred small regressions: threads inside of one cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         for column, tag in enumerate(tags):
             scores.append(_score(X, Y[:, column], tag, codes, n_folds, C, random_state))
-            if callback is not None:
-                callback(column + 1, scores[-1])
+            report("tags", column + 1, len(tags), {} if scores[-1].skipped else {"auc": scores[-1].auc})
     return TagReport(scores)
 
 

@@ -12,10 +12,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.base.directory import CONFIG, kind_of, new_directory, read_config, refuse_existing, write_json
+from dcbmr.base.progress import Progress, under
 from dcbmr.base.version import __version__
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
@@ -43,8 +43,6 @@ from dcbmr.plays.split import Split, split_plays
 from dcbmr.ranking.metrics import evaluate_ranking
 
 RESULTS = "results.json"
-# progress(stage, step, n_steps, figures); it raises to stop.
-Progress = Callable[[str, int, int | None, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def run_demo(
             World(world).write(
                 directory / "world",
                 n_threads=n_threads,
-                progress=lambda done, n: run.report("synthesize", done, n, {}),
+                progress=run.report,
             )
             made.touch()
     return run_experiment(
@@ -227,8 +225,8 @@ def run_experiment(
         Table of songs: the split and the validation are then by artist.
     n_threads : int, optional
         None for every core.
-    progress : callable, optional
-        ``progress(stage, step, n_steps, figures)``.
+    progress : Progress, optional
+        Told of every stage; it may raise to stop.
     about : mapping, optional
         What else belongs to the settings in ``results.json``.
 
@@ -253,8 +251,7 @@ def run_experiment(
         everything = _factorize(table, directory / "all-factors", settings, n_threads, run)
     features = directory / "features"
     with run.stage("featurize"):
-        report = partial(run.report, "featurize")
-        featurize(audio, features, n_threads=n_threads, resume=features.exists(), progress=report)
+        featurize(audio, features, n_threads=n_threads, resume=features.exists(), progress=run.report)
     with run.stage("codebook"):
         pipeline, words = _bag_of_words(factors, features, artists, directory, settings, n_threads, run)
     models = {}
@@ -270,7 +267,7 @@ def run_experiment(
             upper_bound=everything,
             n_threads=n_threads,
             random_state=settings.random_state,
-            callback=lambda name, done, n: run.report("evaluate", done, n, {}),
+            progress=under(run.report, "evaluate"),
         )
     rows = _rows(evaluation.rows, run.seconds)
     results = {
@@ -358,7 +355,7 @@ def _factorize(
             random_state=settings.random_state,
             n_threads=n_threads,
         )
-        als.fit(plays, lambda sweep, terms: run.report("factorize", sweep, settings.n_iterations, terms))
+        als.fit(plays, progress=run.report)
         replace(als.factors_, heldout_songs=heldout_songs).save(path)
     return Factors.load(path)
 
@@ -391,8 +388,10 @@ def _bag_of_words(
                 "bow_pca", n_words=n_words, n_threads=n_threads, random_state=settings.random_state
             )
 
-            def show(what: str, done: int, n: int, n_words: int = n_words) -> None:
-                run.report("codebook", done, n, {f"{what}, words": n_words})
+            def show(
+                what: str, step: int, n_steps: int | None, _: Mapping[str, float], n_words: int = n_words
+            ) -> None:
+                run.report("codebook", step, n_steps, {f"{what}, words": n_words})
 
             vectors = pipeline.fit_transform(frames, progress=show)
             tried[n_words] = (_validation_map(vectors, target, settings.k), pipeline)
@@ -446,8 +445,8 @@ def _train(
     kind = registry.find_regressor(row.regressor).feature
     with curve.open("a" if checkpoint.exists() else "w", encoding="utf-8") as log:
 
-        def report(step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            log.write(json.dumps({"step": step, "n_steps": n_steps, **figures}) + "\n")
+        def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            log.write(json.dumps({"stage": stage, "step": step, "n_steps": n_steps, **figures}) + "\n")
             log.flush()
             run.report(row.name, step, n_steps, figures)
 
@@ -464,7 +463,7 @@ def _train(
             resume=checkpoint.exists(),
             n_threads=n_threads,
             random_state=settings.random_state,
-            report=report,
+            progress=report,
         )
     model.save(path)
     shutil.rmtree(checkpoint, ignore_errors=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import TENSORS, Factors
 from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
@@ -83,8 +84,8 @@ class WeightedALS:
 
     def __init__(
         self,
-        n_factors: int = 50,
         *,
+        n_factors: int = 50,
         alpha: float = 2.0,
         epsilon: float = 1e-6,
         regularization: float = 1e-5,
@@ -147,8 +148,8 @@ class WeightedALS:
     def fit(
         self,
         plays_or_counts: PlayCounts | csr_array,
-        callback: Callable[[int, Mapping[str, float]], None] | None = None,
         *,
+        progress: Progress | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
@@ -158,8 +159,8 @@ class WeightedALS:
         ----------
         plays_or_counts : PlayCounts, or csr_array of shape (n_users, n_songs)
             Raw plays. Rows and columns of a matrix get their numbers as ids.
-        callback : callable, optional
-            ``callback(sweep, objective)`` after each sweep, from 1; it may raise to stop.
+        progress : Progress, optional
+            Told of each sweep, with the objective; it may raise to stop.
         checkpoint : path, optional
             Directory that is written anew after each sweep.
         resume : bool
@@ -167,6 +168,7 @@ class WeightedALS:
             the same plays and settings; n_iterations and tolerance may differ.
         """
         settings = self._settings()
+        report = progress or silent
         plays = plays_or_counts if isinstance(plays_or_counts, PlayCounts) else _numbered(plays_or_counts)
         users = int32_indices(surplus(plays.counts, self.alpha, self.epsilon))
         songs = int32_indices(users.T.tocsr())
@@ -185,8 +187,7 @@ class WeightedALS:
             self.objective_.append({**terms, "seconds": time.perf_counter() - started})
             if state is not None:
                 state.save(user_factors, song_factors, self.objective_)
-            if callback is not None:
-                callback(len(self.objective_), self.objective_[-1])
+            report("factorize", len(self.objective_), self.n_iterations, self.objective_[-1])
         self.user_factors_: NDArray[np.float32] = user_factors
         self.song_factors_: NDArray[np.float32] = song_factors
         self.factors_ = Factors(

@@ -118,7 +118,7 @@ class Factors:
         half_sweep(plays, basis, exact, out, objective=False)
         return out
 
-    def save(self, directory: str | Path, overwrite: bool = False) -> None:
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the factors as a directory: safetensors, lists of ids, and ``config.json``."""
         from safetensors.numpy import save_file
 

@@ -8,7 +8,7 @@ variance of those counts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 
@@ -93,7 +94,7 @@ class Codebook:
         *,
         frame_config: Mapping[str, Any] | None = None,
         song_ids: Iterable[str] | None = None,
-        callback: Callable[[int, float], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Learn the words from frames held in memory.
 
@@ -105,8 +106,8 @@ class Codebook:
             Settings of the extractor that made them, to be kept with the words.
         song_ids : iterable of str, optional
             The songs that they were drawn from, of which digests are kept with the words.
-        callback : callable, optional
-            ``callback(iteration, inertia)`` after every iteration, counted from 1; may raise to stop.
+        progress : Progress, optional
+            Told of every iteration, with the inertia; it may raise to stop.
 
         Returns
         -------
@@ -125,6 +126,7 @@ class Codebook:
                 f"{n_frames} frames are fewer than n_words = {self.n_words}: give more or ask for fewer words"
             )
         n_threads = resolve_n_threads(self.n_threads)
+        report = progress or silent
         rng = np.random.default_rng(self.random_state)
         words = _first_words(data, self.n_words, rng, n_threads)
         labels = np.empty(n_frames, np.int32)
@@ -133,8 +135,7 @@ class Codebook:
         for iteration in range(self.n_iterations):
             self.inertias_.append(_assign(words, data, labels, distances, n_threads))
             words = _moved(words, data, labels, distances, rng, n_threads)
-            if callback is not None:
-                callback(iteration + 1, self.inertias_[-1])
+            report("k-means", iteration + 1, self.n_iterations, {"inertia": self.inertias_[-1]})
             if iteration and self.inertias_[-2] - self.inertias_[-1] < self.tolerance * self.inertias_[-2]:
                 break
         self.words_ = words
@@ -245,7 +246,7 @@ def fit_codebook(
     max_frames: int = 1_000_000,
     n_threads: int | None = None,
     random_state: int = 0,
-    callback: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Codebook:
     """Learn a codebook from a random sample of the frames of all songs.
 
@@ -258,7 +259,7 @@ def fit_codebook(
     max_frames : int
         Most frames in the sample, which is drawn without replacement and evenly over all frames; a million
         frames of 39 dimensions take 156 MB.
-    callback : callable, optional
+    progress : Progress, optional
         As for :meth:`Codebook.fit`.
     """
     codebook = Codebook(
@@ -270,7 +271,7 @@ def fit_codebook(
     )
     sample = sample_frames(features, max_frames, random_state)
     return codebook.fit(
-        sample, frame_config=frame_config(features), song_ids=features.song_ids, callback=callback
+        sample, frame_config=frame_config(features), song_ids=features.song_ids, progress=progress
     )
 
 
@@ -301,7 +302,7 @@ def bag_of_words(
     *,
     n_threads: int | None = None,
     weighting: Literal["count", "sqrt"] = "count",
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> csr_array:
     """Count the words of every song.
 
@@ -314,8 +315,8 @@ def bag_of_words(
         Threads to use; None for every core.
     weighting : {"count", "sqrt"}
         The counts, as in the paper, or their square roots, which hold back the words of long notes.
-    callback : callable, optional
-        ``callback(n_songs_done, n_songs)``.
+    progress : Progress, optional
+        Told how many songs are counted.
 
     Returns
     -------
@@ -336,6 +337,7 @@ def bag_of_words(
         settings = ", ".join(f"{name} = {codebook.frame_config_[name]} and {found[name]}" for name in differ)
         raise InputError(f"the codebook and the features were made with other settings: {settings}")
     threads = resolve_n_threads(n_threads)
+    report = progress or silent
     indptr, indices, counts = [np.zeros(1, np.int64)], [], []
     for songs in _song_blocks(features.n_frames):
         frames = [_checked_frames(features.frames(i), features.n_dims, features.song_ids[i]) for i in songs]
@@ -347,8 +349,7 @@ def bag_of_words(
         indptr.append(indptr[-1][-1] + np.searchsorted(keys, np.arange(1, len(songs) + 1) * len(words)))
         indices.append(keys % len(words))
         counts.append(np.sqrt(n) if weighting == "sqrt" else n)
-        if callback is not None:
-            callback(songs.stop, len(features.song_ids))
+        report("count words", songs.stop, len(features.song_ids), {})
     return csr_array(
         (
             np.concatenate(counts or [np.empty(0)]).astype(np.float32),

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from copy import copy
@@ -24,6 +24,7 @@ from dcbmr.audio.decode import AudioError, check_piece, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Kind, Settings
 from dcbmr.base.directory import new_directory, read_config, refuse_existing
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features.codebook import Codebook
@@ -36,8 +37,6 @@ FAILED = "failed.tsv"
 _FEATURES = "features"
 _SPOOL_BYTES = 4 << 20
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
-
-Progress = Callable[[int, int | None, Mapping[str, float]], None]
 
 
 @dataclass
@@ -112,8 +111,8 @@ def featurize(
         that failed are tried again.
     overwrite : bool
         Replace what is there.
-    progress : callable, optional
-        ``progress(n_files_over, n_files, figures)`` after every file.
+    progress : Progress, optional
+        Told of every file, with ``failed`` and ``audio_s`` so far; it may raise to stop.
 
     Returns
     -------
@@ -133,6 +132,7 @@ def featurize(
     check_piece(offset, duration)
     piece = {"offset": offset, "duration": duration}
     report = FeaturizeReport()
+    show = progress or silent
     with find_songs(source) as songs:
         if not (resume and root.exists()):
             if root.exists() and not overwrite:
@@ -157,9 +157,8 @@ def featurize(
                         writer.append(song, result)
                         report.n_done += 1
                         report.audio_s += result.audio_s
-                    if progress is not None:
-                        figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
-                        progress(n_over, n_todo, figures)
+                    figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
+                    show("featurize", n_over, n_todo, figures)
     report.seconds = time.monotonic() - began
     return report
 

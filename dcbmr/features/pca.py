@@ -50,7 +50,7 @@ class PCA:
     explained_variance_: NDArray[np.float32]
     explained_variance_ratio_: NDArray[np.float32]
 
-    def __init__(self, variance: float = 0.95, *, n_threads: int | None = None) -> None:
+    def __init__(self, *, variance: float = 0.95, n_threads: int | None = None) -> None:
         self.variance = variance
         self.n_threads = n_threads
 
@@ -107,7 +107,7 @@ class PCA:
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
         """Read what :meth:`save` wrote."""
         config = read_config(Path(directory), kind="pca")
-        pca = cls(config["variance"], n_threads=n_threads)
+        pca = cls(variance=config["variance"], n_threads=n_threads)
         names = ("mean", "components", "explained_variance", "explained_variance_ratio")
         for name, value in read_tensors(Path(directory) / "pca.safetensors", *names).items():
             setattr(pca, f"{name}_", value)

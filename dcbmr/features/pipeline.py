@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
 from scipy.sparse import csr_array
 
 from dcbmr.audio.frames import Kind
+from dcbmr.base.progress import Progress
 from dcbmr.contract.contract import FeatureKind, SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
 from dcbmr.features.store import FeatureStore
-
-# progress(what, n_done, n_total) of a step of preparing features.
-Progress = Callable[[str, int, int], None]
-
 
 # At most, of k-means.
 _N_ITERATIONS = 25
@@ -84,7 +79,7 @@ class FeaturePipeline:
     def fit_transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
         """Learn what the kind needs from training songs and return their features.
 
-        ``progress(what, n_done, n_total)`` follows each of the long steps, and may raise to stop.
+        ``progress`` follows each of the long steps.
         """
         self._check_source(features)
         if not self.kind.startswith("bow"):
@@ -96,11 +91,11 @@ class FeaturePipeline:
                 n_iterations=_N_ITERATIONS,
                 n_threads=self.n_threads,
                 random_state=self.random_state,
-                callback=progress and (lambda iteration, _: progress("k-means", iteration, _N_ITERATIONS)),
+                progress=progress,
             )
         counts = self._counts(features, self.codebook_, progress)
         if self.kind == "bow_pca":
-            self.pca_ = PCA(self.variance, n_threads=self.n_threads).fit(counts)
+            self.pca_ = PCA(variance=self.variance, n_threads=self.n_threads).fit(counts)
         return self._vectors(features, counts)
 
     def transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
@@ -126,7 +121,7 @@ class FeaturePipeline:
                 codebook,
                 n_threads=self.n_threads,
                 weighting=self.weighting,
-                callback=progress and partial(progress, "count words"),
+                progress=progress,
             )
         counts = csr_array(features.vectors())
         if counts.shape[1] != codebook.n_words:

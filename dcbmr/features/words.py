@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from itertools import islice
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Frames, JointStream, Kind, Settings
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
@@ -175,8 +176,7 @@ def fit_codebook_to_audio(
     settings: Settings | None = None,
     n_mfcc: int = 13,
     deltas: int = 2,
-    progress: Callable[[int, int], None] | None = None,
-    callback: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[AudioError]:
     """Learn a codebook from audio files, read once, of whose frames only a sample is kept.
 
@@ -193,10 +193,8 @@ def fit_codebook_to_audio(
         Songs to leave out: those that are held out.
     settings, n_mfcc, deltas
         Of the frames; see :class:`dcbmr.MFCC`.
-    progress : callable, optional
-        ``progress(n_files_over, n_files)``.
-    callback : callable, optional
-        As for :meth:`Codebook.fit`.
+    progress : Progress, optional
+        Told of the files ("read audio"), then as by :meth:`Codebook.fit`.
 
     Returns
     -------
@@ -204,6 +202,7 @@ def fit_codebook_to_audio(
         Files that could not be used; they were passed over.
     """
     extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
+    report = progress or silent
     sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)
     with find_songs(source) as songs:
         for song in without:
@@ -217,11 +216,10 @@ def fit_codebook_to_audio(
             else:
                 sample.add(*result)
                 used.append(song)
-            if progress is not None:
-                progress(n_over, n_songs)
+            report("read audio", n_over, n_songs, {})
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, callback=callback)
+    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
     return failed
 
 

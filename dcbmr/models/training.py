@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,14 @@ from threadpoolctl import threadpool_limits
 
 from dcbmr.base.arrays import rows_of
 from dcbmr.base.directory import write_json
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, FitRun
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
-from dcbmr.features.pipeline import FeaturePipeline, Progress
+from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore, frame_settings
 from dcbmr.models.model import Model
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RECORD = "run.json"  # in the directory of checkpoints: the settings of the run
-Report = Callable[[int, int | None, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,6 @@ def train(
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
-    report: Report | None = None,
 ) -> Model:
     """Train a regressor on the songs that have both plays and features.
 
@@ -178,10 +177,8 @@ def train(
         None for every core.
     random_state : int
         Seed of every random choice.
-    progress : callable, optional
-        ``progress(what, n_done, n_total)`` as the features are prepared.
-    report : callable, optional
-        ``report(step, n_steps, figures)``; see :class:`dcbmr.FitRun`.
+    progress : Progress, optional
+        Told as the features are prepared, and by the fit; it may raise to stop.
 
     Returns
     -------
@@ -235,12 +232,7 @@ def train(
     frames = store.features(songs.song_ids)
     prepare = pipeline.transform if pipeline.is_fitted else pipeline.fit_transform
     prepared = prepare(frames, progress=progress)
-    run = FitRun(
-        checkpoint=checkpoint,
-        resume=resume,
-        n_threads=n_threads,
-        **({} if report is None else {"report": report}),
-    )
+    run = FitRun(checkpoint, resume, n_threads, progress or silent)
     # --threads holds for the BLAS under a model's NumPy, too.
     with threadpool_limits(resolve_n_threads(n_threads), user_api="blas"):
         model.fit(prepared, target, run=run)

@@ -6,7 +6,6 @@ out score above it. Nothing is sorted, and the matrix of all users by all songs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from dcbmr._core import SongScores
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 
@@ -78,10 +78,10 @@ def evaluate_ranking(
     user_factors: ArrayLike,
     song_factors: ArrayLike,
     heldout: Any,
+    *,
     k: int = 500,
     n_threads: int | None = None,
-    *,
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> RankingReport:
     """Rank the candidate songs of every user by ``user_factors @ song_factors.T``, and measure the ranks.
 
@@ -106,8 +106,8 @@ def evaluate_ranking(
         Cut-off of the average precision.
     n_threads : int, optional
         Threads; every core by default. The result does not depend on it.
-    callback : callable, optional
-        ``callback(users_done, n_users)`` after each block of users; it may raise to stop.
+    progress : Progress, optional
+        Told of each block of users; it may raise to stop.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def evaluate_ranking(
             f"{left_out['without training plays']} have no training plays (their factors are zero)"
         )
     plays = plays[rows]
-    above, level = _count_above(users, rows, songs, plays, threads, callback)
+    above, level = _count_above(users, rows, songs, plays, threads, progress or silent)
     ap, auc = _average_precision_and_auc(above, level, plays.indptr, len(songs), k)
     return RankingReport(
         map_at_k=float(ap.mean()),
@@ -249,13 +249,13 @@ def _count_above(
     songs: NDArray[np.float32],
     plays: csr_array,
     n_threads: int,
-    callback: Callable[[int, int], None] | None,
+    report: Progress,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the songs above and level with each held-out song; ``plays`` holds ``rows`` of ``users``."""
     scores = SongScores(songs)
     above = np.empty(plays.nnz, np.int64)
     level = np.empty(plays.nnz, np.int64)
-    # About a second of work a call, so that Ctrl-C and the callback are heard.
+    # About a second of work a call, so that Ctrl-C and the progress are heard.
     step = max(1024, int(2e10) * n_threads // songs.size)
     for start in range(0, len(rows), step):
         end = min(start + step, len(rows))
@@ -269,8 +269,7 @@ def _count_above(
             level[mine],
             n_threads,
         )
-        if callback is not None:
-            callback(end, len(rows))
+        report("rank", end, len(rows), {})
     return above, level
 
 

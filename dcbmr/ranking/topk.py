@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from dcbmr._core import SongScores
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.ranking.metrics import checked_factors
@@ -37,11 +37,11 @@ class TopSongs:
 def top_songs(
     queries: ArrayLike,
     song_factors: ArrayLike,
-    k: int = 10,
     *,
+    k: int = 10,
     excluded: csr_array | None = None,
     n_threads: int | None = None,
-    callback: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TopSongs:
     """Return the ``k`` songs with the highest ``queries @ song_factors.T`` for each query.
 
@@ -56,10 +56,12 @@ def top_songs(
         Not zero where a query is not to get a song.
     n_threads : int, optional
         Threads; every core by default. The result does not depend on it.
-    callback : callable, optional
-        ``callback(queries_done, n_queries)`` now and then; it may raise to stop.
+    progress : Progress, optional
+        Told of each block of queries; it may raise to stop.
     """
-    return SongIndex(song_factors).top(queries, k, excluded=excluded, n_threads=n_threads, callback=callback)
+    return SongIndex(song_factors).top(
+        queries, k=k, excluded=excluded, n_threads=n_threads, progress=progress
+    )
 
 
 class SongIndex:
@@ -81,11 +83,11 @@ class SongIndex:
     def top(
         self,
         queries: ArrayLike,
-        k: int = 10,
         *,
+        k: int = 10,
         excluded: csr_array | None = None,
         n_threads: int | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> TopSongs:
         """Return the ``k`` best songs of each query; see :func:`top_songs`."""
         queries, songs = checked_factors(queries, self.song_factors, "queries")
@@ -93,12 +95,13 @@ class SongIndex:
             raise InputError(f"k must be at least 1; got {k}")
         k = min(k, len(songs))
         threads = resolve_n_threads(n_threads)
+        report = progress or silent
         without = csr_array((len(queries), len(songs)), dtype=np.float32) if excluded is None else excluded
         if without.shape != (len(queries), len(songs)):
             raise InputError(f"excluded has shape {without.shape}; wanted {(len(queries), len(songs))}")
         without.sum_duplicates()
         best = TopSongs(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
-        # About a second of work a call, so that Ctrl-C and the callback are heard.
+        # About a second of work a call, so that Ctrl-C and the progress are heard.
         step = max(1024, int(2e10) * threads // songs.size)
         for start in range(0, len(queries), step):
             end = min(start + step, len(queries))
@@ -111,6 +114,5 @@ class SongIndex:
                 best.scores[start:end],
                 threads,
             )
-            if callback is not None:
-                callback(end, len(queries))
+            report("rank", end, len(queries), {})
         return best

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from dcbmr.audio.decode import AudioError
 from dcbmr.audio.files import find_songs
 from dcbmr.base.directory import new_directory
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.spelling import close_names
 from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
@@ -50,13 +51,12 @@ class Heard:
     failed: dict[str, str]
 
 
-def hear(
-    model: Model, paths: Iterable[Path | str], *, callback: Callable[[int, int], None] | None = None
-) -> Heard:
+def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
     """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
 
     A file that cannot be used is passed over and named in the result; InputError when none can be used.
     """
+    report = progress or silent
     files: dict[str, str] = {}
     failed: dict[str, str] = {}
     for path in paths:
@@ -73,8 +73,7 @@ def hear(
             songs.append(song)
         except AudioError as error:
             failed[file] = error.reason
-        if callback is not None:
-            callback(n_done, len(files))
+        report("predict", n_done, len(files), {})
     if not songs:
         reasons = "; ".join(f"{file}: {reason}" for file, reason in list(failed.items())[:3])
         raise InputError(f"none of the {len(files)} audio files can be used: {reasons}")
@@ -330,7 +329,7 @@ class Recommender:
     ) -> TopSongs:
         if excluded is not None and len(pool.rows) < len(self.song_ids):
             excluded = excluded[:, pool.rows]
-        top = pool.index.top(queries, k, excluded=excluded, n_threads=self.n_threads)
+        top = pool.index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
         np.copyto(top.songs, pool.rows[top.songs], where=top.songs >= 0)
         return top
 

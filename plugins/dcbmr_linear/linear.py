@@ -331,7 +331,7 @@ def _solve_wpe(
     def report(variables: Float64) -> None:
         nonlocal step
         step += 1
-        run.report(step, None, {})
+        run.report("fit", step, None, {})
 
     operator = LinearOperator((right.size, right.size), matvec=apply, dtype=np.float64)
     solution, failed = cg(operator, right, x0=start.ravel(), rtol=1e-7, maxiter=1000, callback=report)

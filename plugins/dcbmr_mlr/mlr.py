@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import issparse
 
-from dcbmr import InputError
+from dcbmr import InputError, Progress
 from dcbmr_mlr._cone import Array, Cone, DiagonalCone, FullCone
 from dcbmr_mlr._oracle import most_violated
 from dcbmr_mlr._solver import CuttingPlane, minimize
@@ -111,7 +111,8 @@ class MLR:
         self,
         X: ArrayLike,
         relevance: Any,
-        callback: Callable[[int, Mapping[str, float]], None] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> Self:
         """Learn the metric.
 
@@ -122,9 +123,8 @@ class MLR:
             Entry (q, i) is true where sample i is relevant to query q; a sample is never ranked for itself.
             A row without relevant samples, or with nothing else, is no query. One-dimensional: labels, and
             samples of one label are relevant to each other.
-        callback : callable, optional
-            ``callback(iteration, figures)`` after every cutting plane, with the figures of ``history_``; it
-            may raise to end the fit.
+        progress : dcbmr.Progress, optional
+            Told of every cutting plane, with the figures of ``history_``; it may raise to end the fit.
 
         Raises
         ------
@@ -154,8 +154,8 @@ class MLR:
 
         def record(iteration: int, plane: CuttingPlane) -> None:
             history.append({name: float(value) for name, value in vars(plane).items()})
-            if callback is not None:
-                callback(iteration, history[-1])
+            if progress is not None:
+                progress("fit", iteration + 1, self.max_iterations, history[-1])
 
         metric, self.converged_ = minimize(
             oracle,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -90,9 +89,6 @@ class MLRRegressor:
                 "lower min_shared, or give more plays"
             )
 
-        def report(iteration: int, figures: Mapping[str, float]) -> None:
-            run.report(iteration + 1, self.max_iterations, figures)
-
         self.mlr_ = MLR(
             loss=self.ranking_loss,
             C=self.C,
@@ -100,7 +96,7 @@ class MLRRegressor:
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             n_threads=run.n_threads,
-        ).fit(vectors, relevance, callback=report)
+        ).fit(vectors, relevance, progress=run.report)
         self.embedding_ = self.mlr_.transform(vectors).astype(np.float32)
         return self
 

@@ -116,7 +116,7 @@ def train(
                 shown = now
                 speed = (batch + 1) * batch_size / (now - began)
                 figures = {"loss": float(losses[: batch + 1].mean()), f"{examples.unit}_per_s": speed}
-                run.report(step + 1, n_steps, figures)
+                run.report("fit", step + 1, n_steps, figures)
         seconds = time.perf_counter() - began
         figures = {
             "loss": float(losses.mean()),
@@ -125,7 +125,7 @@ def train(
         }
         history.append({"epoch": epoch, **figures, "learning_rate": rate, "seconds": seconds})
         checkpoint.write(history, is_best=judge.best(history) == epoch)
-        run.report((epoch + 1) * n_batches, n_steps, figures)
+        run.report("fit", (epoch + 1) * n_batches, n_steps, figures)
     checkpoint.restore_best()
     network.eval()
     return history

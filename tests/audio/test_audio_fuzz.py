@@ -106,7 +106,7 @@ def test_any_chunks_equal_the_whole(cuts, length):
 def test_any_settings_count_their_frames(n_fft, hop_length, cut, n_mels, deltas):
     options = {"n_fft": n_fft, "hop_length": max(hop_length, 16), "n_mels": n_mels}
     n_frames = 1 + (len(SIGNAL) - n_fft) // options["hop_length"]
-    mel, mfcc = dcbmr.LogMel(**options), dcbmr.MFCC(min(13, n_mels), deltas=deltas, **options)
+    mel, mfcc = dcbmr.LogMel(**options), dcbmr.MFCC(n_mfcc=min(13, n_mels), deltas=deltas, **options)
     assert mel(SIGNAL).shape == (n_frames, n_mels)
     assert mfcc(SIGNAL).shape == (n_frames, min(13, n_mels) * (1 + deltas))
     for feature in (mel, mfcc):

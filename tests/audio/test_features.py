@@ -110,10 +110,10 @@ def test_lengths(music, n):
 @pytest.mark.parametrize("deltas", [0, 1, 2])
 @pytest.mark.parametrize("n_mfcc", [1, 8, 13, 20, 128])
 def test_mfcc_sizes(music, n_mfcc, deltas):
-    feature = dcbmr.MFCC(n_mfcc, deltas=deltas)
+    feature = dcbmr.MFCC(n_mfcc=n_mfcc, deltas=deltas)
     frames = feature(music)
     assert frames.shape[1] == feature.n_dims == n_mfcc * (1 + deltas)
-    full = dcbmr.MFCC(128)(music)
+    full = dcbmr.MFCC(n_mfcc=128)(music)
     for order in range(1 + deltas):
         np.testing.assert_allclose(
             frames[:, order * n_mfcc : (order + 1) * n_mfcc],
@@ -197,7 +197,7 @@ def test_bad_settings(options, message):
 def test_bad_mfcc_settings():
     for n_mfcc in (0, 129):
         with pytest.raises(dcbmr.InputError, match=f"n_mfcc: wanted 1 to n_mels, got {n_mfcc}"):
-            dcbmr.MFCC(n_mfcc)
+            dcbmr.MFCC(n_mfcc=n_mfcc)
     with pytest.raises(dcbmr.InputError, match="deltas: wanted 0, 1 or 2, got 3"):
         dcbmr.MFCC(deltas=3)
     with pytest.raises(dcbmr.InputError, match="kinds: wanted 'mel', 'mfcc' or both, got chroma"):
@@ -205,7 +205,7 @@ def test_bad_mfcc_settings():
 
 
 def test_config_makes_the_same_extractor(music):
-    for feature in (dcbmr.LogMel(htk=True, n_mels=40), dcbmr.MFCC(20, deltas=1, norm=None)):
+    for feature in (dcbmr.LogMel(htk=True, n_mels=40), dcbmr.MFCC(n_mfcc=20, deltas=1, norm=None)):
         stream = Extractor.from_config(feature.kind, {**feature.config, "other": 1}).stream()
         frames = np.concatenate([stream.accept(music)[feature.kind], stream.finish()[feature.kind]])
         np.testing.assert_array_equal(frames, feature(music))

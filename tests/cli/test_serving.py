@@ -205,7 +205,7 @@ def test_recommend_to_somebody_new_with_audio_among_the_candidates(tmp_path):
     assert "fresh" in {row["song"] for row in found}
     assert played not in {row["song"] for row in found}
     assert {row["user"] for row in found} == {"(new)"}
-    assert "passed over" in run(*words).stderr
+    assert "skipped" in run(*words).stderr
 
 
 def test_recommend_shows_names_and_every_user():

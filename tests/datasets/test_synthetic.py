@@ -171,7 +171,7 @@ def test_seeds_differ():
 def test_writing_can_be_cancelled_and_continued(tmp_path):
     world = World(WorldSettings(n_songs=60, n_artists=4, n_users=20, mean_songs=4))
 
-    def cancel(done, n_songs):
+    def cancel(stage, done, n_songs, figures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -179,7 +179,7 @@ def test_writing_can_be_cancelled_and_continued(tmp_path):
     there = {p: p.stat().st_mtime_ns for p in (tmp_path / "audio").glob("*.flac")}
     assert 0 < len(there) < 60
     seen = []
-    world.write(tmp_path, n_threads=2, progress=lambda done, n: seen.append((done, n)))
+    world.write(tmp_path, n_threads=2, progress=lambda stage, done, n, _: seen.append((done, n)))
     assert seen[-1] == (60, 60)
     assert all(p.stat().st_mtime_ns == when for p, when in there.items())
     assert len(list((tmp_path / "audio").iterdir())) == 60

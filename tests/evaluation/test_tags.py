@@ -145,7 +145,7 @@ class TestEvaluate:
             rng.standard_normal((30, 2)),
             has_tag,
             tags=["one", "three", "all", "all but one", "none"],
-            callback=lambda n, score: seen.append((n, score.tag)),
+            progress=lambda stage, n, n_tags, figures: seen.append((n, n_tags)),
         )
         one, three, everyone, most, none = report.scores
         assert one.skipped == "on 1 song: at least 2 are needed"
@@ -156,7 +156,7 @@ class TestEvaluate:
         assert none.skipped == "on 0 songs: at least 2 are needed"
         assert np.isnan(one.auc)
         assert report.mean == three.auc
-        assert seen == [(n, score.tag) for n, score in enumerate(report.scores, 1)]
+        assert seen == [(n, 5) for n in range(1, 6)]
 
     def test_a_tag_of_one_artist(self, rng):
         has_tag = np.zeros((30, 1), bool)

@@ -208,7 +208,7 @@ def test_gramian_and_rotate(isa):
 
 def test_fit_agrees_with_alternating_normal_equations():
     counts = draw_counts(np.random.default_rng(12))
-    model = dcbmr.WeightedALS(8, regularization=0.1, n_iterations=4).fit(counts)
+    model = dcbmr.WeightedALS(n_factors=8, regularization=0.1, n_iterations=4).fit(counts)
     s = surplus(counts).toarray().astype(float)
     rng = np.random.default_rng(0)
     songs = rng.standard_normal((45, 8), dtype=np.float32).astype(float) * 0.1 / np.sqrt(8)
@@ -227,7 +227,7 @@ def test_fit_agrees_with_alternating_normal_equations():
 )
 def test_objective_never_rises(settings):
     counts = draw_counts(np.random.default_rng(13), 200, 150, 0.05)
-    model = dcbmr.WeightedALS(10, regularization=1e-3, n_iterations=20, **settings).fit(counts)
+    model = dcbmr.WeightedALS(n_factors=10, regularization=1e-3, n_iterations=20, **settings).fit(counts)
     totals = np.array([entry["total"] for entry in model.objective_])
     assert (np.diff(totals) <= 1e-6 * totals[1:]).all()
 
@@ -250,7 +250,7 @@ def test_objective_never_rises_over_half_sweeps():
 def test_same_bits_on_any_number_of_threads(solver):
     counts = draw_counts(np.random.default_rng(15), 300, 200)
     settings = {"n_iterations": 3, "solver": solver}
-    models = [dcbmr.WeightedALS(20, n_threads=n, **settings).fit(counts) for n in (1, 2, 7)]
+    models = [dcbmr.WeightedALS(n_factors=20, n_threads=n, **settings).fit(counts) for n in (1, 2, 7)]
     for model in models[1:]:
         np.testing.assert_array_equal(model.user_factors_, models[0].user_factors_)
         np.testing.assert_array_equal(model.song_factors_, models[0].song_factors_)
@@ -260,7 +260,7 @@ def test_same_bits_on_any_number_of_threads(solver):
 
 def test_users_and_songs_without_plays_are_zero():
     counts = csr_array(np.array([[1, 0, 2], [0, 0, 0], [3, 0, 1]]))  # whole numbers, as lambda is
-    model = dcbmr.WeightedALS(2, regularization=1).fit(counts)
+    model = dcbmr.WeightedALS(n_factors=2, regularization=1).fit(counts)
     assert not model.user_factors_[1].any()
     assert not model.song_factors_[1].any()
     assert model.user_factors_[[0, 2]].all()
@@ -272,30 +272,30 @@ def test_communities_are_told_apart():
     counts = np.zeros((40, 30))
     counts[:20, :15] = rng.random((20, 15)) < 0.6
     counts[20:, 15:] = rng.random((20, 15)) < 0.6
-    model = dcbmr.WeightedALS(2, regularization=0.1).fit(csr_array(counts))
+    model = dcbmr.WeightedALS(n_factors=2, regularization=0.1).fit(csr_array(counts))
     scores = model.user_factors_ @ model.song_factors_.T
     assert scores[:20, :15].min() > scores[:20, 15:].max()
     assert scores[20:, 15:].min() > scores[20:, :15].max()
 
 
-def test_callback_sees_each_sweep_and_may_stop():
+def test_progress_sees_each_sweep_and_may_stop():
     seen = []
 
-    def callback(sweep, terms):
+    def progress(stage, sweep, n_sweeps, terms):
         seen.append((sweep, terms["total"]))
         if sweep == 2:
             raise Stop
 
-    model = dcbmr.WeightedALS(2)
+    model = dcbmr.WeightedALS(n_factors=2)
     with pytest.raises(Stop):
-        model.fit(draw_counts(np.random.default_rng(17)), callback)
+        model.fit(draw_counts(np.random.default_rng(17)), progress=progress)
     assert [sweep for sweep, _ in seen] == [1, 2]
 
 
 def test_conjugate_gradients_come_to_the_exact_objective():
     counts = draw_counts(np.random.default_rng(22), 200, 150, 0.05)
     exact, approximate = (
-        dcbmr.WeightedALS(10, regularization=0.1, n_iterations=30, solver=solver).fit(counts)
+        dcbmr.WeightedALS(n_factors=10, regularization=0.1, n_iterations=30, solver=solver).fit(counts)
         for solver in ("cholesky", "cg")
     )
     assert approximate.objective_[-1]["total"] == pytest.approx(exact.objective_[-1]["total"], rel=5e-3)
@@ -303,7 +303,7 @@ def test_conjugate_gradients_come_to_the_exact_objective():
 
 def test_tolerance_stops():
     counts = draw_counts(np.random.default_rng(23))
-    model = dcbmr.WeightedALS(3, n_iterations=100, tolerance=1e-3).fit(counts)
+    model = dcbmr.WeightedALS(n_factors=3, n_iterations=100, tolerance=1e-3).fit(counts)
     totals = [entry["total"] for entry in model.objective_]
     changes = np.abs(np.diff(totals)) / totals[1:]
     assert 2 < len(totals) < 100
@@ -319,15 +319,15 @@ def test_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, solver):
     counts = draw_counts(np.random.default_rng(24))
 
     def model(n_iterations=7, **changes):
-        return dcbmr.WeightedALS(5, n_iterations=n_iterations, solver=solver, **changes)
+        return dcbmr.WeightedALS(n_factors=5, n_iterations=n_iterations, solver=solver, **changes)
 
-    def stop(sweep, terms):
+    def stop(stage, sweep, n_sweeps, terms):
         if sweep == 3:
             raise Stop
 
     whole = model().fit(counts)
     with pytest.raises(Stop):
-        model().fit(counts, stop, checkpoint=tmp_path / "c")
+        model().fit(counts, progress=stop, checkpoint=tmp_path / "c")
     resumed = model(n_threads=2).fit(counts, checkpoint=tmp_path / "c", resume=True)
     np.testing.assert_array_equal(resumed.user_factors_, whole.user_factors_)
     np.testing.assert_array_equal(resumed.song_factors_, whole.song_factors_)
@@ -371,7 +371,7 @@ def test_wrong_settings(settings, message):
 def test_wrong_counts(value, message):
     counts = csr_array(np.array([[0, 1], [2, value]]))
     with pytest.raises(dcbmr.InputError, match=rf"counts\[1, 1\] is .*: {message}"):
-        dcbmr.WeightedALS(2).fit(counts)
+        dcbmr.WeightedALS(n_factors=2).fit(counts)
 
 
 def test_kernel_refuses_what_would_be_unsafe():
@@ -406,7 +406,7 @@ def test_kernel_refuses_what_would_be_unsafe():
 @pytest.fixture
 def factors():
     counts = draw_counts(np.random.default_rng(18))
-    return dcbmr.WeightedALS(6, regularization=0.05, n_iterations=60).fit(counts).factors_
+    return dcbmr.WeightedALS(n_factors=6, regularization=0.05, n_iterations=60).fit(counts).factors_
 
 
 def test_fold_in_of_the_fitted_plays_gives_the_fitted_factors(factors):
@@ -507,7 +507,7 @@ def test_interrupted_command_resumes(tmp_path, capsys):
 @needs_data
 def test_similar_artists_of_lastfm():
     plays = dcbmr.PlayCounts.read(LASTFM / "user_artists.dat")
-    factors = dcbmr.WeightedALS(50, n_iterations=8).fit(plays).factors_
+    factors = dcbmr.WeightedALS(n_factors=50, n_iterations=8).fit(plays).factors_
     names = {}
     for line in (LASTFM / "artists.dat").read_text("utf-8").splitlines()[1:]:
         number, name, *_ = line.split("\t")

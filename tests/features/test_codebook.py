@@ -183,19 +183,19 @@ def test_fit_is_the_same_for_any_number_of_threads(rng):
     assert not np.array_equal(other.words_, fits[0].words_)
 
 
-def test_stops_by_tolerance_and_by_callback(rng):
+def test_stops_by_tolerance_and_by_progress(rng):
     frames = clusters(rng, 2000, 5, 4)
     seen = []
     codebook = Codebook(n_words=5, n_iterations=300, tolerance=1e-3)
-    codebook.fit(frames, callback=lambda i, inertia: seen.append((i, inertia)))
+    codebook.fit(frames, progress=lambda stage, i, n, figures: seen.append((i, figures["inertia"])))
     assert len(seen) < 300
     assert seen == list(enumerate(codebook.inertias_, 1))
 
-    def stop(iteration, inertia):
+    def stop(stage, iteration, n_iterations, figures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Codebook(n_words=5).fit(frames, callback=stop)
+        Codebook(n_words=5).fit(frames, progress=stop)
 
 
 def test_no_word_stays_empty(rng):
@@ -322,7 +322,7 @@ def test_bag_of_words_counts_every_song(rng, monkeypatch):
     codebook = Codebook(n_words=32).fit(np.concatenate(songs))
     done = []
     bow = bag_of_words(
-        Frames(songs), codebook, n_threads=2, callback=lambda n, total: done.append((n, total))
+        Frames(songs), codebook, n_threads=2, progress=lambda stage, n, total, _: done.append((n, total))
     )
     assert isinstance(bow, csr_array)
     assert (bow.shape, bow.dtype) == ((10, 32), np.float32)

@@ -26,7 +26,7 @@ def test_is_scikit_learns(monkeypatch, rng, form, n_rows, n_dims, variance):
 
     monkeypatch.setattr("dcbmr.features.pca._BLOCK_ROWS", 64)
     X = counts(rng, n_rows, n_dims)
-    pca = PCA(variance).fit(form(X))
+    pca = PCA(variance=variance).fit(form(X))
     # n_components < 1 is a share for scikit-learn too; it keeps everything for None.
     peer = Peer(None if variance == 1 else variance, svd_solver="full").fit(X.astype(float))
     n = len(pca.components_)
@@ -50,7 +50,7 @@ def test_is_scikit_learns(monkeypatch, rng, form, n_rows, n_dims, variance):
 
 def test_signs_are_fixed(rng):
     X = counts(rng, 100, 10)
-    components = PCA(1.0).fit(X).components_
+    components = PCA(variance=1.0).fit(X).components_
     assert (components[np.arange(len(components)), np.abs(components).argmax(axis=1)] > 0).all()
 
 
@@ -63,14 +63,14 @@ def test_threads_change_nothing_that_counts(rng):
 def test_constant_dimensions_have_no_weight(rng):
     X = counts(rng, 100, 10)
     X[:, 3] = 5
-    pca = PCA(1.0).fit(X)
+    pca = PCA(variance=1.0).fit(X)
     np.testing.assert_allclose(pca.components_[:, 3], 0, atol=1e-5)
     assert len(pca.components_) == 9
 
 
 def test_save_and_load(rng, tmp_path):
     X = counts(rng, 100, 10)
-    pca = PCA(0.9).fit(X)
+    pca = PCA(variance=0.9).fit(X)
     pca.save(tmp_path / "pca")
     loaded = PCA.load(tmp_path / "pca")
     assert loaded.variance == 0.9
@@ -85,7 +85,7 @@ def test_bad_input(rng):
     X = counts(rng, 20, 4)
     for variance in (0, -1, 1.5, np.nan):
         with pytest.raises(InputError, match="variance"):
-            PCA(variance).fit(X)
+            PCA(variance=variance).fit(X)
     with pytest.raises(InputError, match="at least 2 rows; got 1"):
         PCA().fit(X[:1])
     with pytest.raises(InputError, match="all 5 rows are equal"):

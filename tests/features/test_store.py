@@ -351,7 +351,7 @@ def test_a_store_of_other_settings_is_not_continued(music, features, options, me
 
 @pytest.mark.parametrize("n_first", [0, 1, 4])
 def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkeypatch):
-    def stop(n_over, *_):
+    def stop(stage, n_over, *_):
         if n_over == n_first:
             raise KeyboardInterrupt
 
@@ -520,7 +520,7 @@ def test_one_writer_at_a_time(music, features):
 def test_readable_while_it_is_written(music, features, tmp_path):
     seen = []
 
-    def look(n_over, n_files, figures):
+    def look(stage, n_over, n_files, figures):
         opened = dcbmr.FeatureStore.open(tmp_path / "f")
         assert opened.check() == []
         seen.append(len(opened))

@@ -198,11 +198,13 @@ def test_no_copy_of_the_vectors_is_made(rng, monkeypatch, loss):
 def test_wpe_reports_and_can_be_stopped(rng):
     songs, target = world(rng)
     steps = []
-    Linear(loss="wpe").fit(songs, target, run=FitRun(report=lambda step, n, figures: steps.append(step)))
+    Linear(loss="wpe").fit(
+        songs, target, run=FitRun(report=lambda stage, step, n, figures: steps.append(step))
+    )
     assert steps == list(range(1, len(steps) + 1))
     assert 1 < len(steps) < 100
 
-    def stop(step, n_steps, figures):
+    def stop(stage, step, n_steps, figures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -189,18 +189,18 @@ class TestMLR:
         np.testing.assert_array_equal(fits[0].metric_, fits[1].metric_)
         assert not np.array_equal(fits[0].metric_, fits[2].metric_)
 
-    def test_callback_sees_every_plane_and_may_stop(self):
+    def test_progress_sees_every_plane_and_may_stop(self):
         X, labels = planted(n_songs=60)
         seen = []
-        mlr = MLR().fit(X, labels, callback=lambda n, figures: seen.append((n, figures)))
-        assert [n for n, _ in seen] == list(range(len(mlr.history_)))
+        mlr = MLR().fit(X, labels, progress=lambda stage, n, n_planes, figures: seen.append((n, figures)))
+        assert [n for n, _ in seen] == list(range(1, len(mlr.history_) + 1))
         assert [figures for _, figures in seen] == mlr.history_
 
-        def cancel(iteration, figures):
+        def cancel(stage, iteration, n_planes, figures):
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            MLR().fit(X, labels, callback=cancel)
+            MLR().fit(X, labels, progress=cancel)
 
     @pytest.mark.parametrize(("loss", "expected"), [("auc", 4 / 6), ("map", (1 / 1 + 2 / 4) / 2)])
     def test_score_by_hand(self, loss, expected):
@@ -373,7 +373,7 @@ class TestRegressor:
     def test_reports_and_cancels(self):
         X, labels = planted(n_songs=60)
         seen = []
-        run = FitRun(report=lambda step, n_steps, figures: seen.append((step, n_steps, figures)))
+        run = FitRun(report=lambda stage, step, n_steps, figures: seen.append((step, n_steps, figures)))
         MLRRegressor(max_iterations=4, tolerance=1e-9).fit(Songs(X), target_of(listened(labels)), run=run)
         assert [(step, n) for step, n, _ in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
         assert {"objective", "bound", "violation"} <= seen[0][2].keys()

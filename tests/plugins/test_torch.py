@@ -147,7 +147,7 @@ class Killed(Exception):
 
 
 def killed_at(step):
-    def report(done, n_steps, figures):
+    def report(stage, done, n_steps, figures):
         if done >= step:
             raise Killed
 
@@ -189,7 +189,7 @@ def test_nan_stops_with_step_and_songs(planted_vectors, tmp_path):
 
     calls = []
 
-    def report(done, n_steps, figures):
+    def report(stage, done, n_steps, figures):
         calls.append(done)
         if "validation_map" in figures:
             vectors_now[bad] = np.nan
@@ -486,8 +486,8 @@ def test_progress_is_reported(planted_order):
     songs, target = planted_order
     seen = []
     CNN(**SMALL_CNN).fit(songs, target, run=FitRun(report=lambda *args: seen.append(args)))
-    assert seen[-1][0] == seen[-1][1] == 12 * 8
-    assert {"loss", "validation_map", "validation_loss", "windows_per_s"} <= set(seen[-1][2])
+    assert seen[-1][:3] == ("fit", 12 * 8, 12 * 8)
+    assert {"loss", "validation_map", "validation_loss", "windows_per_s"} <= set(seen[-1][3])
 
 
 @pytest.mark.parametrize(

@@ -182,20 +182,20 @@ def test_a_user_who_holds_out_every_candidate_has_no_auc():
     assert report.auc == 0.0
 
 
-def test_callback_sees_every_user_and_may_stop():
+def test_progress_sees_every_user_and_may_stop():
     rng = np.random.default_rng(7)
     users, songs = rng.standard_normal((3000, 4)), rng.standard_normal((10, 4))
     heldout = csr_array(draw_heldout(rng, 3000, 10))
     seen = []
-    dcbmr.evaluate_ranking(users, songs, heldout, callback=lambda done, n: seen.append((done, n)))
+    dcbmr.evaluate_ranking(users, songs, heldout, progress=lambda stage, done, n, _: seen.append((done, n)))
     assert seen[-1] == (3000, 3000)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
-    def stop(done, n):
+    def stop(stage, done, n, figures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dcbmr.evaluate_ranking(users, songs, heldout, callback=stop)
+        dcbmr.evaluate_ranking(users, songs, heldout, progress=stop)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_agrees_with_a_full_sort(n_songs, k):
     queries = rng.integers(-3, 4, (200, 5)).astype(np.float32)
     songs = rng.integers(-3, 4, (n_songs, 5)).astype(np.float32)
     excluded = rng.random((200, n_songs)) < 0.1
-    top = top_songs(queries, songs, k, excluded=csr_array(excluded.astype(np.float32)))
+    top = top_songs(queries, songs, k=k, excluded=csr_array(excluded.astype(np.float32)))
     # No more columns than there are songs, however many are asked for.
     wanted_songs, wanted_scores = best_by_sorting(queries @ songs.T, min(k, n_songs), excluded)
     np.testing.assert_array_equal(top.songs, wanted_songs)
@@ -34,27 +34,27 @@ def test_agrees_with_a_full_sort(n_songs, k):
 
 def test_equal_songs_come_in_the_order_of_their_rows():
     rng = np.random.default_rng(1)
-    top = top_songs(rng.standard_normal((30, 50)), np.repeat(rng.standard_normal((1, 50)), 700, axis=0), 5)
+    top = top_songs(rng.standard_normal((30, 50)), np.repeat(rng.standard_normal((1, 50)), 700, axis=0), k=5)
     assert (top.songs == np.arange(5)).all()
 
 
 def test_the_result_depends_on_neither_threads_nor_company():
     rng = np.random.default_rng(2)
     queries, songs = rng.standard_normal((900, 20)), rng.standard_normal((800, 20))
-    one = top_songs(queries, songs, 7, n_threads=1)
-    other = top_songs(queries, songs, 7, n_threads=5)
-    alone = top_songs(queries[450:453], songs, 7)
+    one = top_songs(queries, songs, k=7, n_threads=1)
+    other = top_songs(queries, songs, k=7, n_threads=5)
+    alone = top_songs(queries[450:453], songs, k=7)
     assert (one.songs == other.songs).all()
     assert (one.scores == other.scores).all()
     assert (one.scores[450:453] == alone.scores).all()
 
 
-def test_callback_may_stop():
-    def stop(done, n):
+def test_progress_may_stop():
+    def stop(stage, done, n, figures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        top_songs(np.ones((5, 2)), np.ones((3, 2)), callback=stop)
+        top_songs(np.ones((5, 2)), np.ones((3, 2)), progress=stop)
 
 
 @pytest.mark.parametrize(
