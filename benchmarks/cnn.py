@@ -69,7 +69,7 @@ def make_store(directory, n_songs, seconds):
         samples = rng.integers(-3000, 3000, int(seconds * SR), np.int16)
         soundfile.write(audio / f"song{song:05}.wav", samples, SR)
     dcbmr.featurize(audio, directory / "features", kinds=("mel",))
-    return dcbmr.FeatureStore.open(directory / "features")
+    return dcbmr.FeatureStore.open(directory / "features")["mel"]
 
 
 def make_target(n_songs, n_users, n_factors=50, listeners=127):

@@ -31,6 +31,7 @@ import dcbmr
 from dcbmr import _core
 from dcbmr.audio.frames import Extractor
 from dcbmr.features import featurize as extraction
+from dcbmr.features.stored_kind import StoredKind
 from dcbmr.features.writer import StoreWriter, create_store
 
 SR, N_FFT, HOP, N_MELS = 22050, 1024, 512, 128
@@ -332,7 +333,7 @@ def part_store(report, n_songs=10_000):
         writer.commit()
         writer.close()
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        store = dcbmr.FeatureStore.open(folder)
+        store = StoredKind(Path(folder, "mel"), "mel")
         features = store.features(store.song_ids)
         rng = np.random.default_rng(0)
         length, batch = round(3 * SR / HOP), 256

@@ -27,7 +27,6 @@ from scipy.sparse import csr_array
 from dcbmr.contract import registry
 from dcbmr.contract.contract import (
     FactorTarget,
-    FeatureKind,
     FitRun,
     Loss,
     Regressor,
@@ -61,7 +60,7 @@ class Check:
         return self.name
 
 
-def planted_world(kind: FeatureKind, *, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
+def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
     """Return features of songs and factors that follow from them, small enough to fit in a second.
 
     The factors are a linear function of a song's mean frame or vector, plus noise; users play the songs

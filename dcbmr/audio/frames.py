@@ -13,7 +13,7 @@ from dcbmr import _core
 from dcbmr.errors import DcbmrError, InputError
 
 Frames = NDArray[np.float32]
-Kind = Literal["mel", "mfcc", "bow"]
+Kind = str  # the name of a kind of feature
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,7 @@ def make_recommender(
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
     from dcbmr.factorization.factors import Factors
+    from dcbmr.features.store import FeatureStore
     from dcbmr.recommendation.recommender import Recommender
 
     loaded = load_source(source, n_threads)
@@ -68,9 +69,8 @@ def make_recommender(
                 "give the directory that `dcbmr train` wrote"
             )
         return Recommender.from_factors(loaded, n_threads=n_threads), []
-    recommender = Recommender.from_model(
-        loaded, features=features, from_audio=from_audio, n_threads=n_threads
-    )
+    opened = FeatureStore.open(features) if features else None
+    recommender = Recommender.from_model(loaded, features=opened, from_audio=from_audio, n_threads=n_threads)
     if not audio:
         return recommender, []
     heard = hear_files(loaded, audio)

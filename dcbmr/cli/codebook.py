@@ -93,7 +93,7 @@ def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str]
     from dcbmr.features.codebook import frame_config, sample_frames
     from dcbmr.features.store import FeatureStore
 
-    store = FeatureStore.open(source, kind="mfcc")
+    store = FeatureStore.open(source)["mfcc"]
     features = store.features([song for song in store.song_ids if song not in left_out])
     sample = sample_frames(features, max_frames, codebook.random_state)
     codebook.fit(

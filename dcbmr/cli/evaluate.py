@@ -59,6 +59,7 @@ def command(
     """
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.factorization.factors import Factors
+    from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import Model
     from dcbmr.plays.split import Split
 
@@ -69,7 +70,7 @@ def command(
         evaluation = evaluate_models(
             loaded,
             data,
-            features,
+            FeatureStore.open(features),
             k=k,
             upper_bound=bound,
             n_threads=n_threads,

@@ -51,11 +51,12 @@ def command(
     Example:  dcbmr explain cnn --features features --unit 0 --unit 7 --pictures pictures
               dcbmr explain cnn --features features --layer 1
     """
+    from dcbmr.features.store import FeatureStore
     from dcbmr.models.explain import draw, explain
     from dcbmr.models.model import Model
 
     model = Model.load(model_directory, n_threads=n_threads)
-    heard = model.open_store(features)
+    heard = model.features_of(FeatureStore.open(features))
     excerpts = explain(model, heard, layer=layer, units=units or None, k=k)
     names = Names(names_file)
     hidden = ("start", "n_frames")

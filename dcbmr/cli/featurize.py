@@ -118,9 +118,9 @@ def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ..
 
 
 def _check(directory: Path) -> int:
-    from dcbmr.features import featurize as extraction
+    from dcbmr.features.store import FeatureStore
 
-    damaged = extraction.check(directory)
+    damaged = FeatureStore.open(directory).check()
     for kind, songs in damaged.items():
         click.echo(f"{directory / kind}: {'whole' if not songs else f'{len(songs)} songs damaged'}")
         for song in songs:

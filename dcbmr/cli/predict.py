@@ -51,11 +51,11 @@ def command(
         refuse_existing(output, overwrite=overwrite, kind="songs")
     loaded = Model.load(model, n_threads=n_threads)
     if features is not None:
-        songs = list(FeatureStore.open(features, kind=loaded.pipeline.source))
-        factors = loaded.predict_store(features, songs)
+        heard = loaded.features_of(FeatureStore.open(features))
+        songs, factors = list(heard.song_ids), loaded.predict(heard)
     else:
-        heard = hear_files(loaded, audio)
-        songs, factors = heard.song_ids, heard.song_factors
+        new = hear_files(loaded, audio)
+        songs, factors = new.song_ids, new.song_factors
     if output is not None:
         save_songs(output, songs, factors, config={"model": str(model)}, overwrite=overwrite)
         click.echo(f"{output}: {len(songs)} songs, {factors.shape[1]} factors each")

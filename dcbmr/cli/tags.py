@@ -153,21 +153,22 @@ def _sources(
         learned = Factors.load(factors)
         add("factors", list(learned.song_ids), learned.song_factors)
     if words is not None:
-        store = FeatureStore.open(words, kind="bow")
-        songs = [song for song in song_ids if song in store]
-        counts = store.features(songs).vectors()
+        stored = FeatureStore.open(words)["bow"]
+        songs = [song for song in song_ids if song in stored]
+        counts = stored.features(songs).vectors()
         add("words", songs, PCA().fit(counts).transform(counts))
+    store = FeatureStore.open(features) if features is not None else None
     for path in models:
         model = Model.load(path)
-        there = FeatureStore.open(str(features), kind=model.pipeline.source)
-        songs = [song for song in song_ids if song in there]
+        assert store is not None
+        songs = [song for song in song_ids if song in store[model.pipeline.source]]
         n_seen = len(set(songs).intersection(model.song_ids))
         if n_seen:
             click.echo(
                 f"{path} was trained on {n_seen:,} of these {len(songs):,} songs; --only names others",
                 err=True,
             )
-        add(path.name, songs, model.predict_store(str(features), songs))
+        add(path.name, songs, model.predict_store(store, songs))
     return sources
 
 

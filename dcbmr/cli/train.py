@@ -144,14 +144,15 @@ def command(
         n_threads=n_threads,
         random_state=random_state,
     )
-    both = training_songs(learned, FeatureStore.open(features, kind=pipeline.source))
+    store = FeatureStore.open(features)
+    both = training_songs(learned, store[pipeline.source])
     if songs and artists is not None and artists.keys().isdisjoint(both.song_ids):
         raise InputError(f"{songs} names no artist of a song to train on; these are {both.song_ids[:3]}, ...")
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
         model = train(
             learned,
-            features,
+            store,
             regressor=regressor,
             params=params,
             loss=loss,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from dcbmr.base.progress import Progress, silent
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
     from torch import Tensor
-
-FeatureKind = Literal["mel", "mfcc", "bow", "bow_pca"]
 
 
 @runtime_checkable
@@ -208,7 +206,7 @@ class RegressorSpec:
     name: str
     factory: str | Callable[..., Any] = field(repr=False)
     summary: str
-    feature: FeatureKind = "bow_pca"
+    feature: str = "bow_pca"
     losses: tuple[str, ...] | None = ()
 
     def resolve(self) -> Callable[..., Any]:

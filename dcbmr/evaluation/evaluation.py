@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +71,7 @@ class Evaluation:
 def evaluate_models(
     models: Mapping[str, Model],
     split: Split,
-    features: Path | str,
+    features: FeatureStore,
     *,
     k: int = 500,
     upper_bound: Factors | None = None,
@@ -88,8 +87,8 @@ def evaluate_models(
         The models by the names that they shall have in the table.
     split : Split
         The held-out songs and their plays.
-    features : path
-        Feature store. Held-out songs that it lacks are not scored.
+    features : FeatureStore
+        Held-out songs that it lacks are not scored.
     k : int
         Cut-off of the mean average precision.
     upper_bound : Factors, optional
@@ -115,9 +114,7 @@ def evaluate_models(
         codebook = model.pipeline.codebook_
         if model.pipeline.source == "bow" and codebook is not None:  # one not learned with the model
             refuse_codebook_leakage(codebook, split.heldout_songs, f"the codebook of {name}")
-    stores = [
-        set(FeatureStore.open(features, kind=kind)) for kind in {m.pipeline.source for m in models.values()}
-    ]
+    stores = [set(features[kind]) for kind in {m.pipeline.source for m in models.values()}]
     candidates = candidate_songs(split.heldout_songs, set.intersection(*stores), split.train.song_ids)
     figures: list[tuple[str, str | None, float, float, float | None]] = []
     reports: dict[str, RankingReport] = {}
@@ -256,7 +253,7 @@ def score(
 
 def evaluate_model(
     model: Model,
-    features: Path | str,
+    features: FeatureStore,
     song_ids: Sequence[str],
     heldout: PlayCounts,
     *,
@@ -270,8 +267,8 @@ def evaluate_model(
     ----------
     model : Model
         It must not have seen the candidates: :func:`refuse_leakage`.
-    features : path
-        A feature store that has every one of ``song_ids``.
+    features : FeatureStore
+        One that has every one of ``song_ids``.
     song_ids : sequence of str
         The candidates.
     heldout : PlayCounts

@@ -252,17 +252,18 @@ def run_experiment(
     features = directory / "features"
     with run.stage("featurize"):
         featurize(audio, features, n_threads=n_threads, resume=features.exists(), progress=run.report)
+    store = FeatureStore.open(features)
     with run.stage("codebook"):
-        pipeline, words = _bag_of_words(factors, features, artists, directory, settings, n_threads, run)
+        pipeline, words = _bag_of_words(factors, store, artists, directory, settings, n_threads, run)
     models = {}
     for row in settings.rows:
         with run.stage(row.name):
-            models[row.name] = _train(row, factors, features, artists, pipeline, settings, n_threads, run)
+            models[row.name] = _train(row, factors, store, artists, pipeline, settings, n_threads, run)
     with run.stage("evaluate"):
         evaluation = evaluate_models(
             models,
             split,
-            features,
+            store,
             k=settings.k,
             upper_bound=everything,
             n_threads=n_threads,
@@ -362,7 +363,7 @@ def _factorize(
 
 def _bag_of_words(
     factors: Factors,
-    features: Path,
+    features: FeatureStore,
     artists: Mapping[str, str] | None,
     directory: Path,
     settings: ExperimentSettings,
@@ -372,7 +373,7 @@ def _bag_of_words(
     """Return the codebook and the PCA of the training songs, and the validation mAP of each size tried."""
     path = directory / "bag-of-words"
     if not path.exists():
-        store = FeatureStore.open(features, kind="mfcc")
+        store = features["mfcc"]
         songs = training_songs(factors, store).song_ids
         frames = store.features(songs)
         target = factor_target(
@@ -428,7 +429,7 @@ def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> floa
 def _train(
     row: Row,
     factors: Factors,
-    features: Path,
+    features: FeatureStore,
     artists: Mapping[str, str] | None,
     pipeline: FeaturePipeline,
     settings: ExperimentSettings,

@@ -29,12 +29,11 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.memory import MemoryFeatures
-from dcbmr.features.store import FeatureStore
+from dcbmr.features.store import FEATURES
 from dcbmr.features.words import WordExtractor
 from dcbmr.features.writer import StoreWriter, create_store, encoded
 
 FAILED = "failed.tsv"
-_FEATURES = "features"
 _SPOOL_BYTES = 4 << 20
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
@@ -139,7 +138,7 @@ def featurize(
                 raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
             refuse_existing(root, overwrite=True)
             config = {"kinds": list(extractor.kinds), **piece}
-            with new_directory(root, kind=_FEATURES, config=config, overwrite=overwrite) as beside:
+            with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
                 for kind in extractor.kinds:
                     create_store(beside / kind, extractor, kind)
         with _FeaturesWriter(root, extractor, piece) as writer:
@@ -332,7 +331,7 @@ class _FeaturesWriter:
     """
 
     def __init__(self, root: Path, extractor: Extractor, piece: Mapping[str, Any]) -> None:
-        config = read_config(root, kind=_FEATURES)
+        config = read_config(root, kind=FEATURES)
         for name, wanted in {"kinds": list(extractor.kinds), **piece}.items():
             if config.get(name) != wanted:
                 raise InputError(
@@ -398,10 +397,3 @@ class _FeaturesWriter:
                 self._commit()
         finally:
             self._close()
-
-
-def check(directory: str | os.PathLike[str]) -> dict[Kind, list[str]]:
-    """Read all of a directory of features; return the damaged songs of each kind."""
-    root = Path(directory)
-    kinds = read_config(root, kind=_FEATURES)["kinds"]
-    return {kind: FeatureStore.open(root, kind=kind).check() for kind in kinds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,7 +108,7 @@ class VectorFeatures:
 
     def __init__(
         self,
-        kind: Literal["bow", "bow_pca"],
+        kind: str,
         song_ids: Sequence[str],
         matrix: NDArray[np.float32] | csr_array,
     ) -> None:

@@ -9,12 +9,12 @@ from scipy.sparse import csr_array
 
 from dcbmr.audio.frames import Kind
 from dcbmr.base.progress import Progress
-from dcbmr.contract.contract import FeatureKind, SongFeatures
+from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
-from dcbmr.features.store import FeatureStore
+from dcbmr.features.stored_kind import StoredKind
 
 # At most, of k-means.
 _N_ITERATIONS = 25
@@ -47,7 +47,7 @@ class FeaturePipeline:
 
     def __init__(
         self,
-        kind: FeatureKind,
+        kind: str,
         *,
         n_words: int = 4000,
         variance: float = 0.95,
@@ -128,7 +128,7 @@ class FeaturePipeline:
             raise InputError(f"the words stored are {counts.shape[1]}, the codebook's {codebook.n_words}")
         return counts.sqrt() if self.weighting == "sqrt" else counts
 
-    def check_store(self, store: FeatureStore) -> None:
+    def check_store(self, store: StoredKind) -> None:
         """Raise InputError when a store of words counts those of another codebook."""
         if self.source == "bow" and self.codebook_ is not None:
             found, wanted = store.config["codebook"], self.codebook_.digest
@@ -148,7 +148,7 @@ class FeaturePipeline:
     def load(
         cls,
         directory: Path,
-        kind: FeatureKind,
+        kind: str,
         *,
         source: Kind | None = None,
         weighting: Literal["count", "sqrt"] = "count",

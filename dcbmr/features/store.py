@@ -1,261 +1,78 @@
-"""Frames of many songs on disk: a FeatureStore, and the features of some of its songs.
-
-A store of one kind is a directory: ``config.json`` (kind, dtype, all settings of the extractor), shards
-``00000.bin``, ``00001.bin``, ... of raw rows of ``n_dims`` numbers, and ``songs.tsv`` with a line a song:
-its id, shard, first row, number of frames, and the CRC-32 of their bytes. Frames are written before the
-line that names them, and a line without its end is no line: whatever moment a writer dies at, what the
-index names is whole.
-"""
+"""A directory of features: one or several kinds of the same songs, each opened once."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
-
-from dcbmr import _core
-from dcbmr.audio.frames import Frames, Kind
 from dcbmr.base.directory import CONFIG, read_config
-from dcbmr.contract.contract import SongFeatures
+from dcbmr.contract.kinds import kinds
 from dcbmr.errors import InputError
-from dcbmr.features.memory import VectorFeatures, _FrameFeatures
+from dcbmr.features.stored_kind import StoredKind, StoredWords
 
-INDEX = "songs.tsv"
-DTYPES: dict[Kind, str] = {"mel": "<f2", "mfcc": "<f4", "bow": "<u4"}
-_STORE = "feature store"
+FEATURES = "features"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where the frames of a song lie; one line of the index."""
+class FeatureStore:
+    """What :func:`dcbmr.featurize` wrote: the features of many songs, of one kind or several.
 
-    song: str
-    shard: int
-    row: int
-    n_frames: int
-    crc32: int
-
-    def line(self) -> str:
-        """Return the entry as it is written."""
-        return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
-
-
-def read_index(directory: Path) -> Iterator[Entry]:
-    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
-    path = _index_of(directory)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
-                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
-            except ValueError:
-                raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
-
-
-def _index_of(directory: Path) -> Path:
-    if not (directory / INDEX).is_file():
-        raise InputError(f"{directory} is damaged: it has no {INDEX}")
-    return directory / INDEX
-
-
-class FeatureStore(Mapping[str, Frames]):
-    """The frames of the songs of a store, read from a memory map.
-
-    ``store[song]`` is an array of shape (n_frames, n_dims), float32. A store that another process is
-    writing can be opened: it holds the songs that were finished at that time.
+    ``store["mel"]`` is the kind "mel", a mapping from song id to frames; it is opened on first use, once. A
+    store that another process is writing can be opened: it holds the songs that were finished at that time.
 
     Attributes
     ----------
-    kind : {"mel", "mfcc", "bow"}
-    config : dict
-        Settings of the extractor.
-    n_dims : int
-        Length of a frame.
-    song_ids : tuple of str
-        In the order of writing.
-    n_frames : ndarray of shape (n_songs,), int64
+    directory : Path
+    kinds : tuple of str
+        The kinds that it has.
     """
 
-    def __init__(self, directory: Path, kind: Kind) -> None:
-        self.directory = Path(directory)
-        self.config = read_config(self.directory, kind=_STORE)
-        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
-            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
-        if self.config["feature"] != kind:
-            raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
-        self.kind: Kind = kind
-        self.n_dims: int = self.config["n_dims"]
-        self._entries = list(read_index(self.directory))
-        self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
-        if len(self._row_of) < len(self._entries):
-            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
-        self.song_ids = tuple(self._row_of)
-        self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
-        self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
-        self._first_row = np.array([entry.row for entry in self._entries], np.int64)
-        self._shards: dict[int, NDArray[Any]] = {}
+    def __init__(self, directory: Path, kinds: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.kinds = kinds
+        self._open: dict[str, StoredKind] = {}
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], kind: Kind = "mel") -> FeatureStore:
-        """Open the features of one kind that :func:`featurize` wrote to ``directory``.
+    def open(cls, directory: str | os.PathLike[str]) -> Self:
+        """Open the features that :func:`dcbmr.featurize` wrote to ``directory``.
 
         Raises
         ------
         InputError
-            There is no such store, or its settings are damaged or of another version.
+            There are none, or their settings are damaged or of another version.
         """
         root = Path(directory)
-        if not (root / kind).is_dir():
-            if not root.exists():
-                raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
-            kinds = [name for name in DTYPES if (root / name / CONFIG).is_file()]
-            has = f"it has {', '.join(kinds)}" if kinds else "it has none"
-            raise InputError(f"{root} has no features of kind {kind!r}: {has}; see dcbmr featurize")
-        return WordStore(root / kind, kind) if kind == "bow" else cls(root / kind, kind)
+        if not root.exists():
+            raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
+        read_config(root, kind=FEATURES)
+        return cls(root, tuple(name for name in kinds() if (root / name / CONFIG).is_file()))
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __getitem__(self, kind: str) -> StoredKind:
+        if kind not in self._open:
+            if kind not in self.kinds:
+                has = f"it has {', '.join(self.kinds)}" if self.kinds else "it has none"
+                raise InputError(
+                    f"{self.directory} has no features of kind {kind!r}: {has}; see dcbmr featurize"
+                )
+            opener = StoredWords if kind == "bow" else StoredKind
+            self._open[kind] = opener(self.directory / kind, kind)
+        return self._open[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self.kinds
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.song_ids)
+        return iter(self.kinds)
 
-    def __contains__(self, song: object) -> bool:
-        return song in self._row_of
+    @property
+    def song_ids(self) -> tuple[str, ...]:
+        """The songs, in the order of writing: all kinds hold the same."""
+        return self[self.kinds[0]].song_ids if self.kinds else ()
 
-    def __getitem__(self, song: str) -> Frames:
-        return self.raw(self._row_of[song]).astype(np.float32)
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.directory)!r}, kinds={self.kinds}, n_songs={len(self.song_ids)})"
 
-    def raw(self, row: int) -> NDArray[Any]:
-        """Return the frames of the song at ``row`` as they are stored: a view of the memory map."""
-        entry = self._entries[row]
-        return self._shard(entry.shard)[entry.row : entry.row + entry.n_frames]
-
-    def _shard(self, number: int) -> NDArray[Any]:
-        if number not in self._shards:
-            rows = max((e.row + e.n_frames for e in self._entries if e.shard == number), default=0)
-            path = _shard_path(self.directory, number)
-            dtype = np.dtype(self.config["dtype"])
-            if not path.is_file() or path.stat().st_size < rows * self.n_dims * dtype.itemsize:
-                raise InputError(f"{path} is missing or cut off; see dcbmr featurize --check")
-            # A plain array over the map: slices of np.memmap are slow to make.
-            self._shards[number] = np.asarray(
-                np.memmap(path, dtype, "r", shape=(rows, self.n_dims)) if rows else np.empty((0, self.n_dims))
-            )
-        return self._shards[number]
-
-    def blocks(self, n_songs: int = 256) -> Iterator[tuple[tuple[str, ...], list[Frames]]]:
-        """Yield all songs in the order of writing: ids and frames of up to ``n_songs`` at a time."""
-        for begin in range(0, len(self), n_songs):
-            songs = self.song_ids[begin : begin + n_songs]
-            yield songs, [self[song] for song in songs]
-
-    def features(self, song_ids: Iterable[str]) -> SongFeatures:
-        """Return the features of some songs, row by row.
-
-        Raises
-        ------
-        InputError
-            Some are not in the store: how many, and the first of them.
-        """
-        wanted, rows = self._find(song_ids)
-        return StoreFeatures(self, wanted, rows)
-
-    def _find(self, song_ids: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
-        wanted = tuple(song_ids)
-        missing = [song for song in wanted if song not in self._row_of]
-        if missing:
-            raise InputError(
-                f"{self.directory} lacks {len(missing)} of {len(wanted)} songs: "
-                f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
-            )
-        return wanted, [self._row_of[song] for song in wanted]
-
-    def check(self) -> list[str]:
-        """Read everything, and return the songs whose frames are not those that were written."""
-        damaged = []
-        for row, entry in enumerate(self._entries):
-            try:
-                whole = zlib.crc32(np.ascontiguousarray(self.raw(row)).data) == entry.crc32
-            except InputError:
-                whole = False
-            if not whole:
-                damaged.append(entry.song)
-        return damaged
-
-
-class WordStore(FeatureStore):
-    """The words of songs: ``store[song]`` holds the count of every word, shape (n_words,), float32.
-
-    On disk a song is its pairs (word, count), words ascending.
-    """
-
-    def __getitem__(self, song: str) -> Frames:
-        counts = np.zeros(self.config["n_words"], np.float32)
-        words, times = self.raw(self._row_of[song]).T
-        counts[words] = times
-        return counts
-
-    def features(self, song_ids: Iterable[str]) -> VectorFeatures:
-        """Return the counts of some songs, sparse; see :meth:`FeatureStore.features`."""
-        wanted, rows = self._find(song_ids)
-        pairs = [np.empty((0, 2), np.uint32), *(self.raw(row) for row in rows)]
-        words, times = np.concatenate(pairs).T
-        indptr = np.concatenate([[0], np.cumsum(self.n_frames[rows])])
-        counts = csr_array(
-            (times.astype(np.float32), words.astype(np.int32), indptr),
-            shape=(len(rows), self.config["n_words"]),
-        )
-        return VectorFeatures("bow", wanted, counts)
-
-
-class StoreFeatures(_FrameFeatures):
-    """Some songs of a :class:`FeatureStore` as :class:`dcbmr.SongFeatures`."""
-
-    def __init__(self, store: FeatureStore, song_ids: Sequence[str], rows: Sequence[int]) -> None:
-        super().__init__(song_ids)
-        self.kind, self.n_dims = store.kind, store.n_dims
-        self.config = store.config
-        self._store, self._store_rows = store, np.asarray(rows, np.int64)
-        self.n_frames = store.n_frames[self._store_rows]
-
-    def _rows(self, song: int) -> NDArray[Any]:
-        return self._store.raw(int(self._store_rows[song]))
-
-    def frames(self, song: int) -> Frames:
-        """Return the frames of row ``song``, (n_frames, n_dims) float32."""
-        if self.n_frames[song] == 0:
-            return np.empty((0, self.n_dims), np.float32)
-        whole = np.empty((1, int(self.n_frames[song]), self.n_dims), np.float32)
-        self._read(np.array([song]), np.zeros(1, np.int64), whole)
-        return whole.reshape(whole.shape[1:])
-
-    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.floating]) -> None:
-        if self._store.config["dtype"] != "<f2":
-            super()._read(songs, starts, out)
-            return
-        rows = self._store_rows[songs]
-        numbers, shard = np.unique(self._store._shard_of[rows], return_inverse=True)
-        # NumPy takes half precision apart number by number; the kernel is ten times as fast.
-        shards = [self._store._shard(number).view(np.uint16) for number in numbers.tolist()]
-        first = self._store._first_row[rows]
-        to: NDArray[Any] = out.view(np.uint16) if out.dtype == np.float16 else out
-        _core.read_windows(shards, shard, first, self.n_frames[songs], starts, to)
-
-
-def _shard_path(directory: Path, number: int) -> Path:
-    return directory / f"{number:05}.bin"
-
-
-def frame_settings(store: FeatureStore) -> dict[str, Any]:
-    """Return the settings that made the frames of a store, without what only says who wrote it."""
-    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype")
-    return {name: value for name, value in store.config.items() if name not in about_the_file}
+    def check(self) -> dict[str, list[str]]:
+        """Read everything; return the damaged songs of each kind."""
+        return {kind: self[kind].check() for kind in self.kinds}

@@ -1,4 +1,4 @@
-"""Append songs to a feature store; see :mod:`dcbmr.features.store` for what lies on disk."""
+"""Append songs to a feature store; see :mod:`dcbmr.features.stored_kind` for what lies on disk."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from dcbmr import _core
 from dcbmr.audio.frames import Extractor, Kind
 from dcbmr.base.directory import CONFIG, read_config, write_json
+from dcbmr.contract.kinds import find_kind
 from dcbmr.errors import DcbmrError, InputError
-from dcbmr.features.store import _STORE, DTYPES, INDEX, Entry, _index_of, _shard_path, read_index
+from dcbmr.features.stored_kind import _STORE, INDEX, Entry, _index_of, _shard_path, read_index
 
 _MAX_SHARD_BYTES = 1 << 30
 
 
 def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
     """Return the bytes of rows of ``kind`` as they are stored."""
-    if DTYPES[kind] == "<f2":
+    if find_kind(kind).dtype == "<f2":
         return _core.to_half(rows).tobytes()  # as for reading, NumPy takes ten times as long
-    return rows.astype(DTYPES[kind], copy=False).tobytes()
+    return rows.astype(find_kind(kind).dtype, copy=False).tobytes()
 
 
 def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
@@ -38,7 +39,7 @@ def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
 
 
 def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
-    layout = {"dtype": DTYPES[kind], "n_dims": extractor.n_dims(kind)}
+    layout = {"dtype": find_kind(kind).dtype, "n_dims": extractor.n_dims(kind)}
     return {"feature": kind, **extractor.config(kind), **layout}
 
 
@@ -54,7 +55,7 @@ class StoreWriter:
                     f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
                     "give the same settings or another output directory"
                 )
-        self.dtype = np.dtype(DTYPES[kind])
+        self.dtype = np.dtype(find_kind(kind).dtype)
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
         self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)
         try:

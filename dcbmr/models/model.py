@@ -21,7 +21,8 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
-from dcbmr.features.store import FeatureStore, frame_settings
+from dcbmr.features.store import FeatureStore
+from dcbmr.features.stored_kind import frame_settings
 from dcbmr.features.words import bag_of_words_of_file
 
 if TYPE_CHECKING:
@@ -88,19 +89,19 @@ class Model:
             raise DcbmrError(f"{complaint} numbers that are not finite for {len(bad)} songs: {names}")
         return predicted
 
-    def predict_store(self, directory: Path | str, song_ids: Sequence[str]) -> NDArray[np.float32]:
+    def predict_store(self, store: FeatureStore, song_ids: Sequence[str]) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, whose settings must be the model's."""
-        return self.predict(self.open_store(directory, song_ids))
+        return self.predict(self.features_of(store, song_ids))
 
-    def open_store(self, directory: Path | str, song_ids: Sequence[str] | None = None) -> SongFeatures:
-        """Return the frames of songs of a feature store, all if None; its settings must be the model's."""
-        store = FeatureStore.open(directory, kind=self.pipeline.source)
+    def features_of(self, store: FeatureStore, song_ids: Sequence[str] | None = None) -> SongFeatures:
+        """Return the stored features of songs, all if None; their settings must be the model's."""
+        stored = store[self.pipeline.source]
         check_settings(
             self.config["features"],
-            frame_settings(store),
-            f"{directory} was made with other settings than the features of the model; featurize again",
+            frame_settings(stored),
+            f"{stored.directory} was made with other settings than the model's features; featurize again",
         )
-        return store.features(list(store) if song_ids is None else song_ids)
+        return stored.features(list(stored) if song_ids is None else song_ids)
 
     def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
         """Return predictions for audio files, (n_files, width); their frames are held in memory.

@@ -22,7 +22,8 @@ from dcbmr.contract.contract import FactorTarget, FitRun
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
-from dcbmr.features.store import FeatureStore, frame_settings
+from dcbmr.features.store import FeatureStore
+from dcbmr.features.stored_kind import StoredKind, frame_settings
 from dcbmr.models.model import Model
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class TrainingSongs:
         return words
 
 
-def training_songs(factors: Factors, store: FeatureStore) -> TrainingSongs:
+def training_songs(factors: Factors, store: StoredKind) -> TrainingSongs:
     """Match the songs of ``factors`` that have plays with those of ``store``."""
     with_plays = list(factors.song_ids[factors.has_plays])
     both = [song for song in with_plays if song in store]
@@ -131,7 +132,7 @@ def factor_target(
 
 def train(
     factors: Factors,
-    features: Path | str,
+    features: FeatureStore,
     *,
     regressor: str,
     params: Mapping[str, Any] | None = None,
@@ -152,8 +153,7 @@ def train(
     ----------
     factors : Factors
         What factorize learned; it must not have seen the songs that the model is to be scored on.
-    features : path
-        Directory of a feature store.
+    features : FeatureStore
     regressor : str
         One of :func:`dcbmr.regressors`.
     params : mapping, optional
@@ -202,7 +202,7 @@ def train(
         raise InputError(
             f"regressor {regressor!r} takes features of kind {spec.feature!r}, not {pipeline.kind!r}"
         )
-    store = FeatureStore.open(features, kind=pipeline.source)
+    store = features[pipeline.source]
     pipeline.check_store(store)
     songs = training_songs(factors, store)
     target = factor_target(

@@ -125,7 +125,7 @@ class Recommender:
         cls,
         model: Model,
         *,
-        features: Path | str | None = None,
+        features: FeatureStore | None = None,
         from_audio: bool = False,
         n_threads: int | None = None,
     ) -> Self:
@@ -135,8 +135,8 @@ class Recommender:
         ----------
         model : Model
             Predicts the songs without plays.
-        features : path, optional
-            Feature store whose songs become candidates.
+        features : FeatureStore, optional
+            Its songs become candidates.
         from_audio : bool
             Predict the songs with plays from their audio too, and leave out those without features. Models
             with users of their own (metric learning) always do, since their space has no learned songs.
@@ -151,7 +151,7 @@ class Recommender:
         if features is None:
             return known
         have = set(ids)
-        new = [song for song in FeatureStore.open(features, kind=model.pipeline.source) if song not in have]
+        new = [song for song in features[model.pipeline.source] if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:

@@ -138,7 +138,7 @@ def _song_maps(
     maps = []
     for name in dict.fromkeys(names):
         model = Model.load(directory / "models" / name)
-        store = FeatureStore.open(directory / "features", kind=model.pipeline.source)
+        store = FeatureStore.open(directory / "features")[model.pipeline.source]
         songs = [song for song in split.heldout_songs if song in store]
         points = song_map(model.user_factors, model.predict(store.features(songs)))
         maps.append((name, _draw_map(points, songs, few or labels)))

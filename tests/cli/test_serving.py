@@ -43,7 +43,12 @@ def world(small_world, tmp_path_factory):
 
 def small_model(factors, features, regressor):
     """A model of a bag of sixteen words, which are learned in no time."""
-    return train(factors, features, regressor=regressor, pipeline=FeaturePipeline("bow_pca", n_words=16))
+    return train(
+        factors,
+        FeatureStore.open(features),
+        regressor=regressor,
+        pipeline=FeaturePipeline("bow_pca", n_words=16),
+    )
 
 
 def run(*words):
@@ -97,7 +102,9 @@ def test_evaluate_beside_luck_and_upper_bound():
 
 
 def test_evaluate_agrees_with_the_function_under_it():
-    report = evaluate_models({"m": Model.load("linear")}, Split.load("split"), "features", k=3).reports["m"]
+    report = evaluate_models(
+        {"m": Model.load("linear")}, Split.load("split"), FeatureStore.open("features"), k=3
+    ).reports["m"]
     row = rows("evaluate", "linear", *EVALUATE, "-k", "3")[0]
     assert (row["map_at_3"], row["auc"], row["n_users"]) == (report.map_at_k, report.auc, report.n_users)
 
@@ -141,12 +148,17 @@ def test_evaluate_refuses_models_that_have_seen_the_songs(tmp_path):
 def model_of_words(folder, song_ids):
     """A model of stored words, and a directory of these, whose codebook was learned from the songs given."""
     codebook = Codebook(n_words=16)
-    store = FeatureStore.open("features", "mfcc")
+    store = FeatureStore.open("features")["mfcc"]
     frames = np.concatenate([store[song] for song in store.song_ids])
     codebook.fit(frames, frame_config=frame_config(store.features(store.song_ids)), song_ids=song_ids)
     featurize(Path("audio"), folder / "words", kinds=["bow"], codebook=codebook)
     pipeline = FeaturePipeline("bow_pca", codebook=codebook)
-    model = train(dcbmr.Factors.load("factors"), folder / "words", regressor="linear", pipeline=pipeline)
+    model = train(
+        dcbmr.Factors.load("factors"),
+        FeatureStore.open(folder / "words"),
+        regressor="linear",
+        pipeline=pipeline,
+    )
     model.save(folder / "model")
     codebook.save(folder / "codebook")
     return "evaluate", folder / "model", "--split", "split", "--features", folder / "words"
@@ -192,7 +204,7 @@ def test_recommend_new_songs_to_a_user():
     assert [row["rank"] for row in found] == list(range(1, 9))
     model = Model.load("linear")
     user = model.user_factors[list(model.user_ids).index("user05")]
-    predicted = model.predict_store("features", [row["song"] for row in found])
+    predicted = model.predict_store(FeatureStore.open("features"), [row["song"] for row in found])
     np.testing.assert_allclose([row["score"] for row in found], predicted @ user, rtol=1e-4)
 
 
@@ -313,7 +325,7 @@ def resample(samples, sr, wanted):
         (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist"),
         (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
         (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
-        (["evaluate", "linear", "--split", "split", "--features", "audio"], "no features of kind 'mfcc'"),
+        (["evaluate", "linear", "--split", "split", "--features", "audio"], "no dcbmr features directory"),
     ],
 )
 def test_wrong_input(words, message):

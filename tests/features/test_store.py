@@ -41,7 +41,7 @@ def test_real_recordings_in_every_format(tmp_path, ending):
 
     write(tmp_path / f"trumpet.{ending}", soxr.resample(samples, 22050, rate), rate, **FORMATS[ending])
     extraction.featurize(tmp_path, tmp_path / "features", n_threads=1)
-    ours = dcbmr.FeatureStore.open(tmp_path / "features")["trumpet"]
+    ours = dcbmr.FeatureStore.open(tmp_path / "features")["mel"]["trumpet"]
     expected = dcbmr.LogMel()(samples)
     n = min(len(ours), len(expected))
     assert abs(len(ours) - len(expected)) <= 3
@@ -101,7 +101,7 @@ def test_a_bad_file_costs_that_file(tmp_path, hostile, capsys):
     said = capsys.readouterr().out
     assert "2 songs added (0.00 h of audio in " in said
     assert f"{len(expected)} failed, 1 files passed over" in said
-    mel = dcbmr.FeatureStore.open(tmp_path / "features")
+    mel = dcbmr.FeatureStore.open(tmp_path / "features")["mel"]
     assert set(mel) == {"good", "direct-current"}
     assert np.isfinite(mel["direct-current"]).all()
     lines = (tmp_path / "features" / "failed.tsv").read_text().splitlines()
@@ -124,7 +124,7 @@ def test_names_that_text_files_cannot_hold(tmp_path):
     for name in (b"caf\xe9.wav", b"tab\there.wav", "kõik läheb.wav".encode()):
         Path(os.fsdecode(os.path.join(folder, name))).write_bytes(data)
     report = extraction.featurize(os.fsdecode(folder), tmp_path / "f")
-    assert list(dcbmr.FeatureStore.open(tmp_path / "f")) == ["kõik läheb"]
+    assert list(dcbmr.FeatureStore.open(tmp_path / "f")["mel"]) == ["kõik läheb"]
     assert sorted(cause.split(";")[0] for cause in report.failed) == [
         "its name is not UTF-8",
         "the song's id is empty or holds a tab or a line break",
@@ -199,7 +199,7 @@ def test_manifest(tmp_path, text):
     write(tmp_path / "sub" / "b.wav", tone(0.3))
     (tmp_path / "songs.tsv").write_text(text)
     extraction.featurize(tmp_path / "songs.tsv", tmp_path / "f")
-    assert list(dcbmr.FeatureStore.open(tmp_path / "f", kind="mfcc")) == ["S1", "S2"]
+    assert list(dcbmr.FeatureStore.open(tmp_path / "f")["mfcc"]) == ["S1", "S2"]
 
 
 def test_bad_manifests(tmp_path):
@@ -250,7 +250,7 @@ def contents(directory):
 
 @pytest.mark.parametrize("kind", ["mel", "mfcc"])
 def test_the_store_gives_back_what_was_extracted(music, features, kind):
-    opened = dcbmr.FeatureStore.open(features, kind=kind)
+    opened = dcbmr.FeatureStore.open(features)[kind]
     extractor = {"mel": dcbmr.LogMel, "mfcc": dcbmr.MFCC}[kind]()
     assert len(opened) == 7
     assert opened.n_dims == extractor.n_dims
@@ -270,7 +270,7 @@ def test_the_store_gives_back_what_was_extracted(music, features, kind):
 
 @pytest.mark.parametrize("kind", ["mel", "mfcc"])
 def test_windows(features, kind):
-    opened = dcbmr.FeatureStore.open(features, kind=kind)
+    opened = dcbmr.FeatureStore.open(features)[kind]
     ids = ["song5", "song0", "song3"]
     of_store = opened.features(ids)
     of_memory = dcbmr.MemoryFeatures(kind, ids, [opened[song] for song in ids])
@@ -302,16 +302,16 @@ def test_windows(features, kind):
 
 def test_missing_songs_are_counted_and_named(features):
     with pytest.raises(dcbmr.InputError, match="lacks 2 of 3 songs: 'x', 'y'"):
-        dcbmr.FeatureStore.open(features).features(["x", "song1", "y"])
+        dcbmr.FeatureStore.open(features)["mel"].features(["x", "song1", "y"])
     with pytest.raises(KeyError):
-        dcbmr.FeatureStore.open(features)["x"]
+        dcbmr.FeatureStore.open(features)["mel"]["x"]
 
 
 def test_wrong_directories(features, tmp_path):
-    with pytest.raises(dcbmr.InputError, match="has no features of kind 'mel': it has none"):
-        dcbmr.FeatureStore.open(tmp_path)
+    with pytest.raises(dcbmr.InputError, match="is no dcbmr features directory"):
+        dcbmr.FeatureStore.open(tmp_path)["mel"]
     with pytest.raises(dcbmr.InputError, match="'bow'"):
-        dcbmr.FeatureStore.open(features, kind="bow")
+        dcbmr.FeatureStore.open(features)["bow"]
 
 
 def test_threads_do_not_change_the_store(music, features, tmp_path):
@@ -359,7 +359,7 @@ def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkey
     if n_first:
         with pytest.raises(KeyboardInterrupt):
             extraction.featurize(music, directory, progress=stop)
-        assert len(dcbmr.FeatureStore.open(directory)) == n_first
+        assert len(dcbmr.FeatureStore.open(directory)["mel"]) == n_first
         # What a kill leaves: half a song's frames, half a line, one kind ahead of the other.
         with (directory / "mel" / "00000.bin").open("ab") as shard:
             shard.write(b"x" * 12345)
@@ -367,7 +367,7 @@ def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkey
             index.write(b"song9\t0\t")
         mfcc = directory / "mfcc" / "songs.tsv"
         mfcc.write_bytes(b"".join(mfcc.read_bytes().splitlines(keepends=True)[:-1]))
-        assert len(dcbmr.FeatureStore.open(directory)) == n_first
+        assert len(dcbmr.FeatureStore.open(directory)["mel"]) == n_first
     report = extraction.featurize(music, directory, resume=True)
     assert (report.n_present, report.n_done) == (max(0, n_first - 1), 7 - max(0, n_first - 1))
     assert contents(directory) == contents(features)
@@ -405,7 +405,7 @@ def test_a_full_disk(music, features, tmp_path, monkeypatch):
         extraction.featurize(music, tmp_path / "f")
     monkeypatch.undo()
     for kind in ("mel", "mfcc"):
-        assert dcbmr.FeatureStore.open(tmp_path / "f", kind=kind).check() == []
+        assert dcbmr.FeatureStore.open(tmp_path / "f")[kind].check() == []
     extraction.featurize(music, tmp_path / "f", resume=True)
     assert contents(tmp_path / "f") == contents(features)
 
@@ -449,18 +449,18 @@ def test_kinds_that_hold_different_songs(music, tmp_path):
     assert contents(tmp_path / "f") == before
     index.unlink()
     with pytest.raises(dcbmr.InputError, match=r"mfcc is damaged: it has no songs\.tsv"):
-        extraction.check(tmp_path / "f")
+        dcbmr.FeatureStore.open(tmp_path / "f").check()
 
 
 def test_shards(music, features, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "_MAX_SHARD_BYTES", 40_000)
     extraction.featurize(music, tmp_path / "f")
     assert len(list((tmp_path / "f" / "mel").glob("*.bin"))) > 3
-    whole, sharded = dcbmr.FeatureStore.open(features), dcbmr.FeatureStore.open(tmp_path / "f")
+    whole, sharded = dcbmr.FeatureStore.open(features)["mel"], dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
     for song in whole:
         np.testing.assert_array_equal(sharded[song], whole[song])
     (tmp_path / "f" / "mel" / "00001.bin").unlink()
-    damaged = dcbmr.FeatureStore.open(tmp_path / "f").check()
+    damaged = dcbmr.FeatureStore.open(tmp_path / "f")["mel"].check()
     assert 0 < len(damaged) < 7
 
 
@@ -492,7 +492,7 @@ def test_a_damaged_store_is_neither_read_nor_continued(music, tmp_path, damage, 
     damage(tmp_path / "f" / "mel")
     before = contents(tmp_path / "f")
     with pytest.raises(dcbmr.InputError, match=message):
-        dcbmr.FeatureStore.open(tmp_path / "f")
+        dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
     with pytest.raises(dcbmr.InputError):
         extraction.featurize(music, tmp_path / "f", kinds=["mel"], resume=True)
     assert contents(tmp_path / "f") == before
@@ -521,7 +521,7 @@ def test_readable_while_it_is_written(music, features, tmp_path):
     seen = []
 
     def look(stage, n_over, n_files, figures):
-        opened = dcbmr.FeatureStore.open(tmp_path / "f")
+        opened = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
         assert opened.check() == []
         seen.append(len(opened))
 
@@ -533,9 +533,9 @@ def test_readable_while_it_is_written(music, features, tmp_path):
 
 
 def test_features_of_files(music, features):
-    config = dcbmr.FeatureStore.open(features, kind="mfcc").config
+    config = dcbmr.FeatureStore.open(features)["mfcc"].config
     found = extraction.features_of_files([music / "song2.wav"], "mfcc", config)
-    np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features, kind="mfcc")["song2"])
+    np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features)["mfcc"]["song2"])
     assert found.song_ids == ("song2",)
 
 

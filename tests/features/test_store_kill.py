@@ -35,7 +35,7 @@ def test_readable_while_another_process_writes(tmp_path):
     for i in range(12):
         soundfile.write(folder / f"{i:02}.wav", np.full(20_000, 0.01 * i, np.float32), 22050)
     extraction.featurize(folder, tmp_path / "unbroken")
-    whole = dcbmr.FeatureStore.open(tmp_path / "unbroken")
+    whole = dcbmr.FeatureStore.open(tmp_path / "unbroken")["mel"]
     words = [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path / "f")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         opened = []
@@ -46,7 +46,7 @@ def test_readable_while_another_process_writes(tmp_path):
             while not opened or len(opened[-1]) < n_songs:
                 assert time.monotonic() < deadline
                 if (tmp_path / "f").exists():
-                    opened.append(dcbmr.FeatureStore.open(tmp_path / "f"))
+                    opened.append(dcbmr.FeatureStore.open(tmp_path / "f")["mel"])
         process.stdin.close()
         # Also what was opened while less was there, and is read only now.
         for store in opened:
@@ -87,7 +87,7 @@ def test_kill_at_random_moments(tmp_path):
         process.stdout.close()
         if not (tmp_path / "f").exists():
             continue
-        store = dcbmr.FeatureStore.open(tmp_path / "f")
+        store = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
         assert store.check() == []
         assert seen <= set(store) or len(seen - set(store)) <= 1  # one kind may be ahead by a song
         seen = set(store)

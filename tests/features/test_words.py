@@ -39,7 +39,7 @@ def store(audio, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codebook(store):
-    features = FeatureStore.open(store, "mfcc")
+    features = FeatureStore.open(store)["mfcc"]
     return fit_codebook(features.features(features.song_ids), n_words=30)
 
 
@@ -48,11 +48,11 @@ def run(*words):
 
 
 def test_one_pass_counts_what_the_store_counts(audio, store, codebook, tmp_path):
-    frames = FeatureStore.open(store, "mfcc")
+    frames = FeatureStore.open(store)["mfcc"]
     expected = bag_of_words(frames.features(frames.song_ids), codebook)
     report = featurize(audio, tmp_path / "words", kinds=["bow"], codebook=codebook, n_threads=2)
     assert (report.n_done, report.failed.total()) == (6, 1)
-    words = FeatureStore.open(tmp_path / "words", "bow")
+    words = FeatureStore.open(tmp_path / "words")["bow"]
     assert words.song_ids == frames.song_ids
     features = words.features(words.song_ids)
     assert (features.kind, features.n_dims, features.song_ids) == ("bow", 30, words.song_ids)
@@ -68,10 +68,10 @@ def test_one_pass_counts_what_the_store_counts(audio, store, codebook, tmp_path)
 
 def test_words_beside_other_kinds(audio, store, codebook, tmp_path):
     featurize(audio, tmp_path / "all", kinds=["mel", "bow", "mfcc"], codebook=codebook)
-    frames = FeatureStore.open(tmp_path / "all", "mfcc")
-    np.testing.assert_array_equal(frames["s1"], FeatureStore.open(store, "mfcc")["s1"])
-    assert FeatureStore.open(tmp_path / "all", "mel").n_dims == 128
-    words = FeatureStore.open(tmp_path / "all", "bow")
+    frames = FeatureStore.open(tmp_path / "all")["mfcc"]
+    np.testing.assert_array_equal(frames["s1"], FeatureStore.open(store)["mfcc"]["s1"])
+    assert FeatureStore.open(tmp_path / "all")["mel"].n_dims == 128
+    words = FeatureStore.open(tmp_path / "all")["bow"]
     np.testing.assert_array_equal(words["s1"], codebook.bag_of_words(frames["s1"]))
 
 
@@ -79,7 +79,7 @@ def test_resuming_wants_the_same_codebook(audio, codebook, tmp_path):
     out = tmp_path / "words"
     featurize([audio / "s0.wav"], out, kinds=["bow"], codebook=codebook)
     featurize(audio, out, kinds=["bow"], codebook=codebook, resume=True)
-    assert len(FeatureStore.open(out, "bow")) == 6
+    assert len(FeatureStore.open(out)["bow"]) == 6
     other = Codebook(n_words=30).fit(codebook.words_ + 1, frame_config=codebook.frame_config_)
     with pytest.raises(InputError, match=f"made with codebook = '{codebook.digest}', now it is"):
         featurize(audio, out, kinds=["bow"], codebook=other, resume=True)
@@ -94,10 +94,10 @@ def test_codebook_and_frames_must_fit(audio, codebook, tmp_path):
     with pytest.raises(InputError, match="does not know how its frames were made"):
         WordExtractor(unknown)
     featurize(audio, tmp_path / "half", kinds=["mfcc"], n_mfcc=13, resume=False)
-    frames = FeatureStore.open(tmp_path / "half", "mfcc")
+    frames = FeatureStore.open(tmp_path / "half")["mfcc"]
     config = tmp_path / "half" / "mfcc" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "hop_length": 256}))
-    other = FeatureStore.open(tmp_path / "half", "mfcc")
+    other = FeatureStore.open(tmp_path / "half")["mfcc"]
     bag_of_words(frames.features(["s0"]), codebook)
     with pytest.raises(InputError, match="other settings: hop_length = 512 and 256"):
         bag_of_words(other.features(["s0"]), codebook)
@@ -163,7 +163,7 @@ def test_commands(audio, store, tmp_path):
     done = run("codebook", store, "-o", tmp_path / "a", "--words", 20, "--without", heldout)
     assert done.exit_code == 0, done.output
     assert "20 words" in done.output
-    frames = FeatureStore.open(store, "mfcc")
+    frames = FeatureStore.open(store)["mfcc"]
     n_frames = frames.n_frames[:5].sum()
     assert f"over {n_frames} frames" in done.output
     done = run("codebook", audio, "-o", tmp_path / "b", "--words", 20, "--without", heldout)
@@ -181,7 +181,7 @@ def test_commands(audio, store, tmp_path):
 
     done = run("featurize", audio, "-o", tmp_path / "words", "--kind", "bow", "--codebook", tmp_path / "b")
     assert done.exit_code == 0, done.output
-    assert FeatureStore.open(tmp_path / "words", "bow")["s0"].sum() == len(frames["s0"])
+    assert FeatureStore.open(tmp_path / "words")["bow"]["s0"].sum() == len(frames["s0"])
     with pytest.raises(InputError, match="exists"):
         run("codebook", store, "-o", tmp_path / "a", "--words", 20)
     with pytest.raises(InputError, match="fewer than n_words = 4000"):

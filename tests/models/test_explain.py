@@ -11,6 +11,7 @@ from dcbmr import InputError
 from dcbmr.cli import main
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.store import FeatureStore
 from dcbmr.models.explain import explain
 from dcbmr.models.model import Model
 from dcbmr.models.training import train
@@ -49,7 +50,7 @@ def models(small_world, tmp_path_factory):
     factors = Factors.load(small_world / "factors")
     for name, params in small.items():
         pipeline = FeaturePipeline("mel" if name == "cnn" else "bow_pca", n_words=20)
-        features = small_world / "features"
+        features = FeatureStore.open(small_world / "features")
         model = train(factors, features, regressor=name, params=params, pipeline=pipeline, n_threads=1)
         model.save(directory / name)
     return directory
@@ -80,7 +81,7 @@ def test_the_command_lists_and_draws(small_world, models, capsys, tmp_path):
 @pytest.mark.parametrize("layer", [None, 3])
 def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatch, layer):
     model = Model.load(models / "cnn")
-    heard = model.open_store(small_world / "features")
+    heard = model.features_of(FeatureStore.open(small_world / "features"))
     whole = explain(model, heard, layer=layer, k=4)
     values = model.regressor.excitations(heard, np.arange(len(heard.song_ids)), layer=layer)[3]
     for unit in range(values.shape[1]):

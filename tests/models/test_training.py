@@ -12,6 +12,7 @@ from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
 from dcbmr.models.training import artist_groups, choose_validation, factor_target, train
 from dcbmr.plays.split import Split
@@ -55,12 +56,20 @@ def test_a_model_predicts_the_same_from_store_files_and_after_load(small_world, 
     factors = Factors.load(small_world / "factors")
     heldout = Split.load(small_world / "split").heldout_songs
     pipeline = FeaturePipeline("mel" if regressor == "cnn" else "bow_pca", n_words=16)
-    model = train(factors, small_world / "features", regressor=regressor, params=params, pipeline=pipeline)
+    model = train(
+        factors,
+        FeatureStore.open(small_world / "features"),
+        regressor=regressor,
+        params=params,
+        pipeline=pipeline,
+    )
     model.save(tmp_path / "model")
     loaded = Model.load(tmp_path / "model")
-    predicted = model.predict_store(small_world / "features", heldout)
+    predicted = model.predict_store(FeatureStore.open(small_world / "features"), heldout)
     assert predicted.shape == (len(heldout), model.user_factors.shape[1])
-    np.testing.assert_array_equal(loaded.predict_store(small_world / "features", heldout), predicted)
+    np.testing.assert_array_equal(
+        loaded.predict_store(FeatureStore.open(small_world / "features"), heldout), predicted
+    )
     files = [small_world / "audio" / f"{song}.wav" for song in heldout]
     # The store keeps log-mel as float16.
     scale = np.abs(predicted).max()
@@ -72,7 +81,9 @@ def test_stored_words_train_as_their_frames_do(small_world, tmp_path, weighting)
     factors = Factors.load(small_world / "factors")
     heldout = Split.load(small_world / "split").heldout_songs
     by_frames = FeaturePipeline("bow_pca", n_words=16, weighting=weighting)
-    wanted = train(factors, small_world / "features", regressor="linear", pipeline=by_frames)
+    wanted = train(
+        factors, FeatureStore.open(small_world / "features"), regressor="linear", pipeline=by_frames
+    )
     by_frames.codebook_.save(tmp_path / "codebook")
     words = ("--kind", "bow", "--codebook", tmp_path / "codebook")
     assert run("featurize", small_world / "audio", "-o", tmp_path / "words", *words).exit_code == 0
@@ -82,15 +93,17 @@ def test_stored_words_train_as_their_frames_do(small_world, tmp_path, weighting)
     )
     assert done.exit_code == 0, done.output
     loaded = Model.load(tmp_path / "model")
-    expected = wanted.predict_store(small_world / "features", heldout)
-    np.testing.assert_allclose(loaded.predict_store(tmp_path / "words", heldout), expected, atol=1e-5)
+    expected = wanted.predict_store(FeatureStore.open(small_world / "features"), heldout)
+    np.testing.assert_allclose(
+        loaded.predict_store(FeatureStore.open(tmp_path / "words"), heldout), expected, atol=1e-5
+    )
     files = [small_world / "audio" / f"{song}.wav" for song in heldout]
     np.testing.assert_allclose(loaded.predict_files(files), expected, atol=1e-5)
     other = Codebook(n_words=16).fit(loaded.pipeline.codebook_.words_ + 1)
     with pytest.raises(InputError, match=f"words of codebook .*, the one given is {other.digest}"):
         train(
             factors,
-            tmp_path / "words",
+            FeatureStore.open(tmp_path / "words"),
             regressor="linear",
             pipeline=FeaturePipeline("bow_pca", codebook=other),
         )
@@ -103,7 +116,10 @@ def test_preparing_features_reports_every_long_step(small_world):
     pipeline = FeaturePipeline("bow_pca", n_words=16)
     options = {"regressor": "linear", "progress": lambda *step: seen.append(step[:3])}
     model = train(
-        Factors.load(small_world / "factors"), small_world / "features", pipeline=pipeline, **options
+        Factors.load(small_world / "factors"),
+        FeatureStore.open(small_world / "features"),
+        pipeline=pipeline,
+        **options,
     )
     n_iterations, n_songs = len(pipeline.codebook_.inertias_), len(model.song_ids)
     assert seen[:-1] == [("k-means", i, 25) for i in range(1, n_iterations + 1)]
@@ -115,7 +131,7 @@ def test_preparing_features_reports_every_long_step(small_world):
     with pytest.raises(KeyboardInterrupt):
         train(
             Factors.load(small_world / "factors"),
-            small_world / "features",
+            FeatureStore.open(small_world / "features"),
             **(options | {"progress": stop}),
             pipeline=FeaturePipeline("bow_pca", n_words=16),
         )
@@ -124,7 +140,10 @@ def test_preparing_features_reports_every_long_step(small_world):
 def test_folding_in_a_known_user_gives_its_factors(small_world):
     factors = Factors.load(small_world / "factors")
     model = train(
-        factors, small_world / "features", regressor="linear", pipeline=FeaturePipeline("bow_pca", n_words=16)
+        factors,
+        FeatureStore.open(small_world / "features"),
+        regressor="linear",
+        pipeline=FeaturePipeline("bow_pca", n_words=16),
     )
     rows = [list(factors.song_ids).index(song) for song in model.song_ids]
     folded = model.fold_in_users(csr_array(factors.counts[:, rows]))
@@ -148,17 +167,17 @@ def test_a_cancelled_training_continues_to_the_same_model(small_world, tmp_path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(factors, small_world / "features", progress=cancel, **options)
-    resumed = train(factors, small_world / "features", resume=True, **options)
-    unbroken = train(factors, small_world / "features", **(options | {"checkpoint": None}))
+        train(factors, FeatureStore.open(small_world / "features"), progress=cancel, **options)
+    resumed = train(factors, FeatureStore.open(small_world / "features"), resume=True, **options)
+    unbroken = train(factors, FeatureStore.open(small_world / "features"), **(options | {"checkpoint": None}))
     heldout = Split.load(small_world / "split").heldout_songs
     np.testing.assert_array_equal(
-        resumed.predict_store(small_world / "features", heldout),
-        unbroken.predict_store(small_world / "features", heldout),
+        resumed.predict_store(FeatureStore.open(small_world / "features"), heldout),
+        unbroken.predict_store(FeatureStore.open(small_world / "features"), heldout),
     )
     other = options | {"params": SMALL_CNN | {"epochs": 5}}
     with pytest.raises(InputError, match="had other settings: params .*epochs"):
-        train(factors, small_world / "features", resume=True, **other)
+        train(factors, FeatureStore.open(small_world / "features"), resume=True, **other)
 
 
 def train_words(world, output, *more):
@@ -249,7 +268,7 @@ def test_features_of_other_settings_are_named(small_world, tmp_path):
 
     factors = Factors.load(small_world / "factors")
     pipeline = FeaturePipeline("bow_pca", n_words=16)
-    model = train(factors, small_world / "features", regressor="linear", pipeline=pipeline)
+    model = train(factors, FeatureStore.open(small_world / "features"), regressor="linear", pipeline=pipeline)
     featurize(
         small_world / "audio" / "song00.wav",
         tmp_path / "features",
@@ -257,7 +276,7 @@ def test_features_of_other_settings_are_named(small_world, tmp_path):
         settings=Settings(hop_length=256),
     )
     with pytest.raises(InputError, match=r"other settings .*hop_length 256 \(wanted 512\)"):
-        model.predict_store(tmp_path / "features", ["song00"])
+        model.predict_store(FeatureStore.open(tmp_path / "features"), ["song00"])
 
 
 def test_songs_with_plays_but_no_features_are_counted_and_named(small_world, tmp_path):

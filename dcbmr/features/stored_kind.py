@@ -1,0 +1,240 @@
+"""Features of one kind on disk: read from a memory map.
+
+A stored kind is a directory: ``config.json`` (kind, dtype, all settings of the extractor), shards
+``00000.bin``, ``00001.bin``, ... of raw rows of ``n_dims`` numbers, and ``songs.tsv`` with a line a song:
+its id, shard, first row, number of frames, and the CRC-32 of their bytes. Frames are written before the
+line that names them, and a line without its end is no line: whatever moment a writer dies at, what the
+index names is whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dcbmr import _core
+from dcbmr.audio.frames import Frames, Kind
+from dcbmr.base.directory import CONFIG, read_config
+from dcbmr.contract.contract import SongFeatures
+from dcbmr.errors import InputError
+from dcbmr.features.memory import VectorFeatures, _FrameFeatures
+
+INDEX = "songs.tsv"
+_STORE = "feature store"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the frames of a song lie; one line of the index."""
+
+    song: str
+    shard: int
+    row: int
+    n_frames: int
+    crc32: int
+
+    def line(self) -> str:
+        """Return the entry as it is written."""
+        return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
+
+
+def read_index(directory: Path) -> Iterator[Entry]:
+    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
+    path = _index_of(directory)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
+                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
+            except ValueError:
+                raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
+
+
+def _index_of(directory: Path) -> Path:
+    if not (directory / INDEX).is_file():
+        raise InputError(f"{directory} is damaged: it has no {INDEX}")
+    return directory / INDEX
+
+
+class StoredKind(Mapping[str, Frames]):
+    """The frames of the songs of one kind of a :class:`dcbmr.FeatureStore`.
+
+    ``stored[song]`` is an array of shape (n_frames, n_dims), float32.
+
+    Attributes
+    ----------
+    kind : {"mel", "mfcc", "bow"}
+    config : dict
+        Settings of the extractor.
+    n_dims : int
+        Length of a frame.
+    song_ids : tuple of str
+        In the order of writing.
+    n_frames : ndarray of shape (n_songs,), int64
+    """
+
+    def __init__(self, directory: Path, kind: Kind) -> None:
+        self.directory = Path(directory)
+        self.config = read_config(self.directory, kind=_STORE)
+        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
+            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
+        if self.config["feature"] != kind:
+            raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
+        self.kind: Kind = kind
+        self.n_dims: int = self.config["n_dims"]
+        self._entries = list(read_index(self.directory))
+        self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
+        if len(self._row_of) < len(self._entries):
+            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
+        self.song_ids = tuple(self._row_of)
+        self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
+        self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
+        self._first_row = np.array([entry.row for entry in self._entries], np.int64)
+        self._shards: dict[int, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.song_ids)
+
+    def __contains__(self, song: object) -> bool:
+        return song in self._row_of
+
+    def __getitem__(self, song: str) -> Frames:
+        return self.raw(self._row_of[song]).astype(np.float32)
+
+    def raw(self, row: int) -> NDArray[Any]:
+        """Return the frames of the song at ``row`` as they are stored: a view of the memory map."""
+        entry = self._entries[row]
+        return self._shard(entry.shard)[entry.row : entry.row + entry.n_frames]
+
+    def _shard(self, number: int) -> NDArray[Any]:
+        if number not in self._shards:
+            rows = max((e.row + e.n_frames for e in self._entries if e.shard == number), default=0)
+            path = _shard_path(self.directory, number)
+            dtype = np.dtype(self.config["dtype"])
+            if not path.is_file() or path.stat().st_size < rows * self.n_dims * dtype.itemsize:
+                raise InputError(f"{path} is missing or cut off; see dcbmr featurize --check")
+            # A plain array over the map: slices of np.memmap are slow to make.
+            self._shards[number] = np.asarray(
+                np.memmap(path, dtype, "r", shape=(rows, self.n_dims)) if rows else np.empty((0, self.n_dims))
+            )
+        return self._shards[number]
+
+    def blocks(self, n_songs: int = 256) -> Iterator[tuple[tuple[str, ...], list[Frames]]]:
+        """Yield all songs in the order of writing: ids and frames of up to ``n_songs`` at a time."""
+        for begin in range(0, len(self), n_songs):
+            songs = self.song_ids[begin : begin + n_songs]
+            yield songs, [self[song] for song in songs]
+
+    def features(self, song_ids: Iterable[str]) -> SongFeatures:
+        """Return the features of some songs, row by row.
+
+        Raises
+        ------
+        InputError
+            Some are not in the store: how many, and the first of them.
+        """
+        wanted, rows = self._find(song_ids)
+        return StoreFeatures(self, wanted, rows)
+
+    def _find(self, song_ids: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
+        wanted = tuple(song_ids)
+        missing = [song for song in wanted if song not in self._row_of]
+        if missing:
+            raise InputError(
+                f"{self.directory} lacks {len(missing)} of {len(wanted)} songs: "
+                f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
+            )
+        return wanted, [self._row_of[song] for song in wanted]
+
+    def check(self) -> list[str]:
+        """Read everything, and return the songs whose frames are not those that were written."""
+        damaged = []
+        for row, entry in enumerate(self._entries):
+            try:
+                whole = zlib.crc32(np.ascontiguousarray(self.raw(row)).data) == entry.crc32
+            except InputError:
+                whole = False
+            if not whole:
+                damaged.append(entry.song)
+        return damaged
+
+
+class StoredWords(StoredKind):
+    """The words of songs: ``stored[song]`` holds the count of every word, shape (n_words,), float32.
+
+    On disk a song is its pairs (word, count), words ascending.
+    """
+
+    def __getitem__(self, song: str) -> Frames:
+        counts = np.zeros(self.config["n_words"], np.float32)
+        words, times = self.raw(self._row_of[song]).T
+        counts[words] = times
+        return counts
+
+    def features(self, song_ids: Iterable[str]) -> VectorFeatures:
+        """Return the counts of some songs, sparse; see :meth:`StoredKind.features`."""
+        wanted, rows = self._find(song_ids)
+        pairs = [np.empty((0, 2), np.uint32), *(self.raw(row) for row in rows)]
+        words, times = np.concatenate(pairs).T
+        indptr = np.concatenate([[0], np.cumsum(self.n_frames[rows])])
+        counts = csr_array(
+            (times.astype(np.float32), words.astype(np.int32), indptr),
+            shape=(len(rows), self.config["n_words"]),
+        )
+        return VectorFeatures("bow", wanted, counts)
+
+
+class StoreFeatures(_FrameFeatures):
+    """Some songs of a :class:`StoredKind` as :class:`dcbmr.SongFeatures`."""
+
+    def __init__(self, store: StoredKind, song_ids: Sequence[str], rows: Sequence[int]) -> None:
+        super().__init__(song_ids)
+        self.kind, self.n_dims = store.kind, store.n_dims
+        self.config = store.config
+        self._store, self._store_rows = store, np.asarray(rows, np.int64)
+        self.n_frames = store.n_frames[self._store_rows]
+
+    def _rows(self, song: int) -> NDArray[Any]:
+        return self._store.raw(int(self._store_rows[song]))
+
+    def frames(self, song: int) -> Frames:
+        """Return the frames of row ``song``, (n_frames, n_dims) float32."""
+        if self.n_frames[song] == 0:
+            return np.empty((0, self.n_dims), np.float32)
+        whole = np.empty((1, int(self.n_frames[song]), self.n_dims), np.float32)
+        self._read(np.array([song]), np.zeros(1, np.int64), whole)
+        return whole.reshape(whole.shape[1:])
+
+    def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.floating]) -> None:
+        if self._store.config["dtype"] != "<f2":
+            super()._read(songs, starts, out)
+            return
+        rows = self._store_rows[songs]
+        numbers, shard = np.unique(self._store._shard_of[rows], return_inverse=True)
+        # NumPy takes half precision apart number by number; the kernel is ten times as fast.
+        shards = [self._store._shard(number).view(np.uint16) for number in numbers.tolist()]
+        first = self._store._first_row[rows]
+        to: NDArray[Any] = out.view(np.uint16) if out.dtype == np.float16 else out
+        _core.read_windows(shards, shard, first, self.n_frames[songs], starts, to)
+
+
+def _shard_path(directory: Path, number: int) -> Path:
+    return directory / f"{number:05}.bin"
+
+
+def frame_settings(store: StoredKind) -> dict[str, Any]:
+    """Return the settings that made the frames of a store, without what only says who wrote it."""
+    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype")
+    return {name: value for name, value in store.config.items() if name not in about_the_file}
