@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from safetensors import safe_open
@@ -28,6 +28,7 @@ from dcbmr.contract import registry
 from dcbmr.contract.contract import (
     FactorTarget,
     FitRun,
+    HasUsers,
     Loss,
     Regressor,
     RegressorSpec,
@@ -157,7 +158,7 @@ class _RegressorSuite:
         return registry.get_regressor(self.name, **self.params)
 
     def world(self, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
-        return planted_world(self.spec.feature, random_state=random_state)
+        return planted_world(self.spec.kind, random_state=random_state)
 
     def fitted(self, random_state: int = 0) -> tuple[Regressor, SongFeatures, FactorTarget]:
         features, target = self.world(random_state)
@@ -194,9 +195,9 @@ class _RegressorSuite:
 
     def users(self, model: Regressor, target: FactorTarget) -> NDArray[np.float32]:
         """Return the users that score the model's predictions."""
-        if not hasattr(model, "user_factors"):
+        if not self.spec.has_users:
             return target.user_factors
-        users = model.user_factors(csr_array(target.surplus.T))
+        users = cast(HasUsers, model).user_factors(csr_array(target.surplus.T))
         assert users.dtype == np.float32, f"user_factors returned {users.dtype}, wanted float32"
         assert users.shape[0] == N_USERS, f"user_factors returned {users.shape}"
         assert np.isfinite(users).all(), "user_factors are not finite"
@@ -205,7 +206,7 @@ class _RegressorSuite:
     def check_learns_what_is_planted(self) -> None:
         model, features, target = self.fitted()
         predicted = model.predict(features)
-        if hasattr(model, "user_factors"):
+        if self.spec.has_users:
             scores = predicted @ self.users(model, target).T
             played = target.surplus.toarray() > 0
             better = [np.mean(s[p][:, None] > s[~p]) for s, p in zip(scores.T, played.T, strict=True)]
@@ -248,7 +249,7 @@ class _RegressorSuite:
             loaded = self.factory.load(directory)
         expected = model.predict(features)
         _assert_close(loaded.predict(features), expected, "after save and load", exact=True)
-        if hasattr(model, "user_factors"):
+        if self.spec.has_users:
             users = self.users(loaded, target), self.users(model, target)
             _assert_close(*users, "users after save and load", exact=True)
 

@@ -24,6 +24,7 @@ class Songs:
         self.kind, self._arrays = kind, arrays
         self.song_ids = [f"song {i}" for i in range(len(arrays))]
         self.n_dims = arrays[0].shape[-1]
+        self.dtype = np.dtype(np.float16 if kind == "mel" else np.float32)
         self.n_frames = np.array([len(a) if a.ndim == 2 else 1 for a in arrays])
 
     def vectors(self):

@@ -11,7 +11,7 @@ from dcbmr.cli._common import directory_argument, print_rows, table_options, thr
 from dcbmr.cli._serving import Names, names_option
 
 
-@click.command("explain", short_help="List the sounds that excite a network the most.")
+@click.command("explain", short_help="List the sounds to which a network responds the most.")
 @click.argument("model_directory", metavar="MODEL", type=directory_argument)
 @click.option(
     "--features",
@@ -43,7 +43,7 @@ def command(
     n_threads: int | None,
     form: str | None,
 ) -> None:
-    """List the windows of songs that excite a model's factors, or units of a layer, the most.
+    """List the windows of songs to which a model's factors, or units of a layer, respond the most.
 
     Of factors also those that do the least (ranks -1, -2, ...).
 

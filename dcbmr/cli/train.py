@@ -136,7 +136,7 @@ def command(
     if words is not None and heldout:
         refuse_codebook_leakage(words, heldout, str(codebook))
     pipeline = FeaturePipeline(
-        spec.feature,
+        spec.kind,
         n_words=n_words,
         variance=variance,
         weighting=weighting,

@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from dcbmr.base.progress import Progress, silent
+
+# Plugins say for which version they were made; see dcbmr.contract.registry.
+CONTRACT_VERSION = 2
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +32,13 @@ class SongFeatures(Protocol):
     Attributes
     ----------
     kind : str
-        "mel" or "mfcc" (frames), "bow" or "bow_pca" (one vector a song).
+        The name of the kind.
     song_ids : sequence of str
         The songs, in row order.
     n_dims : int
         Length of a frame or of a vector.
+    dtype : dtype
+        Of the numbers as they are stored: ``windows`` writes it without loss.
     n_frames : ndarray of shape (n_songs,), int64
         Frames of each song; 1 for kinds with one vector a song.
     """
@@ -41,14 +46,15 @@ class SongFeatures(Protocol):
     kind: str
     song_ids: Sequence[str]
     n_dims: int
+    dtype: np.dtype[Any]
     n_frames: NDArray[np.int64]
 
     def vectors(self) -> NDArray[np.float32] | csr_array:
-        """Return one vector a song, (n_songs, n_dims); only for kinds "bow" and "bow_pca"."""
+        """Return one vector a song, (n_songs, n_dims); only for kinds of shape "vectors"."""
         ...
 
     def frames(self, song: int) -> NDArray[Any]:
-        """Return the frames of row ``song``, (n_frames, n_dims) float32; only for "mel" and "mfcc"."""
+        """Return the frames of row ``song``, (n_frames, n_dims) float32; only for kinds of shape "frames"."""
         ...
 
     def windows(
@@ -69,13 +75,13 @@ class SongFeatures(Protocol):
         length : int
             Frames in a window.
         out : ndarray of shape (B, length, n_dims), float32 or float16, C-contiguous, optional
-            Where to write; a new array of float32 if None. Mel frames are stored in half precision, so
-            that as float16 nothing is lost and half as much is moved.
+            Where to write; a new array of float32 if None. Of a kind that is stored in half precision
+            (``dtype``), float16 loses nothing and moves half as much.
         """
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FactorTarget:
     """What factorize learned, restricted to the training songs; the arrays are read-only.
 
@@ -130,13 +136,7 @@ class Regressor(Protocol):
     names ``loss``, ``device`` and ``random_state`` are reserved: the command-line flags of those names
     fill them where the constructor declares them.
 
-    A model with users of its own (metric learning) also has ``user_factors(counts) -> (n_users, width)``,
-    where the columns of ``counts`` are the songs given to fit; its predictions then have that width.
-
-    A model on windows of frames may have ``excitations(songs, rows, *, layer) -> (rows, starts, length,
-    values)`` for ``dcbmr explain``: the windows of ``length`` frames that cover the songs ``rows``, song
-    after song, and begin at their frames ``starts``, (n_windows,) int64, and the outputs of its factors
-    (layer None) or of layer 1, 2, ... on each, (n_windows, n_units) float32.
+    A model may be more than that, which its spec declares: :class:`HasUsers`, :class:`HasActivations`.
     """
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
@@ -154,6 +154,50 @@ class Regressor(Protocol):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what ``save`` wrote; import and execute nothing that the directory names."""
+        ...
+
+
+class HasUsers(Regressor, Protocol):
+    """A model with users of its own, as metric learning has; its spec says ``has_users``.
+
+    Its predictions have the width of these users, and the inner product of the two is the score.
+    """
+
+    def user_factors(self, counts: csr_array) -> NDArray[np.float32]:
+        """Return factors of users, (n_users, width), from their plays.
+
+        Parameters
+        ----------
+        counts : csr_array of shape (n_users, n_songs), float32
+            Plays; the columns are the songs given to fit.
+        """
+        ...
+
+
+class HasActivations(Regressor, Protocol):
+    """A model on windows of frames that can say what they do to it; its spec says ``has_activations``."""
+
+    def activations(
+        self, songs: SongFeatures, rows: NDArray[np.int64], *, layer: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float32]]:
+        """Return what the windows that cover some songs do to the model.
+
+        Parameters
+        ----------
+        songs : SongFeatures
+        rows : ndarray of shape (n,), int64
+            Which of them.
+        layer : int, optional
+            One of its layers, from 1; None for the factors.
+
+        Returns
+        -------
+        rows, starts : ndarray of shape (n_windows,), int64
+            Song and first frame of each window, song after song.
+        length : int
+            Frames in a window.
+        values : ndarray of shape (n_windows, n_units), float32
+        """
         ...
 
 
@@ -196,18 +240,30 @@ class RegressorSpec:
         The class, or "package.module:Name", imported on first use.
     summary : str
         One line for ``dcbmr plugins``.
-    feature : {"mel", "mfcc", "bow", "bow_pca"}
-        The kind of feature that fit and predict are given.
+    shape : {"vectors", "frames"}
+        What a song has to have: the regressor works on any kind of feature of this shape.
+    kind : str
+        The kind of that shape that it is given unless another is asked for.
     losses : tuple of str, or None
         The objectives the regressor takes as its argument ``loss``: None for any registered loss, empty
         where there is nothing to choose.
+    has_users : bool
+        The model has users of its own: :class:`HasUsers`.
+    has_activations : bool
+        It can say what its units respond to: :class:`HasActivations`.
+    devices : tuple of str
+        What its argument ``device`` takes, where it declares one.
     """
 
     name: str
     factory: str | Callable[..., Any] = field(repr=False)
     summary: str
-    feature: str = "bow_pca"
+    shape: Literal["vectors", "frames"] = "vectors"
+    kind: str = "bow_pca"
     losses: tuple[str, ...] | None = ()
+    has_users: bool = False
+    has_activations: bool = False
+    devices: tuple[str, ...] = ("cpu",)
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""

@@ -443,7 +443,7 @@ def _train(
     checkpoint = run.directory / "checkpoints" / row.name
     curve = run.directory / "curves" / f"{row.name}.jsonl"
     curve.parent.mkdir(exist_ok=True)
-    kind = registry.find_regressor(row.regressor).feature
+    kind = registry.find_regressor(row.regressor).kind
     with curve.open("a" if checkpoint.exists() else "w", encoding="utf-8") as log:
 
         def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:

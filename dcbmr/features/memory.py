@@ -18,6 +18,7 @@ class _FrameFeatures:
 
     kind: str
     n_dims: int
+    dtype: np.dtype[Any]
     n_frames: NDArray[np.int64]
 
     def __init__(self, song_ids: Sequence[str]) -> None:
@@ -90,6 +91,7 @@ class MemoryFeatures(_FrameFeatures):
             raise InputError("frames: wanted arrays of shape (n_frames, n_dims), all of one n_dims")
         self.kind = kind
         self.n_dims = shapes.pop()[0] if shapes else 0
+        self.dtype = np.dtype(np.float32)
         self.n_frames = np.array([len(rows) for rows in self._frames], np.int64)
 
     def _rows(self, song: int) -> NDArray[Any]:
@@ -117,6 +119,7 @@ class VectorFeatures:
         self.kind: str = kind
         self.song_ids = song_ids
         self.n_dims = int(matrix.shape[1])
+        self.dtype: np.dtype[Any] = matrix.dtype
         self.n_frames: NDArray[np.int64] = np.ones(len(song_ids), np.int64)
         self._matrix = matrix
 

@@ -202,6 +202,7 @@ class StoreFeatures(_FrameFeatures):
     def __init__(self, store: StoredKind, song_ids: Sequence[str], rows: Sequence[int]) -> None:
         super().__init__(song_ids)
         self.kind, self.n_dims = store.kind, store.n_dims
+        self.dtype = np.dtype(store.config["dtype"])
         self.config = store.config
         self._store, self._store_rows = store, np.asarray(rows, np.int64)
         self.n_frames = store.n_frames[self._store_rows]

@@ -1,4 +1,4 @@
-"""What a network hears: the songs and the moments that excite its outputs, or its units, the most."""
+"""What a network hears: the songs and the moments to which its outputs, or its units, respond the most."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from dcbmr.contract.contract import HasActivations
 from dcbmr.errors import DcbmrError, InputError
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
     from dcbmr.models.model import Model
 
-_BLOCK = 1024  # songs whose excitations are in memory at a time
+_BLOCK = 1024  # songs whose activations are in memory at a time
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A window of a song, and how much it excites a unit.
+    """A window of a song, and how much a unit responds to it.
 
     Attributes
     ----------
@@ -55,12 +56,12 @@ def explain(
     units: Sequence[int] | None = None,
     k: int = 5,
 ) -> list[Excerpt]:
-    """Find what excites the factors of a model, or the units of one of its layers, the most.
+    """Find the windows to which a model's factors, or the units of a layer, respond the most.
 
     Parameters
     ----------
     model : Model
-        Its regressor has a method ``excitations``, see :class:`dcbmr.Regressor`; ``cnn`` has one.
+        Its regressor declares ``has_activations``, as ``cnn`` does.
     features : SongFeatures
         Stored frames of the songs to look through.
     layer : int, optional
@@ -75,14 +76,15 @@ def explain(
     InputError
         The regressor cannot say, or has no such layer or unit.
     """
-    if not hasattr(model.regressor, "excitations"):
-        raise InputError(f"regressor {model.spec.name!r} cannot say what excites it; models of 'cnn' can")
+    if not model.spec.has_activations:
+        raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
+    regressor = cast(HasActivations, model.regressor)
     heard = model.pipeline.transform(features)
     n_frames = 0
     best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
     for begin in range(0, len(features.song_ids), _BLOCK):
         rows = np.arange(begin, min(begin + _BLOCK, len(features.song_ids)))
-        songs, starts, n_frames, values = model.regressor.excitations(heard, rows, layer=layer)
+        songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
         if wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,7 +15,7 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.contract import registry
-from dcbmr.contract.contract import Regressor, RegressorSpec, SongFeatures
+from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.errors import DcbmrError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
@@ -127,7 +127,7 @@ class Model:
         """
         if self.own_user_factors is not None:
             # A model with users of its own says how they come about.
-            return self.regressor.user_factors(counts)  # type: ignore[attr-defined,no-any-return]
+            return cast(HasUsers, self.regressor).user_factors(counts)
         plays = counts.tocoo()
         user, song = plays.coords
         column = rows_of(self.factors.song_ids, self.song_ids)[song]
@@ -158,7 +158,7 @@ class Model:
             spec=spec,
             pipeline=FeaturePipeline.load(
                 directory,
-                spec.feature,
+                spec.kind,
                 source=config["features"]["feature"],
                 weighting=config.get("weighting") or "count",
                 n_threads=n_threads,

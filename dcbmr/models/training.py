@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,7 +18,7 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
-from dcbmr.contract.contract import FactorTarget, FitRun
+from dcbmr.contract.contract import FactorTarget, FitRun, HasUsers
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
@@ -197,10 +197,10 @@ def train(
     arguments |= _reserved(regressor, declared, loss=loss, device=device, random_state=random_state)
     model = registry.get_regressor(regressor, **arguments)
 
-    pipeline = pipeline or FeaturePipeline(spec.feature, n_threads=n_threads, random_state=random_state)
-    if pipeline.kind != spec.feature:
+    pipeline = pipeline or FeaturePipeline(spec.kind, n_threads=n_threads, random_state=random_state)
+    if pipeline.kind != spec.kind:
         raise InputError(
-            f"regressor {regressor!r} takes features of kind {spec.feature!r}, not {pipeline.kind!r}"
+            f"regressor {regressor!r} takes features of kind {spec.kind!r}, not {pipeline.kind!r}"
         )
     store = features[pipeline.source]
     pipeline.check_store(store)
@@ -216,10 +216,10 @@ def train(
         "regressor": regressor,
         "package": _package_of(regressor),
         "params": arguments,
-        "feature": spec.feature,
+        "feature": spec.kind,
         "features": frame_settings(store),
-        "n_words": pipeline.n_words if spec.feature.startswith("bow") else None,
-        "weighting": pipeline.weighting if spec.feature.startswith("bow") else None,
+        "n_words": pipeline.n_words if spec.kind.startswith("bow") else None,
+        "weighting": pipeline.weighting if spec.kind.startswith("bow") else None,
         "random_state": random_state,
         "validation_fraction": validation_fraction,
         "n_songs": len(songs.song_ids),
@@ -237,9 +237,9 @@ def train(
     with threadpool_limits(resolve_n_threads(n_threads), user_api="blas"):
         model.fit(prepared, target, run=run)
     own_users = None
-    if hasattr(model, "user_factors"):
+    if spec.has_users:
         rows = rows_of(factors.song_ids, songs.song_ids)
-        own_users = model.user_factors(factors.counts[:, rows])
+        own_users = cast(HasUsers, model).user_factors(factors.counts[:, rows])
     return Model(model, spec, pipeline, songs.song_ids, factors, own_users, settings)
 
 

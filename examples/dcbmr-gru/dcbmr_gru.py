@@ -11,7 +11,10 @@ def dcbmr_regressors():
             name="gru",
             factory="dcbmr_gru_model:GRU",
             summary="a recurrent layer over mel frames",
-            feature="mel",
+            shape="frames",
+            kind="mel",
             losses=None,  # any that is installed
+            has_activations=False,
+            devices=("auto", "cpu", "cuda"),
         )
     ]

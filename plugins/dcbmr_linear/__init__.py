@@ -15,7 +15,6 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
             "linear",
             "dcbmr_linear.linear:Linear",
             "ridge regression on the bag of words, its lambda by leave-one-out",
-            feature="bow_pca",
             losses=("mse", "wpe"),
         )
     ]

@@ -20,8 +20,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             name="mlr",
             factory="dcbmr_mlr.regressor:MLRRegressor",
             summary="metric learning to rank: near is what the same people play",
-            feature="bow_pca",
-            losses=(),
+            has_users=True,
         )
     ]
 

@@ -17,15 +17,18 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             "mlp",
             "dcbmr_torch.mlp:MLP",
             "one hidden layer of ReLU units on the reduced bag of words",
-            feature="bow_pca",
             losses=None,
+            devices=("auto", "cpu", "cuda"),
         ),
         RegressorSpec(
             "cnn",
             "dcbmr_torch.cnn:CNN",
             "convolutions over time on log-mel windows, averaged over a clip",
-            feature="mel",
+            shape="frames",
+            kind="mel",
             losses=None,
+            has_activations=True,
+            devices=("auto", "cpu", "cuda"),
         ),
     ]
 

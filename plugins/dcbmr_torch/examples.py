@@ -133,8 +133,8 @@ class WindowExamples:
         return mean.astype(np.float32), (1 / np.maximum(deviation, floor)).astype(np.float32)
 
     def _load(self, pieces: Iterator[Piece], batch_size: int) -> Generator[Batch]:
-        # As they are stored: half precision, in which mel frames lose nothing, is half as much to move.
-        dtype = torch.float16 if self._songs.kind == "mel" else torch.float32
+        # As they are stored: half precision loses nothing then and is half as much to move.
+        dtype = torch.float16 if self._songs.dtype == np.float16 else torch.float32
         shape = (batch_size, self._length, self.n_dims)
         n_readers = 4 if self._device.type == "cuda" else 1  # a GPU takes more than one core can read
 

@@ -205,7 +205,7 @@ class WindowRegressor(NetworkRegressor):
         """Return the songs' windows."""
         return WindowExamples(songs, self.window, device)
 
-    def excitations(
+    def activations(
         self, songs: SongFeatures, rows: NDArray[np.int64], *, layer: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.float32]]:
         """Return what the windows that cover some songs do to the network.
@@ -238,7 +238,7 @@ class WindowRegressor(NetworkRegressor):
         def see(module: nn.Module, inputs: Any, output: Tensor) -> None:
             seen["last"] = output.flatten(2).amax(2).float() if output.dim() > 2 else output
 
-        def excite(inputs: Tensor) -> Tensor:
+        def respond(inputs: Tensor) -> Tensor:
             network(inputs)
             return seen["last"]
 
@@ -246,7 +246,7 @@ class WindowRegressor(NetworkRegressor):
         network.eval().to(device)
         try:
             with memory_of(device, self.batch_size):
-                values = [value for _, value in compute(excite, examples, rows, self.batch_size)]
+                values = [value for _, value in compute(respond, examples, rows, self.batch_size)]
         finally:
             hook.remove()
         return *examples.covering(rows), self.window, np.concatenate(values)

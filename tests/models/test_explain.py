@@ -1,4 +1,4 @@
-"""What excites a model: on a network whose answer can be computed by hand, and from the command line."""
+"""What a model responds to: on a network whose answer can be computed by hand, and from the command line."""
 
 import json
 
@@ -17,11 +17,11 @@ from dcbmr.models.model import Model
 from dcbmr.models.training import train
 
 
-def test_excitations_of_factors_are_the_predictions():
+def test_activations_of_factors_are_the_predictions():
     songs, target = planted_order()
     model = CNN(**SMALL_CNN).fit(songs, target)
     every = np.arange(len(songs.song_ids))
-    rows, starts, length, values = model.excitations(songs, every)
+    rows, starts, length, values = model.activations(songs, every)
     assert length == 16
     means = [values[rows == song].mean(0) for song in range(len(songs.song_ids))]
     np.testing.assert_allclose(means, model.predict(songs), atol=1e-5)
@@ -37,10 +37,10 @@ def test_excitations_of_factors_are_the_predictions():
     }
     out = (out - norm["running_mean"]) / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
     np.testing.assert_allclose(
-        model.excitations(songs, every, layer=1)[3], np.maximum(out, 0).max(1), rtol=1e-3, atol=1e-4
+        model.activations(songs, every, layer=1)[3], np.maximum(out, 0).max(1), rtol=1e-3, atol=1e-4
     )
     with pytest.raises(InputError, match="layer 4: the network has layers 1 to 3"):
-        model.excitations(songs, every, layer=4)
+        model.activations(songs, every, layer=4)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatc
     model = Model.load(models / "cnn")
     heard = model.features_of(FeatureStore.open(small_world / "features"))
     whole = explain(model, heard, layer=layer, k=4)
-    values = model.regressor.excitations(heard, np.arange(len(heard.song_ids)), layer=layer)[3]
+    values = model.regressor.activations(heard, np.arange(len(heard.song_ids)), layer=layer)[3]
     for unit in range(values.shape[1]):
         assert [e.value for e in whole if (e.unit, e.rank) == (unit, 1)] == [values[:, unit].max()]
     monkeypatch.setattr("dcbmr.models.explain._BLOCK", 7)
@@ -99,7 +99,7 @@ def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatc
 @pytest.mark.parametrize(
     ("model", "more", "message"),
     [
-        ("mlp", [], "regressor 'mlp' cannot say what excites it"),
+        ("mlp", [], "regressor 'mlp' has no activations"),
         ("cnn", ["--unit", 99], "unit 99: there are units 0 to"),
         ("cnn", ["--layer", 9], "layer 9: the network has layers 1 to 3"),
     ],

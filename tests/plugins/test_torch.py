@@ -437,7 +437,7 @@ def test_out_of_memory_while_predicting_makes_batches_smaller(planted_order, tmp
     small, every = hungry(CNN, 3).load(tmp_path), np.arange(len(songs.song_ids))
     np.testing.assert_allclose(small.predict(songs), model.predict(songs), atol=1e-5)
     for layer in (None, 1):
-        found, wanted = (m.excitations(songs, every, layer=layer)[3] for m in (small, model))
+        found, wanted = (m.activations(songs, every, layer=layer)[3] for m in (small, model))
         np.testing.assert_allclose(found, wanted, atol=1e-4)
     with pytest.raises(InputError, match="out of memory on cpu even for one input"):
         hungry(CNN, 0).load(tmp_path).predict(songs)
