@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = ("user", "song", "count")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlayCounts:
     """Who played what how often.
 
@@ -45,8 +45,12 @@ class PlayCounts:
         if self.counts.shape != shape:
             raise InputError(f"counts has shape {self.counts.shape}, but there are {shape} user and song ids")
 
+    def __repr__(self) -> str:
+        n_users, n_songs = self.counts.shape
+        return f"PlayCounts(n_users={n_users}, n_songs={n_songs}, n_pairs={self.counts.nnz})"
+
     @classmethod
-    def read(cls, path: str | Path, columns: str | Sequence[str | int] | None = None) -> Self:
+    def read(cls, path: str | Path, *, columns: str | Sequence[str | int] | None = None) -> Self:
         """Read triplets from TSV or CSV (plain, ``.gz``, ``.zst``, ``.bz2``) or from Parquet.
 
         Parameters

@@ -91,7 +91,7 @@ def test_ids_stay_strings(tmp_path):
 @pytest.mark.parametrize("columns", ["who,what,n", "2,4,1", ["who", "what", "n"], [2, 4, 1]])
 def test_columns(tmp_path, columns):
     text = "n\twho\twhen\twhat\n" + "".join(f"{c}\t{u}\tnow\t{s}\n" for u, s, c in TRIPLETS)
-    assert as_dict(PlayCounts.read(write(tmp_path / "p.tsv", text), columns)) == WANTED
+    assert as_dict(PlayCounts.read(write(tmp_path / "p.tsv", text), columns=columns)) == WANTED
 
 
 def test_parquet_round_trip(tmp_path):
@@ -112,7 +112,7 @@ def test_foreign_parquet(tmp_path, kind):
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
     found = as_dict(PlayCounts.read(tmp_path / "p.parquet"))
     assert found == {(str(numbers[u]), s): c for (u, s), c in WANTED.items()}
-    assert as_dict(PlayCounts.read(tmp_path / "p.parquet", "listener,track,n")) == found
+    assert as_dict(PlayCounts.read(tmp_path / "p.parquet", columns="listener,track,n")) == found
 
 
 def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_other_bad_input(tmp_path):
         ("1,2,4", "has no column '4'"),
     ]:
         with pytest.raises(dcbmr.InputError, match=message):
-            PlayCounts.read(path, columns)
+            PlayCounts.read(path, columns=columns)
     whole = write(tmp_path / "p.tsv.gz", LINES * 1000).read_bytes()
     (tmp_path / "p.tsv.gz").write_bytes(whole[:-20])
     with pytest.raises(dcbmr.InputError, match=r"p.tsv.gz cannot be read"):
@@ -232,7 +232,7 @@ def test_surplus():
     np.testing.assert_allclose(confidence, [[28.631023, 1, 33.236191], [1, 37.841361, 1]], rtol=1e-6)
     for alpha, epsilon in [(0, 1), (-1, 1), (1, 0), (np.inf, 1), (1, np.nan)]:
         with pytest.raises(dcbmr.InputError, match="must be a positive number"):
-            surplus(counts, alpha, epsilon)
+            surplus(counts, alpha=alpha, epsilon=epsilon)
 
 
 def draw_plays(n_users=50, n_songs=40, seed=0):
@@ -247,7 +247,7 @@ def draw_plays(n_users=50, n_songs=40, seed=0):
 def test_split_parts_the_plays(by, tmp_path):
     table = draw_plays()
     artists = {song: f"artist {i // 3}" for i, song in enumerate(table.song_ids[:30])}
-    split = split_plays(table, by, artists, 0.25, random_state=3)
+    split = split_plays(table, by=by, artists=artists, fraction=0.25, random_state=3)
     assert as_dict(split.train) | as_dict(split.heldout) == as_dict(table)
     assert set(split.train.song_ids).isdisjoint(split.heldout_songs)
     assert set(split.heldout.song_ids) == set(split.heldout_songs)
@@ -257,12 +257,16 @@ def test_split_parts_the_plays(by, tmp_path):
             {artists[s] for s in part if s in artists} for part in (split.train.song_ids, split.heldout_songs)
         ]
         assert of[0].isdisjoint(of[1])
-    split.save(tmp_path / "split", by=by)
+    split.save(tmp_path / "split")
     again = Split.load(tmp_path / "split")
     assert as_dict(again.train) == as_dict(split.train)
     assert as_dict(again.heldout) == as_dict(split.heldout)
     assert again.heldout_songs == split.heldout_songs
     assert again.artists == artists
+    assert (again.by, again.fraction, again.random_state) == (by, 0.25, 3)
+    assert again != split, "splits are compared by identity"
+    assert repr(again) == repr(split)
+    assert f"Split(by={by!r}, fraction=0.25, random_state=3, train=PlayCounts(n_users=" in repr(split)
 
 
 def test_split_depends_on_the_seed_alone():
@@ -274,11 +278,11 @@ def test_split_depends_on_the_seed_alone():
 def test_bad_splits():
     table = draw_plays()
     with pytest.raises(dcbmr.InputError, match="needs the artists of the songs"):
-        split_plays(table, "artist")
+        split_plays(table, by="artist")
     with pytest.raises(dcbmr.InputError, match="fraction must lie between 0 and 1; got 1"):
         split_plays(table, fraction=1)
     with pytest.raises(dcbmr.InputError, match="by must be 'song' or 'artist'"):
-        split_plays(table, "album")
+        split_plays(table, by="album")
     with pytest.raises(dcbmr.InputError, match="cannot be split"):
         split_plays(draw_plays(5, 1))
 
