@@ -92,7 +92,7 @@ def choose_validation(
     groups = np.arange(n_songs) if groups is None else groups
     if fraction and len(np.unique(groups)) < 2:
         warnings.warn(
-            "no songs are set aside for validation: all are of one artist, and an artist's songs stay together",
+            "no songs are set aside for validation: all are of one artist, whose songs stay together",
             stacklevel=2,
         )
         fraction = 0.0

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def artist_groups(song_ids: Sequence[str], artists: Mapping[str, str] | None) -> NDArray[np.int64] | None:
+def artist_groups(
+    song_ids: Sequence[str] | NDArray[np.object_], artists: Mapping[str, str] | None
+) -> NDArray[np.int64] | None:
     """Return a number for the artist of each song, None where no artist is known.
 
     A song without an artist is a group of its own.
@@ -69,7 +71,7 @@ def choose_groups(groups: NDArray[Any], fraction: float, *, random_state: int) -
         return np.zeros(n_songs, bool)
     if len(sizes) < 2:
         raise InputError(
-            f"{n_songs:,} songs cannot be split: they are one song, or of one artist, whose songs stay together"
+            f"{n_songs:,} songs cannot be split: one song, or of one artist, whose songs stay together"
         )
     if wanted <= n_songs / 2:
         chosen = np.isin(group, _nearest(sizes, order, wanted))
@@ -79,8 +81,8 @@ def choose_groups(groups: NDArray[Any], fraction: float, *, random_state: int) -
     if abs(n_chosen - wanted) > max(wanted / 2, 1):
         warnings.warn(
             f"{n_chosen / n_songs:.1%} of {n_songs:,} songs are held out, where {fraction:.1%} were wanted: "
-            f"an artist's songs stay together, and of these {len(sizes):,} artists the one with the fewest has "
-            f"{sizes.min() / n_songs:.1%} of the songs, the one with the most {sizes.max() / n_songs:.1%}",
+            f"an artist's songs stay together, and of these {len(sizes):,} artists the one with the fewest "
+            f"has {sizes.min() / n_songs:.1%} of the songs, the one with the most {sizes.max() / n_songs:.1%}",
             stacklevel=3,
         )
     return chosen

@@ -51,7 +51,7 @@ def test_what_cannot_be_met_is_said():
         _, share = choose([90, 5, 5], 0.3)
     assert share == pytest.approx(0.1)
     assert len(record) == 1
-    with pytest.raises(InputError, match="3 songs cannot be split: they are one song, or of one artist"):
+    with pytest.raises(InputError, match="3 songs cannot be split: one song, or of one artist"):
         choose([3], 0.1)
     for fraction in (-0.1, 1, float("nan")):
         with pytest.raises(InputError, match="fraction must lie between 0 and 1; got"):
