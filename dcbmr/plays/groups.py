@@ -82,7 +82,7 @@ def choose_groups(groups: NDArray[Any], fraction: float, *, random_state: int) -
         warnings.warn(
             f"{n_chosen / n_songs:.1%} of {n_songs:,} songs are held out, where {fraction:.1%} were wanted: "
             f"an artist's songs stay together, and of these {len(sizes):,} artists the one with the fewest "
-            f"has {sizes.min() / n_songs:.1%} of the songs, the one with the most {sizes.max() / n_songs:.1%}",
+            f"has {sizes.min() / n_songs:.1%} of the songs, the one with most {sizes.max() / n_songs:.1%}",
             stacklevel=3,
         )
     return chosen

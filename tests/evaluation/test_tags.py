@@ -39,10 +39,19 @@ class TestRead:
             "a\trock\t1\r\na\tjazz\t1\r\nb\trock\t1\r\n",
             "song\ttag\na\trock\na\tjazz\nb\trock",
             "weight,tag,song\n1,rock,a\n\n1,jazz,a\n1,rock,b\n",
-            "id;label;score\na;rock;1\na;jazz;1\nb;rock;1\n",
+            "track_id;label;score\na;rock;1\na;jazz;1\nb;rock;1\n",
+            "userID,artistID,tagID,day\nu,a,rock,30\nu,a,jazz,30\nu,b,rock,30\n",
             "﻿a,rock\na,jazz\nb,rock\n",
         ],
-        ids=["two", "three, CRLF", "header", "header, other order", "unknown header", "BOM"],
+        ids=[
+            "two",
+            "three, CRLF",
+            "header",
+            "header, other order",
+            "usual names",
+            "artists for songs",
+            "BOM",
+        ],
     )
     def test_forms(self, tmp_path, text):
         assert read(tmp_path, text) == {("a", "rock"): 1, ("a", "jazz"): 1, ("b", "rock"): 1}
@@ -61,10 +70,11 @@ class TestRead:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "holds no tags"),
+            ("", "is empty; wanted lines of song, tag and, optionally, weight"),
             ("song\ttag\n", "holds no tags"),
             ("a\trock\nb\n", "line 2: wanted song, tag and, optionally, weight.*got 'b'"),
-            ("a\trock\n\t\n", "line 2: wanted song, tag"),
+            ("a\trock\n\t\n", "line 2: the song is empty"),
+            ("a\trock\nb\t\n", "line 2: the tag is empty"),
             ("a\trock\t1\nb\trock\tmuch\n", "line 2: the weight 'much' is not a number from 0 up"),
             ("a\trock\t1\nb\trock\tnan\n", "line 2: the weight 'nan'"),
             ("a\trock\t1\nb\trock\t-1\n", "line 2: the weight '-1'"),
@@ -77,8 +87,12 @@ class TestRead:
     def test_bad_files(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):
             SongTags.read(tmp_path / "none.tsv")
+        with pytest.raises(
+            InputError, match="no column of 'id', 'name', 'value' is.*--columns id,name,value"
+        ):
+            read(tmp_path, "id;name;value\na;rock;1\n")
         (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01" * 9)
-        with pytest.raises(InputError, match="cannot be read as text in UTF-8"):
+        with pytest.raises(InputError, match="is a binary file, or text in UTF-16"):
             SongTags.read(tmp_path / "binary")
 
 
@@ -192,7 +206,7 @@ class TestEvaluate:
         }
         plot_tags(reports, tmp_path / "tags.svg")
         assert (tmp_path / "tags.svg").stat().st_size > 1000
-        with pytest.raises(InputError, match="the plot cannot be written"):
+        with pytest.raises(InputError, match="tags.docx: it must end in .png, .svg or .pdf"):
             plot_tags(reports, tmp_path / "tags.docx")
 
 

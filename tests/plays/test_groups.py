@@ -47,7 +47,7 @@ def test_larger_groups_than_wanted_are_chosen_one_at_a_time():
 
 
 def test_what_cannot_be_met_is_said():
-    with pytest.warns(UserWarning, match=r"the one with the most 90.0%") as record:
+    with pytest.warns(UserWarning, match=r"the one with most 90.0%") as record:
         _, share = choose([90, 5, 5], 0.3)
     assert share == pytest.approx(0.1)
     assert len(record) == 1

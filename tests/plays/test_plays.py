@@ -126,7 +126,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
     np.testing.assert_array_equal(parts.song_ids, whole.song_ids)
     np.testing.assert_array_equal(parts.counts.toarray(), whole.counts.toarray())
     assert whole.counts.sum() == sum(int(line.split("\t")[2]) for line in lines)
-    pq.write_table(pa.table({"a": ["u"] * 9, "b": ["s"] * 9, "c": [1] * 9}), tmp_path / "p.parquet")
+    pq.write_table(pa.table({"0": ["u"] * 9, "1": ["s"] * 9, "2": [1] * 9}), tmp_path / "p.parquet")
     assert PlayCounts.read(tmp_path / "p.parquet").counts.toarray().tolist() == [[9]]
 
 
@@ -148,7 +148,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
         ("\udcff\tb\t1\n".encode("utf-8", "surrogateescape"), r"p.tsv is no text in UTF-8"),
         ("", r"p.tsv is empty; wanted lines of user, song and count"),
         ("\n\n", r"p.tsv is empty"),
-        ("user\tsong\tcount\n", r"p.tsv holds no plays"),
+        ("user\tsong\tcount\n", r"p.tsv: no plays in it; wanted rows of user, song and count"),
         ("a\nb\n", r"p.tsv has one column; wanted user, song and count, separated by tabs"),
         ("a\t1\nb\t2\n", r"p.tsv has 2 columns; wanted user, song and count"),
         (bytes(range(256)) * 9, r"p.tsv is a binary file"),
@@ -175,7 +175,7 @@ def test_other_bad_input(tmp_path):
     for columns, message in [
         ("who,what,times", "has no column 'times'; its columns: who, what, n"),
         ("who,what", "columns must name three"),
-        ("who,who,n", "three different columns"),
+        ("who,who,n", "names one column twice"),
         ("1,2,4", "has no column '4'"),
     ]:
         with pytest.raises(dcbmr.InputError, match=message):
@@ -188,10 +188,11 @@ def test_other_bad_input(tmp_path):
     with pytest.raises(dcbmr.InputError, match=r"p.parquet cannot be read"):
         PlayCounts.read(tmp_path / "p.parquet")
     pq.write_table(pa.table({"a": ["x"], "b": ["y"], "c": ["z"]}), tmp_path / "q.parquet")
-    with pytest.raises(dcbmr.InputError, match="column 'c' holds string, not counts"):
-        PlayCounts.read(tmp_path / "q.parquet")
+    with pytest.raises(dcbmr.InputError, match="column 'c' holds texts, no counts; give --columns a,b,COUNT"):
+        PlayCounts.read(tmp_path / "q.parquet", columns="a,b,c")
     for bad in (-1.0, float("nan"), None):
-        pq.write_table(pa.table({"a": ["x", "x"], "b": ["y", "z"], "c": [1.0, bad]}), tmp_path / "r.parquet")
+        table = pa.table({"user": ["x", "x"], "song": ["y", "z"], "count": [1.0, bad]})
+        pq.write_table(table, tmp_path / "r.parquet")
         with pytest.raises(dcbmr.InputError, match=r"r.parquet cannot be read: .*(count|missing)"):
             PlayCounts.read(tmp_path / "r.parquet")
 
@@ -295,17 +296,23 @@ def test_read_songs(tmp_path):
     assert table.titles == ["So What", "", "Untitled"]
     assert table.artist_of() == {"s1": "Miles Davis", "s2": "John Coltrane"}
     path.write_text("title\tsong\tartist\nSo What\ts1\tMiles Davis\n", "utf-8")
-    assert read_songs(path) == SongTable(["s1"], ["Miles Davis"], ["So What"])
+    table = read_songs(path)
+    assert (table.song_ids, table.artists, table.titles) == (["s1"], ["Miles Davis"], ["So What"])
+    assert repr(table) == "SongTable(n_songs=1, n_artists=1)"
+    assert table != SongTable(["s1"], ["Miles Davis"], ["So What"]), "tables are compared by identity"
     for text, message in [
         ("s1\tA\ns1\tB\n", "line 2: song 's1' is there twice"),
-        ("s1\tA\ns2\n", "line 2: wanted song, artist and title between tabs; got 's2'"),
+        ("s1\tA\ns2\n", "line 2: wanted song, artist and, optionally, title; got 's2'"),
     ]:
         path.write_text(text)
         with pytest.raises(dcbmr.InputError, match=message):
             read_songs(path)
-    with pytest.raises(dcbmr.InputError, match="cannot be read: No such file"):
+    with pytest.raises(dcbmr.InputError, match="none.tsv does not exist; wanted songs: song, artist"):
         read_songs(tmp_path / "none.tsv")
     path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(dcbmr.InputError, match="is a binary file, or text in UTF-16"):
+        read_songs(path)
+    path.write_bytes(b"s1\t\xff\xfe\n")
     with pytest.raises(dcbmr.InputError, match="no text in UTF-8"):
         read_songs(path)
 
