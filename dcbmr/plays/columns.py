@@ -219,25 +219,23 @@ def _not_understood(where: object, layout: Layout, names: Sequence[str], found: 
     missing = [role for role in layout.roles if role not in found]
     needed = [role for role in missing if role in layout.roles[: layout.n_needed]]
     left = [name for place, name in enumerate(names) if place not in found.values()]
-    times = [name for name in left if _is_time(name)]
-    free = [name for name in left if name not in times and not ("count" in needed and _is_identifier(name))]
-    # As many columns as roles are left: those are probably meant, in their order.
-    guess = next((dict(zip(m, free, strict=True)) for m in (needed, missing) if len(m) == len(free)), {})
+    times = [name for name in left if _is_time(name)] if "count" in needed else []
+    free = [name for name in left if _plain(name) not in _USERS + _COUNTS and not _is_time(name)]
+    # As many columns as roles are left: those are probably meant, in their order. A log has no counts.
+    open_roles = [[role for role in roles if not (times and role == "count")] for roles in (needed, missing)]
+    guess = next((dict(zip(r, free, strict=True)) for r in open_roles if len(r) == len(free)), {})
+    if _plain(guess.get("count", "")).endswith("id"):
+        del guess["count"]
     guess = {role: role.upper() for role in needed} | guess | {r: names[p] for r, p in found.items()}
     columns = [guess[role] for role in layout.roles if role in guess]
     if any("," in column for column in columns):
         columns = [str(names.index(column) + 1) if column in names else column for column in columns]
-    problem = f"no column of {', '.join(map(repr, names))} is called like a {' or '.join(needed)}"
-    if times and "count" in needed:
+    problem = (
+        f"its columns {', '.join(map(repr, names))} do not say which is the {' and which the '.join(needed)}"
+    )
+    if times:
         problem += (
             f" (times, such as {times[0]!r}, are not counted: a log of single plays must first be made one "
             "line for each user and song)"
         )
     return refusal(where, layout, problem, columns)
-
-
-def _is_identifier(name: str) -> bool:
-    plain = _plain(name)
-    return plain.endswith("id") or any(
-        plain in _USUAL[role] for role in ("user", "song", "artist", "title", "tag")
-    )

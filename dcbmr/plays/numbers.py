@@ -34,7 +34,7 @@ def check_numbers(
     fault = _times(values) or (_identifiers(values) if by_place else None)
     if fault:
         columns = [*labels[:-1], *_to_find(layout)]
-        raise refusal(where, layout, f"column {labels[-1]} {fault}", columns)
+        raise refusal(where, layout, f"column {labels[-1]!r} {fault}", columns)
 
 
 def check_places(where: object, layout: Layout, rows: Sequence[Sequence[str]]) -> None:

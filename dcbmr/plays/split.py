@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.groups import artist_groups, choose_groups
 from dcbmr.plays.songs import read_songs
+
+_BREAKS = re.compile(r"[\t\r\n]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,7 @@ class Split:
             self.heldout.write_parquet(folder / "heldout.parquet")
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)
             if self.artists is not None:
-                rows = (f"{song}\t{artist}\t" for song, artist in self.artists.items())
-                write_lines(folder / "songs.tsv", ["song\tartist\ttitle", *rows])
+                write_lines(folder / "songs.tsv", ["song\tartist\ttitle", *map(_row, self.artists.items())])
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -75,6 +77,13 @@ class Split:
             read_songs(songs).artist_of() if songs.is_file() else None,
             **{name: config.get(name) for name in ("by", "fraction", "random_state")},
         )
+
+
+def _row(song_and_artist: tuple[str, str]) -> str:
+    song, artist = song_and_artist
+    if _BREAKS.search(song):
+        raise InputError(f"the id {song!r} has a tab or a line break in it")
+    return f"{song}\t{_BREAKS.sub(' ', artist)}\t"  # an artist only groups songs
 
 
 def split_plays(

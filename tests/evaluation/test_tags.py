@@ -88,7 +88,8 @@ class TestRead:
         with pytest.raises(InputError, match="does not exist"):
             SongTags.read(tmp_path / "none.tsv")
         with pytest.raises(
-            InputError, match="no column of 'id', 'name', 'value' is.*--columns id,name,value"
+            InputError,
+            match="'id', 'name', 'value' do not say which is the song and which the tag; give --columns id,",
         ):
             read(tmp_path, "id;name;value\na;rock;1\n")
         (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01" * 9)
@@ -255,6 +256,33 @@ class TestCommand:
         assert code == 0, err
         assert "60 songs with tags, folds by artist" in out
         assert (world / "tags.png").read_bytes().startswith(b"\x89PNG")
+
+    @pytest.mark.parametrize(
+        ("plot", "message"),
+        [
+            ("none/tags.png", "none is no directory"),
+            ("tags.docx", "it must end in .png, .svg or .pdf"),
+            ("tags", "it must end in .png, .svg or .pdf"),
+        ],
+    )
+    def test_a_plot_that_cannot_be_written_is_refused_before_the_work(self, world, capsys, plot, message):
+        (world / "tags.tsv").unlink()  # what the work would begin with
+        code, _, err = self.run(world, capsys, "--plot", world / plot)
+        assert code == 2
+        assert f"the plot cannot be written to {world / plot}: " in err
+        assert message in err
+
+    def test_columns(self, world, capsys):
+        lines = (world / "tags.tsv").read_text().splitlines()
+        rows = [f"someone\t{line.replace(chr(9), chr(9) + 'why' + chr(9))}\n" for line in lines]
+        (world / "tags.tsv").write_text("".join(["who\tclip\treason\tword\n", *rows]))
+        code, _, err = self.run(world, capsys, "--top", 2)
+        assert code == 2
+        assert "do not say which is the song and which the tag; give --columns" in err
+        for columns in ("clip,word", "2,4"):
+            code, out, err = self.run(world, capsys, "--columns", columns, "--top", 2, "--json")
+            assert code == 0, err
+            assert [row["songs"] for row in json.loads(out)][:2] == [30, 30]
 
     def test_artists_need_a_table(self, world, capsys):
         code, _, err = self.run(world, capsys, "--by", "artist")

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcbmr.datasets.world import World, WorldSettings
@@ -63,6 +63,7 @@ def test_a_fraction_of_zero_chooses_nothing():
     assert choose([3], 0) == (set(), 0)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(1, 50), min_size=2, max_size=40),
     st.floats(0.001, 0.999),
@@ -85,6 +86,7 @@ def test_a_choice_is_near_and_neither_empty_nor_full(sizes, fraction, random_sta
         assert miss <= min(fraction, 1 - fraction) * n_songs / 2 + 1e-6, "small groups always meet it"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 60), st.integers(1, 6), st.floats(0.01, 0.99), st.integers(0, 9))
 def test_equal_groups_are_a_prefix_of_a_shuffle(n_groups, size, fraction, random_state):
     """So a split of single songs, or of equal artists, is what it was before groups could be skipped."""

@@ -1,7 +1,4 @@
-"""Play-count files as people have them, good and bad; splits; tables of songs."""
-
-import bz2
-import gzip
+"""Play-count files as people have them, good and bad."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,41 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_data import LASTFM, TASTE_PROFILE, needs_data
-from scipy.sparse import csr_array
+from tables import as_dict, write
 
 import dcbmr
-from dcbmr.cli import main
 from dcbmr.plays import readers
-from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts
-from dcbmr.plays.songs import SongTable, read_songs
-from dcbmr.plays.split import Split, split_plays
 
 TRIPLETS = [("ann", "so what", 3.0), ("bob", "naima", 1.0), ("ann", "naima", 2.0), ("ann", "so what", 4.0)]
 LINES = "".join(f"{u}\t{s}\t{c:g}\n" for u, s, c in TRIPLETS)
 
 
-def as_dict(table):
-    matrix = table.counts.tocoo()
-    return {
-        (table.user_ids[u], table.song_ids[s]): c
-        for u, s, c in zip(matrix.row, matrix.col, matrix.data, strict=True)
-    }
-
-
 WANTED = {("ann", "so what"): 7, ("bob", "naima"): 1, ("ann", "naima"): 2}
-
-
-def write(path, text):
-    data = text.encode() if isinstance(text, str) else text
-    if path.suffix == ".gz":
-        data = gzip.compress(data)
-    elif path.suffix == ".bz2":
-        data = bz2.compress(data)
-    elif path.suffix == ".zst":
-        data = pa.Codec("zstd").compress(data, asbytes=True)
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("name", ["p.tsv", "p.txt", "p.tsv.gz", "p.tsv.zst", "p.tsv.bz2"])
@@ -213,132 +186,6 @@ def test_any_ids(tmp_path_factory, triplets):
     for u, s, c in triplets:
         wanted[u, s] = wanted.get((u, s), 0) + c
     assert as_dict(PlayCounts.read(path)) == wanted
-
-
-def test_plays_are_checked_when_made_by_hand():
-    with pytest.raises(dcbmr.InputError, match="counts has shape"):
-        PlayCounts(["a"], ["x", "y"], csr_array((2, 2)))
-    with pytest.raises(dcbmr.InputError, match="song_ids holds an id twice"):
-        PlayCounts(["a"], ["x", "x"], csr_array((1, 2)))
-    theirs = csr_array(([1.0, 0.0, 2.0], [1, 0, 1], [0, 3]), shape=(1, 2))
-    made = PlayCounts(["a"], ["x", "y"], theirs)
-    assert made.counts.toarray().tolist() == [[0, 3]]
-    assert made.counts.nnz == 1
-    assert theirs.nnz == 3, "the caller's matrix is left alone"
-
-
-def test_surplus():
-    counts = csr_array(np.array([[1, 0, 10], [0, 100, 0]], np.float32))
-    confidence = 1 + surplus(counts).toarray()
-    np.testing.assert_allclose(confidence, [[28.631023, 1, 33.236191], [1, 37.841361, 1]], rtol=1e-6)
-    for alpha, epsilon in [(0, 1), (-1, 1), (1, 0), (np.inf, 1), (1, np.nan)]:
-        with pytest.raises(dcbmr.InputError, match="must be a positive number"):
-            surplus(counts, alpha=alpha, epsilon=epsilon)
-
-
-def draw_plays(n_users=50, n_songs=40, seed=0):
-    rng = np.random.default_rng(seed)
-    counts = csr_array(
-        np.where(rng.random((n_users, n_songs)) < 0.2, rng.integers(1, 9, (n_users, n_songs)), 0)
-    )
-    return PlayCounts([f"u{i}" for i in range(n_users)], [f"s{i}" for i in range(n_songs)], counts)
-
-
-@pytest.mark.parametrize("by", ["song", "artist"])
-def test_split_parts_the_plays(by, tmp_path):
-    table = draw_plays()
-    artists = {song: f"artist {i // 3}" for i, song in enumerate(table.song_ids[:30])}
-    split = split_plays(table, by=by, artists=artists, fraction=0.25, random_state=3)
-    assert as_dict(split.train) | as_dict(split.heldout) == as_dict(table)
-    assert set(split.train.song_ids).isdisjoint(split.heldout_songs)
-    assert set(split.heldout.song_ids) == set(split.heldout_songs)
-    assert abs(len(split.heldout_songs) - 10) <= (0 if by == "song" else 1)
-    if by == "artist":
-        of = [
-            {artists[s] for s in part if s in artists} for part in (split.train.song_ids, split.heldout_songs)
-        ]
-        assert of[0].isdisjoint(of[1])
-    split.save(tmp_path / "split")
-    again = Split.load(tmp_path / "split")
-    assert as_dict(again.train) == as_dict(split.train)
-    assert as_dict(again.heldout) == as_dict(split.heldout)
-    assert again.heldout_songs == split.heldout_songs
-    assert again.artists == artists
-    assert (again.by, again.fraction, again.random_state) == (by, 0.25, 3)
-    assert again != split, "splits are compared by identity"
-    assert repr(again) == repr(split)
-    assert f"Split(by={by!r}, fraction=0.25, random_state=3, train=PlayCounts(n_users=" in repr(split)
-
-
-def test_split_depends_on_the_seed_alone():
-    table = draw_plays()
-    splits = [split_plays(table, random_state=seed).heldout_songs for seed in (1, 1, 2)]
-    assert splits[0] == splits[1] != splits[2]
-
-
-def test_bad_splits():
-    table = draw_plays()
-    with pytest.raises(dcbmr.InputError, match="needs the artists of the songs"):
-        split_plays(table, by="artist")
-    with pytest.raises(dcbmr.InputError, match="fraction must lie between 0 and 1; got 1"):
-        split_plays(table, fraction=1)
-    with pytest.raises(dcbmr.InputError, match="by must be 'song' or 'artist'"):
-        split_plays(table, by="album")
-    with pytest.raises(dcbmr.InputError, match="cannot be split"):
-        split_plays(draw_plays(5, 1))
-
-
-def test_read_songs(tmp_path):
-    path = tmp_path / "songs.tsv"
-    path.write_text("s1\tMiles Davis\tSo What\ns2\tJohn Coltrane\n\ns3\t\tUntitled\n", "utf-8")
-    table = read_songs(path)
-    assert table.song_ids == ["s1", "s2", "s3"]
-    assert table.titles == ["So What", "", "Untitled"]
-    assert table.artist_of() == {"s1": "Miles Davis", "s2": "John Coltrane"}
-    path.write_text("title\tsong\tartist\nSo What\ts1\tMiles Davis\n", "utf-8")
-    table = read_songs(path)
-    assert (table.song_ids, table.artists, table.titles) == (["s1"], ["Miles Davis"], ["So What"])
-    assert repr(table) == "SongTable(n_songs=1, n_artists=1)"
-    assert table != SongTable(["s1"], ["Miles Davis"], ["So What"]), "tables are compared by identity"
-    for text, message in [
-        ("s1\tA\ns1\tB\n", "line 2: song 's1' is there twice"),
-        ("s1\tA\ns2\n", "line 2: wanted song, artist and, optionally, title; got 's2'"),
-    ]:
-        path.write_text(text)
-        with pytest.raises(dcbmr.InputError, match=message):
-            read_songs(path)
-    with pytest.raises(dcbmr.InputError, match="none.tsv does not exist; wanted songs: song, artist"):
-        read_songs(tmp_path / "none.tsv")
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(dcbmr.InputError, match="is a binary file, or text in UTF-16"):
-        read_songs(path)
-    path.write_bytes(b"s1\t\xff\xfe\n")
-    with pytest.raises(dcbmr.InputError, match="no text in UTF-8"):
-        read_songs(path)
-
-
-def test_split_command(tmp_path, capsys):
-    path = tmp_path / "plays.tsv"
-    path.write_text("".join(f"u{u}\ts{s}\t1\n" for u in range(5) for s in range(10)))
-    songs = tmp_path / "songs.tsv"
-    songs.write_text("".join(f"s{s}\ta{s // 2}\n" for s in range(10)))
-
-    def run(*words):
-        with pytest.raises(SystemExit) as stop:
-            main(["split", str(path), "-o", str(tmp_path / "split"), *words])
-        return stop.value.code, capsys.readouterr().err
-
-    code, shown = run("--by", "artist", "--songs", str(songs))
-    assert code == 0
-    assert "train: 5 users, 8 songs, 40 pairs" in shown
-    assert len(Split.load(tmp_path / "split").heldout_songs) == 2
-    code, shown = run()
-    assert code == 2
-    assert "exists" in shown
-    code, shown = run("--by", "artist", "--overwrite")
-    assert code == 2
-    assert "--songs SONGS.tsv" in shown
-    assert Split.load(tmp_path / "split"), "a failed run leaves what was there"
 
 
 @needs_data
