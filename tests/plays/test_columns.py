@@ -1,4 +1,4 @@
-"""Which column is what: usual names in any order, places without a header; what is refused, with the way out."""
+"""Which column is what: usual names in any order, places without a header; what is refused, and how."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
