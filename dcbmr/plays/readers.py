@@ -95,7 +95,7 @@ def _gather(where: object, batches: Iterator[pa.RecordBatch]) -> Triplets:
     if not len(user_codes):
         raise InputError(f"{where}: no plays in it; wanted rows of {PLAYS.wanted}")
     for ids in (user_ids, song_ids):
-        if "" in ids:
+        if "" in ids or None in ids:  # a dictionary of Arrow may hold a null
             raise _BadValue("an id is empty")
     values = np.concatenate(counts)
     counts.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dcbmr.errors import InputError
-from dcbmr.plays.arrow import columns_of, is_parquet
+from dcbmr.plays.arrow import check_counts, columns_of, is_parquet
 from dcbmr.plays.columns import Columns, Layout
 from dcbmr.plays.delimited import Delimited, check_file
 
@@ -50,7 +50,10 @@ def _parquet_rows(path: Path, layout: Layout, columns: Columns) -> Iterator[tupl
     with pq.ParquetFile(path) as file:
         names = columns_of(path, layout, file.schema_arrow, columns)
         number = 0
-        for batch in file.iter_batches(_BLOCK_ROWS, columns=[name for name in names if name is not None]):
+        there = [name for name in names if name is not None]
+        for batch in file.iter_batches(_BLOCK_ROWS, columns=there):
+            if number == 0 and layout.number is not None and layout.number < len(there):
+                check_counts(path, layout, batch.select(there), columns)
             fields = [
                 [None] * len(batch) if name is None else batch.column(name).cast(pa.string()).to_pylist()
                 for name in names

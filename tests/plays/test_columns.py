@@ -212,6 +212,13 @@ def test_times_are_no_weights(tmp_path, text, message):
         SongTags.read(write(tmp_path / "t.csv", text))
 
 
+def test_times_in_parquet_are_no_weights(tmp_path):
+    pq.write_table(pa.table({"song": ["a"], "tag": ["jazz"], "weight": [EPOCH]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"'weight' looks like times, .*; give --columns song,tag \("):
+        SongTags.read(tmp_path / "t.parquet")
+    assert SongTags.read(tmp_path / "t.parquet", columns="song,tag").weights.sum() == 1
+
+
 @needs_data
 def test_lastfm():
     tags = SongTags.read(LASTFM / "user_taggedartists.dat")

@@ -66,6 +66,12 @@ def test_frames(make):
         PlayCounts.from_triplets(make(who))
 
 
+def test_a_null_in_a_dictionary_is_no_id():
+    users = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 0]), pa.array(["ann", None]))
+    with pytest.raises(dcbmr.InputError, match="the frame: no plays: an id is empty"):
+        PlayCounts.from_triplets(pa.table({**FRAME, "user": users}))
+
+
 def test_pandas():
     pd = pytest.importorskip("pandas")
     assert as_dict(PlayCounts.from_triplets(pd.DataFrame(FRAME))) == WANTED
