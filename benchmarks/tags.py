@@ -47,7 +47,7 @@ def main():
     for n_factors, least in ((50, 1), (50, 5), (20, 5)):
         factors = WeightedALS(n_factors=n_factors).fit(plays).factors_
         in_hand = [song for song, n in zip(factors.song_ids, n_listeners, strict=True) if n >= least]
-        songs, names, has_tag = tags.most_popular(in_hand, 50, min_weight=2)
+        songs, names, has_tag = tags.most_popular(in_hand, n_tags=50, min_weight=2)
         row_of = {song: row for row, song in enumerate(factors.song_ids)}
         vectors = factors.song_factors[[row_of[song] for song in songs]]
         started = time.perf_counter()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dcbmr.contract.hookspecs import hookimpl
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
-    from dcbmr.evaluation.tags import evaluate_tags, plot_tags
+    from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.store import FeatureStore
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.songs import SongTable, read_songs
+    from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
     from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
 
@@ -60,7 +62,11 @@ _HOME = {
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
     "SongFeatures": "contract.contract",
+    "SongTable": "plays.songs",
     "SongTags": "plays.tags",
+    "Split": "plays.split",
+    "TagReport": "evaluation.tags",
+    "TagScore": "evaluation.tags",
     "WeightedALS": "factorization.als",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
@@ -71,7 +77,9 @@ _HOME = {
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
+    "read_songs": "plays.songs",
     "regressors": "contract.registry",
+    "split_plays": "plays.split",
 }
 
 __all__ = [
@@ -95,7 +103,11 @@ __all__ = [
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
+    "SongTable",
     "SongTags",
+    "Split",
+    "TagReport",
+    "TagScore",
     "WeightedALS",
     "evaluate_ranking",
     "evaluate_tags",
@@ -106,7 +118,9 @@ __all__ = [
     "losses",
     "plot_tags",
     "random_row",
+    "read_songs",
     "regressors",
+    "split_plays",
     "testing",
 ]
 

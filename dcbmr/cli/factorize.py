@@ -16,7 +16,7 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option, show
 @output_option("the factors")
 @click.option(
     "--columns", metavar="USER,SONG,COUNT",
-    help="Columns of the file: names of its header, or numbers from 1.  [default: the first three]",
+    help="Columns of the file: names of its header, or numbers from 1.  [default: by their usual names]",
 )  # fmt: skip
 @click.option(
     "--factors", "n_factors", type=click.IntRange(min=1), default=50, show_default=True,
@@ -99,12 +99,12 @@ def command(
         split = Split.load(plays)
         table, heldout = split.train, split.heldout_songs
     else:
-        table = PlayCounts.read(plays, columns)
+        table = PlayCounts.read(plays, columns=columns)
     if not table.counts.nnz:
         raise InputError(f"{plays} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
     click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
-    quantiles = confidence_quantiles(table.counts, als.alpha, als.epsilon)
+    quantiles = confidence_quantiles(table.counts, alpha=als.alpha, epsilon=als.epsilon)
     shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
     click.echo(f"confidence quantiles: {shown}", err=True)
 

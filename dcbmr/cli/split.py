@@ -23,10 +23,14 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option
 @click.option(
     "--songs",
     type=click.Path(path_type=Path),
-    help="Table of song, artist, title between tabs; needed for --by artist.",
+    help="Table of song, artist, title (TSV or CSV); needed for --by artist.",
 )
 @click.option("--fraction", type=float, default=0.2, show_default=True, help="Share of the songs held out.")
-@click.option("--columns", metavar="USER,SONG,COUNT", help="Columns of PLAYS: names, or numbers from 1.")
+@click.option(
+    "--columns",
+    metavar="USER,SONG,COUNT",
+    help="Columns of PLAYS: names of its header, or numbers from 1.  [default: by their usual names]",
+)
 @seed_option
 @overwrite_option
 def command(
@@ -51,9 +55,9 @@ def command(
 
     refuse_existing(output, overwrite=overwrite)
     artists = read_songs(songs).artist_of() if songs else None
-    table = PlayCounts.read(plays, columns)
-    split = split_plays(table, by, artists, fraction, random_state)
-    split.save(output, overwrite=overwrite, by=by, fraction=fraction, random_state=random_state)
+    table = PlayCounts.read(plays, columns=columns)
+    split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)
+    split.save(output, overwrite=overwrite)
     for name, part in (("train", split.train), ("held out", split.heldout)):
         n_users, n_songs = part.counts.shape
         click.echo(f"{name}: {n_users:,} users, {n_songs:,} songs, {part.counts.nnz:,} pairs", err=True)

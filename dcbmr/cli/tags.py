@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 @click.command("tags", short_help="Measure how well vectors of songs tell their tags.")
 @click.argument("tags", type=click.Path(path_type=Path))
 @click.option(
+    "--columns", metavar="SONG,TAG[,WEIGHT]",
+    help="Columns of TAGS: names of its header, or numbers from 1.  [default: by their usual names]",
+)  # fmt: skip
+@click.option(
     "--factors", type=click.Path(path_type=Path), help="Tell tags from song factors: `dcbmr factorize`."
 )
 @click.option(
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 @seed_option
 def command(
     tags: Path,
+    columns: str | None,
     factors: Path | None,
     words: Path | None,
     models: tuple[Path, ...],
@@ -77,17 +82,18 @@ def command(
 ) -> None:
     """Tell the most popular TAGS of songs by logistic regression, cross-validated; print the AUC of each.
 
-    TAGS is a file of song, tag and, optionally, weight (TSV or CSV, plain or .gz). At least one of --factors,
-    --words and --model says what the tags are told from; with several, all are measured on the songs that
-    all of them have. Songs without any tag are left out. After each AUC stands its standard deviation over
-    the folds; in the last row, that over the tags.
+    TAGS is a file of song, tag and, optionally, weight (TSV, CSV or Parquet, plain or .gz). At least one of
+    --factors, --words and --model says what the tags are told from; with several, all are measured on the
+    songs that all of them have. Songs without any tag are left out. After each AUC stands its standard
+    deviation over the folds; in the last row, that over the tags.
 
     \b
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
+              dcbmr tags user_taggedartists.dat --columns artistID,tagID --factors factors
               dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
     from dcbmr.base.progress import under
-    from dcbmr.evaluation.tags import evaluate_tags, plot_tags
+    from dcbmr.evaluation.tags import check_plot, evaluate_tags, plot_tags
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.tags import SongTags
 
@@ -97,13 +103,15 @@ def command(
         raise InputError("--model and --features, the features to predict from, go together")
     if (by == "artist") != (songs is not None):
         raise InputError("--by artist and --songs SONGS.tsv, which names the artists, go together")
-    table = SongTags.read(tags)
+    if plot is not None:
+        check_plot(plot)
+    table = SongTags.read(tags, columns=columns)
     wanted = set(table.song_ids) if only is None else read_song_list(only)
     asked = [song for song in table.song_ids if song in wanted]
     sources = _sources(asked, factors, words, models, features)
     known = [song for song in asked if all(song in vectors for vectors in sources.values())]
     _report_missing(asked, known)
-    song_ids, names, has_tag = table.most_popular(known, n_tags, min_weight)
+    song_ids, names, has_tag = table.most_popular(known, n_tags=n_tags, min_weight=min_weight)
     groups = None
     if songs is not None:
         artists = read_songs(songs).artist_of()

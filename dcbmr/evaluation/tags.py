@@ -7,6 +7,7 @@ averaged over tags. The vectors may be factors, words of the audio, or any model
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class TagScore:
     skipped: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TagReport:
     """AUC of every tag.
 
@@ -45,6 +46,9 @@ class TagReport:
     """
 
     scores: list[TagScore]
+
+    def __repr__(self) -> str:
+        return f"TagReport(n_tags={len(self.scores)}, mean={self.mean:.4f}, std={self.std:.4f})"
 
     @property
     def aucs(self) -> NDArray[np.float64]:
@@ -163,6 +167,31 @@ def _score(
     return TagScore(tag, n_songs, len(aucs), float(np.mean(aucs)), float(np.std(aucs)))
 
 
+def check_plot(path: str | Path) -> None:
+    """Raise an error, before the work whose plot it is, when :func:`plot_tags` cannot write to ``path``.
+
+    Raises
+    ------
+    DcbmrError
+        There is no matplotlib.
+    InputError
+        The ending is none that matplotlib knows, or the directory is not there or cannot be written.
+    """
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise DcbmrError(f"a plot needs matplotlib: pip install 'dcbmr[report]' ({error})") from error
+    path = Path(path)
+    if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise InputError(f"the plot cannot be written to {path}: it must end in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise InputError(f"the plot cannot be written to {path}: {path.parent} is no directory")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(
+            f"the plot cannot be written to {path}: it is {'a directory' if path.is_dir() else 'read-only'}"
+        )
+
+
 def plot_tags(reports: Mapping[str, TagReport], path: str | Path) -> None:
     """Draw the AUC of every tag, a mark for each report, and write it to ``path`` (.png, .svg or .pdf).
 
@@ -173,10 +202,8 @@ def plot_tags(reports: Mapping[str, TagReport], path: str | Path) -> None:
     path : path
         Its ending says the format.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DcbmrError(f"a plot needs matplotlib: pip install 'dcbmr[report]' ({error})") from error
+    check_plot(path)
+    from matplotlib.figure import Figure
 
     first = next(iter(reports.values()))
     order = np.argsort([math.inf if s.skipped else -s.auc for s in first.scores], kind="stable")
@@ -204,7 +231,7 @@ def plot_tags(reports: Mapping[str, TagReport], path: str | Path) -> None:
     axes.set_axisbelow(True)
     try:
         figure.savefig(path, dpi=150)
-    except (ValueError, OSError) as error:
+    except OSError as error:
         raise InputError(f"the plot cannot be written to {path}: {error}") from error
 
 

@@ -170,7 +170,7 @@ class WeightedALS:
         settings = self._settings()
         report = progress or silent
         plays = plays_or_counts if isinstance(plays_or_counts, PlayCounts) else _numbered(plays_or_counts)
-        users = int32_indices(surplus(plays.counts, self.alpha, self.epsilon))
+        users = int32_indices(surplus(plays.counts, alpha=self.alpha, epsilon=self.epsilon))
         songs = int32_indices(users.T.tocsr())
         problem = Problem.of(settings, self.n_threads)
         state = _Checkpoint(Path(checkpoint), settings, users) if checkpoint is not None else None

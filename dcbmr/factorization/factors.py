@@ -53,7 +53,7 @@ class Factors:
     @cached_property
     def surplus(self) -> csr_array:
         """Confidence above one of the plays, (n_users, n_songs) float32."""
-        return surplus(self.counts, self.config["alpha"], self.config["epsilon"])
+        return surplus(self.counts, alpha=self.config["alpha"], epsilon=self.config["epsilon"])
 
     @cached_property
     def has_plays(self) -> NDArray[np.bool_]:
@@ -113,7 +113,7 @@ class Factors:
                 f"counts must have {n_others} columns, as the factors have; got {counts.shape[1]}"
             )
         out = np.zeros((counts.shape[0], self.song_factors.shape[1]), dtype=np.float32)
-        plays = int32_indices(surplus(counts, self.config["alpha"], self.config["epsilon"]))
+        plays = int32_indices(surplus(counts, alpha=self.config["alpha"], epsilon=self.config["epsilon"]))
         exact = replace(Problem.of(self.config, n_threads), cg_steps=0)
         half_sweep(plays, basis, exact, out, objective=False)
         return out

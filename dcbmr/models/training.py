@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import StoredKind, frame_settings
 from dcbmr.models.model import Model
+from dcbmr.plays.groups import artist_groups, choose_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,27 +84,20 @@ def choose_validation(
 ) -> NDArray[np.bool_]:
     """Set about ``fraction`` of the songs aside, whole artists at a time where artists are known.
 
+    See :func:`dcbmr.plays.groups.choose_groups`. None, and a warning, if all songs are of one artist.
+
     Returns
     -------
     ndarray of shape (n_songs,), bool
     """
     groups = np.arange(n_songs) if groups is None else groups
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(random_state).permutation(len(sizes))
-    chosen = order[np.cumsum(sizes[order]) <= round(fraction * n_songs)]
-    return np.isin(group, chosen)
-
-
-def artist_groups(song_ids: Sequence[str], artists: Mapping[str, str] | None) -> NDArray[np.int64] | None:
-    """Return a number for the artist of each song, None where no artist is known.
-
-    A song without an artist is a group of its own.
-    """
-    if artists is None or not any(song in artists for song in song_ids):
-        return None
-    numbers: dict[tuple[str, str], int] = {}
-    keys = [("artist", artists[song]) if song in artists else ("song", song) for song in song_ids]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    if fraction and len(np.unique(groups)) < 2:
+        warnings.warn(
+            "no songs are set aside for validation: all are of one artist, whose songs stay together",
+            stacklevel=2,
+        )
+        fraction = 0.0
+    return choose_groups(groups, fraction, random_state=random_state)
 
 
 def factor_target(

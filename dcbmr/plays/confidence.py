@@ -18,7 +18,7 @@ def check_confidence(alpha: float, epsilon: float) -> None:
         raise InputError(f"epsilon must be a positive number; got {epsilon}")
 
 
-def surplus(counts: csr_array, alpha: float = 2.0, epsilon: float = 1e-6) -> csr_array:
+def surplus(counts: csr_array, *, alpha: float = 2.0, epsilon: float = 1e-6) -> csr_array:
     """Return what the confidence exceeds one by: s = c - 1 = alpha * log(1 + counts / epsilon).
 
     Hu, Koren and Volinsky (2008), eq. 6, as used by van den Oord et al. (2013), eq. 2. It is as sparse as
@@ -44,7 +44,11 @@ def surplus(counts: csr_array, alpha: float = 2.0, epsilon: float = 1e-6) -> csr
 
 
 def confidence_quantiles(
-    counts: csr_array, alpha: float, epsilon: float, at: Sequence[float] = (0, 0.25, 0.5, 0.75, 0.95, 1)
+    counts: csr_array,
+    *,
+    alpha: float = 2.0,
+    epsilon: float = 1e-6,
+    at: Sequence[float] = (0, 0.25, 0.5, 0.75, 0.95, 1),
 ) -> dict[float, tuple[float, float]]:
     """Return, for quantiles of the plays, how many plays that is and the confidence they get."""
     plays = np.quantile(counts.data, at)

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from dcbmr.plays.columns import Columns
+    from dcbmr.plays.readers import Triplets
 
 
-COLUMNS = ("user", "song", "count")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlayCounts:
     """Who played what how often.
 
@@ -45,28 +45,108 @@ class PlayCounts:
         if self.counts.shape != shape:
             raise InputError(f"counts has shape {self.counts.shape}, but there are {shape} user and song ids")
 
+    def __repr__(self) -> str:
+        n_users, n_songs = self.counts.shape
+        return f"PlayCounts(n_users={n_users}, n_songs={n_songs}, n_pairs={self.counts.nnz})"
+
     @classmethod
-    def read(cls, path: str | Path, columns: str | Sequence[str | int] | None = None) -> Self:
+    def read(cls, path: str | Path, *, columns: Columns = None) -> Self:
         """Read triplets from TSV or CSV (plain, ``.gz``, ``.zst``, ``.bz2``) or from Parquet.
 
         Parameters
         ----------
         path : path
-            The file. Fields are separated by tabs, commas or semicolons; a first line whose count is no
-            number is a header. Ids are strings. Counts of one user and song are summed; counts of zero
-            are no plays.
+            The file. Fields are separated by tabs, commas or semicolons. Columns that a header calls by
+            usual names (user_id, track, artistID, plays, weight, ...) may lie in any order; without a header
+            they are user, song and count. Ids are strings. Counts of one user and song are summed; counts
+            of zero are no plays.
         columns : sequence of three, or a comma-separated str, optional
-            The columns of user, song and count: names of a header, or numbers from 1. Without it, columns
-            named user, song and count where there are such, and else the first three.
+            The columns of user, song and count: names of a header, or numbers from 1.
 
         Raises
         ------
         InputError
-            For a file that holds no such triplets; names the file, and the line of a wrong count.
+            For a file that holds no such triplets, or whose columns are not understood, with the columns to
+            name; for a column of counts that looks like times or, without a header, like identifiers. Names
+            the file, and the line of a wrong count.
         """
         from dcbmr.plays.readers import read_triplets
 
-        users, songs, counts = read_triplets(Path(path), columns)
+        return cls._of(read_triplets(Path(path), columns))
+
+    @classmethod
+    def from_triplets(
+        cls,
+        users: Any,
+        songs: Sequence[Any] | ArrayLike | None = None,
+        counts: Sequence[float] | ArrayLike | None = None,
+        *,
+        columns: Columns = None,
+    ) -> Self:
+        """Take triplets from three arrays, or from one frame with three columns.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_triplets,), or frame
+            Ids of the users, as str, or numbers, which become str. Or one frame that holds all three: of
+            pandas, polars or pyarrow, a mapping of names to columns, or anything that offers its columns
+            through Arrow's C stream. Its columns are recognised as those of a file.
+        songs : array-like of shape (n_triplets,), optional
+            Ids of the songs, in the same way.
+        counts : array-like of shape (n_triplets,), optional
+            Plays, from 0 up. Counts of one user and song are summed.
+        columns : sequence of three, or a comma-separated str, optional
+            The columns of user, song and count in a frame.
+
+        Raises
+        ------
+        InputError
+            As for :meth:`read`; for arrays of different lengths.
+        """
+        from dcbmr.plays.frames import triplets_of_arrays, triplets_of_frame
+
+        if songs is None and counts is None:
+            return cls._of(triplets_of_frame(users, columns))
+        return cls._of(triplets_of_arrays(users, songs, counts, columns))
+
+    @classmethod
+    def from_matrix(
+        cls,
+        counts: Any,
+        user_ids: Sequence[str] | NDArray[Any] | None = None,
+        song_ids: Sequence[str] | NDArray[Any] | None = None,
+    ) -> Self:
+        """Take counts from a matrix of users and songs.
+
+        Parameters
+        ----------
+        counts : sparse or dense matrix of shape (n_users, n_songs)
+            Plays, from 0 up; of scipy.sparse in any format, or array-like.
+        user_ids : sequence of n_users, optional
+            Their numbers from 0, as str, if None.
+        song_ids : sequence of n_songs, optional
+            Likewise.
+
+        Raises
+        ------
+        InputError
+            For a matrix that has not two dimensions or not as many rows and columns as there are ids; for
+            counts that are negative or not finite; for an id that is there twice.
+        """
+        matrix: Any = counts if issparse(counts) else np.asarray(counts)
+        if matrix.ndim != 2:
+            raise InputError(f"counts must have shape (n_users, n_songs); got {matrix.shape}")
+        if not (np.issubdtype(matrix.dtype, np.number) or matrix.dtype == bool):
+            raise InputError(f"counts must be numbers; got an array of {matrix.dtype}")
+        ids: list[Any] = [
+            [str(i) for i in range(n)] if given is None else given
+            for n, given in zip(matrix.shape, (user_ids, song_ids), strict=True)
+        ]
+        return cls(ids[0], ids[1], matrix)
+
+    @classmethod
+    def _of(cls, triplets: Triplets) -> Self:
+        users, songs, counts = triplets
         return cls(ids_array(users, "user_ids"), ids_array(songs, "song_ids"), counts)
 
     def write_parquet(self, path: str | Path) -> None:
@@ -81,7 +161,9 @@ class PlayCounts:
             return pa.DictionaryArray.from_arrays(numbers, pa.array(names.tolist(), type=pa.string()))
 
         columns = [ids(self.user_ids, matrix.row), ids(self.song_ids, matrix.col), pa.array(matrix.data)]
-        pq.write_table(pa.table(dict(zip(COLUMNS, columns, strict=True))), path, compression="zstd")
+        pq.write_table(
+            pa.table(dict(zip(("user", "song", "count"), columns, strict=True))), path, compression="zstd"
+        )
 
     def keep_songs(self, keep: NDArray[np.bool_]) -> PlayCounts:
         """Return the plays of the songs of a mask (n_songs,), without users who then have none."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcbmr.errors import InputError
 
+if TYPE_CHECKING:
+    from dcbmr.plays.columns import Columns
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class SongTable:
     """What is known of songs: song_ids, and of each its artist and title ("" where unknown)."""
 
@@ -16,49 +20,47 @@ class SongTable:
     artists: list[str]
     titles: list[str]
 
+    def __repr__(self) -> str:
+        n_artists = len(set(self.artists) - {""})
+        return f"SongTable(n_songs={len(self.song_ids)}, n_artists={n_artists})"
+
     def artist_of(self) -> dict[str, str]:
         """Return the artist of every song that has one."""
         pairs = zip(self.song_ids, self.artists, strict=True)
         return {song: artist for song, artist in pairs if artist}
 
 
-def read_songs(path: str | Path) -> SongTable:
-    """Read a table of songs: tab-separated song, artist and, optionally, title.
+def read_songs(path: str | Path, *, columns: Columns = None) -> SongTable:
+    """Read a table of songs: song, artist and, optionally, title.
 
-    A first line that names the columns (song, artist, title, in any order) is a header.
+    Parameters
+    ----------
+    path : path
+        TSV, CSV or semicolons, plain, ``.gz``, ``.zst`` or ``.bz2``, or Parquet. Columns that a first line
+        calls by usual names (song_id, track, artist_name, title, ...) may lie in any order, and either the
+        artists or the titles may then be missing. Without such a line they are song, artist and title.
+    columns : sequence of two or three, or a comma-separated str, optional
+        The columns of song, artist and title: names of a header, or numbers from 1.
 
     Raises
     ------
     InputError
-        For a line with too few columns or a song named twice; names the line.
+        The columns are not understood; a line lacks its song or artist, or a song is there twice; names
+        the line.
     """
+    from dcbmr.plays.columns import SONGS
+    from dcbmr.plays.rows import read_rows
+
     path = Path(path)
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    first = [name.strip().lower() for name in lines[0].split("\t")]
-    has_header = "song" in first and "artist" in first
-    order = [first.index(name) if name in first else -1 for name in ("song", "artist", "title")]
-    song_at, artist_at, title_at = order if has_header else (0, 1, 2)
     table = SongTable([], [], [])
     seen: set[str] = set()
-    for number, line in enumerate(lines[has_header:], start=1 + has_header):
-        fields = line.rstrip("\r").split("\t")
-        if fields == [""]:
-            continue
-        if len(fields) <= max(song_at, artist_at):
-            raise InputError(
-                f"{path}, line {number}: wanted song, artist and title between tabs; got {line!r}"
-            )
-        if fields[song_at] in seen:
-            raise InputError(f"{path}, line {number}: song {fields[song_at]!r} is there twice")
-        seen.add(fields[song_at])
-        table.song_ids.append(fields[song_at])
-        table.artists.append(fields[artist_at])
-        table.titles.append(fields[title_at] if 0 <= title_at < len(fields) else "")
-    if not table.song_ids and not has_header:
-        raise InputError(f"{path} is empty; wanted lines of song, artist and title, between tabs")
+    for number, (song, artist, title) in read_rows(path, SONGS, columns):
+        if not song:
+            raise InputError(f"{path}, line {number}: the song is empty")
+        if song in seen:
+            raise InputError(f"{path}, line {number}: song {song!r} is there twice")
+        seen.add(song)
+        table.song_ids.append(song)
+        table.artists.append(artist or "")
+        table.titles.append(title or "")
     return table

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -18,8 +16,10 @@ from dcbmr.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dcbmr.plays.columns import Columns
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class SongTags:
     """Which songs have which tags.
 
@@ -36,36 +36,53 @@ class SongTags:
     tags: list[str]
     weights: csr_array
 
-    @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Read lines of song, tag and, optionally, weight from TSV or CSV (plain, .gz, .zst, .bz2).
+    def __repr__(self) -> str:
+        return f"SongTags(n_songs={len(self.song_ids)}, n_tags={len(self.tags)}, n_pairs={self.weights.nnz})"
 
-        A first line that holds the names song and tag, in any column, is a header, as is one whose third
-        field is no number; weight is then the column of that name. Without a header the columns are the
-        first, the second and, if there is one, the third.
+    @classmethod
+    def read(cls, path: str | Path, *, columns: Columns = None) -> Self:
+        """Read lines of song, tag and, optionally, weight.
+
+        Parameters
+        ----------
+        path : path
+            TSV, CSV or semicolons, plain, ``.gz``, ``.zst`` or ``.bz2``, or Parquet. Columns that a first
+            line calls by usual names (song_id, artistID, tag, weight, ...) may lie in any order; without a
+            weight among them, every line weighs one. Without a header the columns are the first, the
+            second and, if there is one, the third.
+        columns : sequence of two or three, or a comma-separated str, optional
+            The columns of song, tag and weight: names of a header, or numbers from 1.
 
         Raises
         ------
         InputError
-            The file holds no tags, or a line is wrong; names the line.
+            The columns are not understood, the file holds no tags, or a line is wrong; names the line.
         """
+        from dcbmr.plays.columns import TAGS, as_number
+        from dcbmr.plays.rows import read_rows
+
         path = Path(path)
         song_ids: dict[str, int] = {}
         tags: dict[str, int] = {}
-        rows, columns, values = [], [], []
-        for song, tag, weight in _lines(path):
+        rows, tag_rows, values = [], [], []
+        for number, (song, tag, weight) in read_rows(path, TAGS, columns):
+            if not song or not tag:
+                raise InputError(f"{path}, line {number}: the {'tag' if song else 'song'} is empty")
+            value = 1.0 if weight is None else as_number(weight)
+            if value is None or not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{path}, line {number}: the weight {weight!r} is not a number from 0 up")
             rows.append(song_ids.setdefault(song, len(song_ids)))
-            columns.append(tags.setdefault(tag, len(tags)))
-            values.append(weight)
+            tag_rows.append(tags.setdefault(tag, len(tags)))
+            values.append(value)
         if not rows:
             raise InputError(f"{path} holds no tags; wanted lines of song, tag and, optionally, weight")
         shape = (len(song_ids), len(tags))
-        weights = csr_array(coo_array((np.array(values), (rows, columns)), shape=shape))
+        weights = csr_array(coo_array((np.array(values), (rows, tag_rows)), shape=shape))
         weights.eliminate_zeros()
         return cls(list(song_ids), list(tags), weights)
 
     def most_popular(
-        self, song_ids: Sequence[str], n_tags: int = 50, min_weight: float = 0.0
+        self, song_ids: Sequence[str], *, n_tags: int = 50, min_weight: float = 0.0
     ) -> tuple[list[str], list[str], NDArray[np.bool_]]:
         """Return the tags that most of ``song_ids`` have, and who has them.
 
@@ -103,61 +120,3 @@ class SongTags:
         popularity = np.asarray(held.sum(axis=0)).ravel()
         ranked = sorted(np.flatnonzero(popularity), key=lambda t: (-popularity[t], self.tags[t]))[:n_tags]
         return songs, [self.tags[t] for t in ranked], held[:, ranked].toarray().astype(bool)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str, float]]:
-    """Yield song, tag and weight of every line."""
-    import pyarrow as pa
-
-    if not path.is_file():
-        raise InputError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
-    with pa.input_stream(str(path), compression="detect") as stream:
-        text = io.TextIOWrapper(cast(Any, stream), "utf-8-sig", newline="")
-        try:
-            yield from _parsed(path, text)
-        except (UnicodeDecodeError, csv.Error, OSError) as error:
-            raise InputError(f"{path} cannot be read as text in UTF-8: {error}") from error
-
-
-def _parsed(path: Path, text: io.TextIOWrapper) -> Iterator[tuple[str, str, float]]:
-    first = text.readline()
-    delimiter = next((d for d in "\t,;" if d in first), "\t")
-
-    def source() -> Iterator[str]:
-        yield first
-        yield from text
-
-    if delimiter == "\t":
-        reader = csv.reader(source(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(source(), delimiter=delimiter)
-    song_at, tag_at, weight_at = 0, 1, 2
-    for fields in reader:
-        if not fields:
-            continue
-        if reader.line_num == 1:
-            names = [name.strip().lower() for name in fields]
-            if "song" in names and "tag" in names:
-                song_at, tag_at = names.index("song"), names.index("tag")
-                weight_at = names.index("weight") if "weight" in names else len(names)
-                continue
-            if len(fields) > 2 and _number(fields[2]) is None:
-                continue
-        if len(fields) <= max(song_at, tag_at) or not fields[song_at] or not fields[tag_at]:
-            raise InputError(
-                f"{path}, line {reader.line_num}: wanted song, tag and, optionally, weight, separated by "
-                f"tabs, commas or semicolons; got {delimiter.join(fields)!r}"
-            )
-        weight = 1.0 if weight_at >= len(fields) else _number(fields[weight_at])
-        if weight is None or not (math.isfinite(weight) and weight >= 0):
-            raise InputError(
-                f"{path}, line {reader.line_num}: the weight {fields[weight_at]!r} is not a number from 0 up"
-            )
-        yield fields[song_at], fields[tag_at], weight
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -39,10 +39,19 @@ class TestRead:
             "a\trock\t1\r\na\tjazz\t1\r\nb\trock\t1\r\n",
             "song\ttag\na\trock\na\tjazz\nb\trock",
             "weight,tag,song\n1,rock,a\n\n1,jazz,a\n1,rock,b\n",
-            "id;label;score\na;rock;1\na;jazz;1\nb;rock;1\n",
+            "track_id;label;score\na;rock;1\na;jazz;1\nb;rock;1\n",
+            "userID,artistID,tagID,day\nu,a,rock,30\nu,a,jazz,30\nu,b,rock,30\n",
             "﻿a,rock\na,jazz\nb,rock\n",
         ],
-        ids=["two", "three, CRLF", "header", "header, other order", "unknown header", "BOM"],
+        ids=[
+            "two",
+            "three, CRLF",
+            "header",
+            "header, other order",
+            "usual names",
+            "artists for songs",
+            "BOM",
+        ],
     )
     def test_forms(self, tmp_path, text):
         assert read(tmp_path, text) == {("a", "rock"): 1, ("a", "jazz"): 1, ("b", "rock"): 1}
@@ -61,10 +70,11 @@ class TestRead:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "holds no tags"),
+            ("", "is empty; wanted lines of song, tag and, optionally, weight"),
             ("song\ttag\n", "holds no tags"),
             ("a\trock\nb\n", "line 2: wanted song, tag and, optionally, weight.*got 'b'"),
-            ("a\trock\n\t\n", "line 2: wanted song, tag"),
+            ("a\trock\n\t\n", "line 2: the song is empty"),
+            ("a\trock\nb\t\n", "line 2: the tag is empty"),
             ("a\trock\t1\nb\trock\tmuch\n", "line 2: the weight 'much' is not a number from 0 up"),
             ("a\trock\t1\nb\trock\tnan\n", "line 2: the weight 'nan'"),
             ("a\trock\t1\nb\trock\t-1\n", "line 2: the weight '-1'"),
@@ -77,8 +87,13 @@ class TestRead:
     def test_bad_files(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):
             SongTags.read(tmp_path / "none.tsv")
+        with pytest.raises(
+            InputError,
+            match="'id', 'name', 'value' do not say which is the song and which the tag; give --columns id,",
+        ):
+            read(tmp_path, "id;name;value\na;rock;1\n")
         (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01" * 9)
-        with pytest.raises(InputError, match="cannot be read as text in UTF-8"):
+        with pytest.raises(InputError, match="is a binary file, or text in UTF-16"):
             SongTags.read(tmp_path / "binary")
 
 
@@ -192,7 +207,7 @@ class TestEvaluate:
         }
         plot_tags(reports, tmp_path / "tags.svg")
         assert (tmp_path / "tags.svg").stat().st_size > 1000
-        with pytest.raises(InputError, match="the plot cannot be written"):
+        with pytest.raises(InputError, match="tags.docx: it must end in .png, .svg or .pdf"):
             plot_tags(reports, tmp_path / "tags.docx")
 
 
@@ -241,6 +256,33 @@ class TestCommand:
         assert code == 0, err
         assert "60 songs with tags, folds by artist" in out
         assert (world / "tags.png").read_bytes().startswith(b"\x89PNG")
+
+    @pytest.mark.parametrize(
+        ("plot", "message"),
+        [
+            ("none/tags.png", "none is no directory"),
+            ("tags.docx", "it must end in .png, .svg or .pdf"),
+            ("tags", "it must end in .png, .svg or .pdf"),
+        ],
+    )
+    def test_a_plot_that_cannot_be_written_is_refused_before_the_work(self, world, capsys, plot, message):
+        (world / "tags.tsv").unlink()  # what the work would begin with
+        code, _, err = self.run(world, capsys, "--plot", world / plot)
+        assert code == 2
+        assert f"the plot cannot be written to {world / plot}: " in err
+        assert message in err
+
+    def test_columns(self, world, capsys):
+        lines = (world / "tags.tsv").read_text().splitlines()
+        rows = [f"someone\t{line.replace(chr(9), chr(9) + 'why' + chr(9))}\n" for line in lines]
+        (world / "tags.tsv").write_text("".join(["who\tclip\treason\tword\n", *rows]))
+        code, _, err = self.run(world, capsys, "--top", 2)
+        assert code == 2
+        assert "do not say which is the song and which the tag; give --columns" in err
+        for columns in ("clip,word", "2,4"):
+            code, out, err = self.run(world, capsys, "--columns", columns, "--top", 2, "--json")
+            assert code == 0, err
+            assert [row["songs"] for row in json.loads(out)][:2] == [30, 30]
 
     def test_artists_need_a_table(self, world, capsys):
         code, _, err = self.run(world, capsys, "--by", "artist")

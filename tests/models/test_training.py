@@ -14,7 +14,7 @@ from dcbmr.features.codebook import Codebook
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
-from dcbmr.models.training import artist_groups, choose_validation, factor_target, train
+from dcbmr.models.training import choose_validation, factor_target, train
 from dcbmr.plays.split import Split
 
 SMALL_CNN = {"channels": (8, 8), "hidden": (16,), "epochs": 2, "batch_size": 8}
@@ -33,12 +33,19 @@ def test_validation_songs_are_whole_artists():
     np.testing.assert_array_equal(chosen, again)
 
 
-def test_songs_without_an_artist_are_groups_of_their_own():
-    artists = {"a": "x", "b": "x", "d": "c"}
-    groups = artist_groups(["a", "b", "c", "d", "e"], artists)
-    assert groups[0] == groups[1]
-    assert len(set(groups)) == 4
-    assert artist_groups(["e"], artists) is None
+def test_validation_is_never_empty_for_want_of_a_small_artist():
+    with pytest.warns(UserWarning, match=r"20.0% of 100 songs are held out, where 10.0% were wanted"):
+        chosen = choose_validation(100, np.repeat(np.arange(5), 20), fraction=0.1, random_state=0)
+    assert chosen.sum() == 20
+    prolific = np.array([0] * 60 + list(range(1, 41)))
+    for seed in range(10):
+        assert choose_validation(100, prolific, fraction=0.1, random_state=seed).sum() == 10
+
+
+def test_songs_of_one_artist_have_no_validation_and_say_so():
+    with pytest.warns(UserWarning, match="no songs are set aside for validation: all are of one artist"):
+        assert not choose_validation(9, np.zeros(9, int), fraction=0.1, random_state=0).any()
+    assert not choose_validation(9, np.zeros(9, int), fraction=0, random_state=0).any()
 
 
 def test_the_target_is_the_factors_of_the_songs_in_hand(small_world):

@@ -1,0 +1,107 @@
+"""Holding songs out, and keeping what was held out."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from tables import as_dict
+
+import dcbmr
+from dcbmr import PlayCounts, Split, split_plays
+from dcbmr.cli import main
+
+
+def draw_plays(n_users=50, n_songs=40, seed=0):
+    rng = np.random.default_rng(seed)
+    counts = csr_array(
+        np.where(rng.random((n_users, n_songs)) < 0.2, rng.integers(1, 9, (n_users, n_songs)), 0)
+    )
+    return PlayCounts([f"u{i}" for i in range(n_users)], [f"s{i}" for i in range(n_songs)], counts)
+
+
+@pytest.mark.parametrize("by", ["song", "artist"])
+def test_split_parts_the_plays(by, tmp_path):
+    table = draw_plays()
+    artists = {song: f"artist {i // 3}" for i, song in enumerate(table.song_ids[:30])}
+    split = split_plays(table, by=by, artists=artists, fraction=0.25, random_state=3)
+    assert as_dict(split.train) | as_dict(split.heldout) == as_dict(table)
+    assert set(split.train.song_ids).isdisjoint(split.heldout_songs)
+    assert set(split.heldout.song_ids) == set(split.heldout_songs)
+    assert abs(len(split.heldout_songs) - 10) <= (0 if by == "song" else 1)
+    if by == "artist":
+        of = [
+            {artists[s] for s in part if s in artists} for part in (split.train.song_ids, split.heldout_songs)
+        ]
+        assert of[0].isdisjoint(of[1])
+    split.save(tmp_path / "split")
+    again = Split.load(tmp_path / "split")
+    assert as_dict(again.train) == as_dict(split.train)
+    assert as_dict(again.heldout) == as_dict(split.heldout)
+    assert again.heldout_songs == split.heldout_songs
+    assert again.artists == artists
+    assert (again.by, again.fraction, again.random_state) == (by, 0.25, 3)
+    assert again != split, "splits are compared by identity"
+    assert repr(again) == repr(split)
+    assert f"Split(by={by!r}, fraction=0.25, random_state=3, train=PlayCounts(n_users=" in repr(split)
+
+
+def test_split_depends_on_the_seed_alone():
+    table = draw_plays()
+    splits = [split_plays(table, random_state=seed).heldout_songs for seed in (1, 1, 2)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_bad_splits():
+    table = draw_plays()
+    with pytest.raises(dcbmr.InputError, match="needs the artists of the songs"):
+        split_plays(table, by="artist")
+    with pytest.raises(dcbmr.InputError, match="fraction must lie between 0 and 1; got 1"):
+        split_plays(table, fraction=1)
+    with pytest.raises(dcbmr.InputError, match="by must be 'song' or 'artist'"):
+        split_plays(table, by="album")
+    with pytest.raises(dcbmr.InputError, match="cannot be split"):
+        split_plays(draw_plays(5, 1))
+
+
+def test_a_split_that_did_not_say_how_it_was_made_is_read(tmp_path):
+    split_plays(draw_plays()).save(tmp_path / "split")
+    config = json.loads((tmp_path / "split" / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key not in ("by", "fraction", "random_state")}
+    (tmp_path / "split" / "config.json").write_text(json.dumps(kept))
+    split = Split.load(tmp_path / "split")
+    assert (split.by, split.fraction, split.random_state) == (None, None, None)
+
+
+def test_names_with_tabs_do_not_break_the_table_of_artists(tmp_path):
+    plays = PlayCounts.from_matrix(np.ones((2, 3)), song_ids=["s0", "s1", "s2"])
+    artists = {"s0": "A\tB", "s1": "A\nB", "s2": "C"}
+    split_plays(plays, by="song", artists=artists, fraction=0.3).save(tmp_path / "split")
+    assert Split.load(tmp_path / "split").artists == {"s0": "A B", "s1": "A B", "s2": "C"}
+    plays = PlayCounts.from_matrix(np.ones((2, 3)), song_ids=["s\t0", "s1", "s2"])
+    with pytest.raises(dcbmr.InputError, match=r"the id 's\\t0' has a tab or a line break in it"):
+        split_plays(plays, artists={"s\t0": "A"}).save(tmp_path / "other")
+
+
+def test_split_command(tmp_path, capsys):
+    path = tmp_path / "plays.tsv"
+    path.write_text("".join(f"u{u}\ts{s}\t1\n" for u in range(5) for s in range(10)))
+    songs = tmp_path / "songs.tsv"
+    songs.write_text("".join(f"s{s}\ta{s // 2}\n" for s in range(10)))
+
+    def run(*words):
+        with pytest.raises(SystemExit) as stop:
+            main(["split", str(path), "-o", str(tmp_path / "split"), *words])
+        return stop.value.code, capsys.readouterr().err
+
+    code, shown = run("--by", "artist", "--songs", str(songs))
+    assert code == 0
+    assert "train: 5 users, 8 songs, 40 pairs" in shown
+    assert len(Split.load(tmp_path / "split").heldout_songs) == 2
+    code, shown = run()
+    assert code == 2
+    assert "exists" in shown
+    code, shown = run("--by", "artist", "--overwrite")
+    assert code == 2
+    assert "--songs SONGS.tsv" in shown
+    assert Split.load(tmp_path / "split"), "a failed run leaves what was there"
