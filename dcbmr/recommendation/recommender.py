@@ -236,7 +236,8 @@ class Recommender:
         values = np.array(list(counts.values()), np.float32)
         if not (np.isfinite(values).all() and (values > 0).all()):
             raise InputError(f"counts must be positive numbers; got {counts}")
-        factors = self._folding.fold_in_users(_one_row(counts, values, self._folding.song_ids))
+        one = _one_row(counts, values, self._folding.song_ids)
+        factors = self._folding.fold_in_users(one, n_threads=self.n_threads)
         played = _one_row(counts, values, self._factors.song_ids)
         return self._best(factors, played, k, candidates)
 

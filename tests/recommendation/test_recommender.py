@@ -110,15 +110,11 @@ def test_similar_by_factors_is_the_cosine_of_factors(recommender):
 
 def test_more_users_than_factors_are_not_needed():
     # A singular gramian has no Cholesky factor; usage is compared all the same.
-    users = np.array([[1.0, 0.0, 0.0]], np.float32)
-    songs = np.array([[1.0, 5.0, 0.0], [2.0, 0.0, 7.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
     factors = Factors(
-        np.array(["u"], object),
-        np.array(list("abcd"), object),
-        users,
-        songs,
-        csr_array(np.ones((1, 4), np.float32)),
-        {"n_factors": 3},
+        user_factors=[[1, 0, 0]],
+        song_factors=[[1, 5, 0], [2, 0, 7], [-1, 0, 0], [0, 1, 0]],
+        counts=np.ones((1, 4)),
+        song_ids=list("abcd"),
     )
     recommender = Recommender.from_factors(factors)
     top = recommender.similar(["a"], k=3)
