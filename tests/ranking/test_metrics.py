@@ -209,7 +209,8 @@ def test_progress_sees_every_user_and_may_stop():
         ({"song_factors": np.ones((0, 3))}, "song_factors must be a matrix"),
         ({"heldout": csr_array((3, 2))}, r"heldout has shape \(3, 2\)"),
         ({"heldout": csr_array((2, 2))}, "no user is left to evaluate: of 2 users, 2 have no held-out"),
-        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0}, "k must be a whole number of at least 1; got 0"),
+        ({"k": 1.5}, r"k must be a whole number of at least 1; got 1\.5"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
     ],
 )

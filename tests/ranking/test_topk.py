@@ -63,7 +63,8 @@ def test_progress_may_stop():
         ({"queries": [[np.nan, 0]]}, "queries must be finite"),
         ({"song_factors": [[1, 2, 3]]}, "queries has 2 columns and song_factors 3"),
         ({"song_factors": np.zeros((0, 2))}, "song_factors must be a matrix that is not empty"),
-        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0}, "k must be a whole number of at least 1; got 0"),
+        ({"k": 1.5}, r"k must be a whole number of at least 1; got 1\.5"),
         ({"excluded": csr_array((2, 1))}, r"excluded has shape \(2, 1\); wanted \(1, 2\)"),
     ],
 )
