@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.tags import SongTags
-    from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
+    from dcbmr.ranking.metrics import RandomRow, RankingReport, evaluate_ranking, random_row
+    from dcbmr.ranking.topk import TopSongs, top_songs
+    from dcbmr.recommendation.recommender import Recommender
 
 from dcbmr.base.version import __version__ as __version__
 
@@ -52,11 +54,14 @@ _HOME = {
     "MemoryFeatures": "features.memory",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
+    "RandomRow": "ranking.metrics",
     "RankingReport": "ranking.metrics",
+    "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
     "SongFeatures": "contract.contract",
     "SongTags": "plays.tags",
+    "TopSongs": "ranking.topk",
     "WeightedALS": "factorization.als",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
@@ -68,6 +73,7 @@ _HOME = {
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
     "regressors": "contract.registry",
+    "top_songs": "ranking.topk",
 }
 
 __all__ = [
@@ -85,11 +91,14 @@ __all__ = [
     "MemoryFeatures",
     "PlayCounts",
     "Progress",
+    "RandomRow",
     "RankingReport",
+    "Recommender",
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
     "SongTags",
+    "TopSongs",
     "WeightedALS",
     "evaluate_ranking",
     "evaluate_tags",
@@ -102,6 +111,7 @@ __all__ = [
     "random_row",
     "regressors",
     "testing",
+    "top_songs",
 ]
 
 

@@ -11,9 +11,9 @@ from reference import als_solve
 from scipy.sparse import csr_array, random_array
 
 import dcbmr
+from dcbmr import Recommender
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.models.training import train
-from dcbmr.recommendation.recommender import Recommender
 
 
 def draw_counts(rng, n_users=60, n_songs=45, density=0.15):

@@ -8,9 +8,9 @@ from reference import als_solve
 from scipy.sparse import csr_array
 
 import dcbmr
+from dcbmr import Recommender
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.confidence import surplus
-from dcbmr.recommendation.recommender import Recommender
 
 USERS, SONGS = 30, 40
 
