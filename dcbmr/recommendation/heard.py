@@ -54,6 +54,10 @@ def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None
     files: dict[str, str] = {}
     failed: dict[str, str] = {}
     for path in paths:
+        if not Path(path).exists():
+            raise InputError(
+                f"{path} does not exist; wanted an audio file, or a folder or a manifest of them"
+            )
         with find_songs(Path(path)) as found:
             failed |= {str(folder.path): folder.reason for folder in found.failed}
             for song, file in found:

@@ -85,8 +85,7 @@ def places(song_ids: Sequence[str] | NDArray[np.object_], place: dict[str, int])
 
 def in_columns(matrix: csr_array, place: NDArray[Any], n_columns: int) -> csr_array:
     """Return ``matrix`` with column j at ``place[j]`` of ``n_columns``; one whose place is -1 is left out."""
-    coordinates = matrix.tocoo()
-    row, column = coordinates.coords
-    to = place[column]
+    to = place[matrix.indices]
     there = to >= 0
-    return csr_array((coordinates.data[there], (row[there], to[there])), shape=(matrix.shape[0], n_columns))
+    kept = np.concatenate([[0], np.cumsum(there)])[matrix.indptr]
+    return csr_array((matrix.data[there], to[there], kept), shape=(matrix.shape[0], n_columns))

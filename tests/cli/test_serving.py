@@ -373,7 +373,7 @@ def resample(samples, sr, wanted):
             ["predict", "nowhere", "audio/song00.wav"],
             "nowhere is no dcbmr model directory: it does not exist",
         ),
-        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist"),
+        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist; wanted an audio file"),
         (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
         (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
         (["evaluate", "linear", "--split", "split", "--features", "audio"], "no dcbmr features directory"),
