@@ -125,6 +125,9 @@ class WeightedALS(Estimator):
             if not isinstance(value, Integral) or value < least:
                 raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}")
             settings[name] = int(value)
+        # Numbers of NumPy are as good, and are kept as Python's: they go into JSON.
+        for name in (*OBJECTIVE, "init_scale", "tolerance"):
+            settings[name] = float(settings[name])
         if not (np.isfinite(self.init_scale) and self.init_scale > 0):
             raise InputError(f"init_scale must be a positive number; got {self.init_scale}")
         if not (np.isfinite(self.tolerance) and self.tolerance >= 0):

@@ -77,9 +77,9 @@ class Factors:
 
     def __post_init__(self) -> None:
         check_objective({name: getattr(self, name) for name in OBJECTIVE})
-        checked: dict[str, Any] = {
-            name: _checked_factors(getattr(self, name), name) for name in ("user_factors", "song_factors")
-        }
+        checked: dict[str, Any] = {name: float(getattr(self, name)) for name in OBJECTIVE}
+        for name in ("user_factors", "song_factors"):
+            checked[name] = _checked_factors(getattr(self, name), name)
         users, songs = checked["user_factors"], checked["song_factors"]
         if users.shape[1] != songs.shape[1]:
             raise InputError(

@@ -369,14 +369,16 @@ def test_wrong_settings(settings, message):
         dcbmr.WeightedALS(**{"n_factors": 2, **settings}).fit(csr_array(np.eye(3)))
 
 
-def test_settings_are_those_of_an_estimator():
-    als = dcbmr.WeightedALS(n_factors=np.int64(3), alpha=4.0, n_threads=2)
-    assert repr(als) == "WeightedALS(n_factors=np.int64(3), alpha=4.0, n_threads=2)"
-    copy = clone(als).set_params(n_iterations=np.int32(2))
+def test_settings_are_those_of_an_estimator(tmp_path):
+    als = dcbmr.WeightedALS(n_factors=3, alpha=4.0, n_threads=2)
+    assert repr(als) == "WeightedALS(n_factors=3, alpha=4.0, n_threads=2)"
+    copy = clone(als).set_params(n_iterations=np.int32(2), regularization=np.float32(0.5))
     fitted = copy.fit(csr_array(np.eye(3)))
     assert fitted.song_factors_.shape == (3, 3)
     assert len(fitted.objective_) == 2
-    assert json.loads(json.dumps(fitted.factors_.config))["n_iterations"] == 2
+    fitted.factors_.save(tmp_path / "f")  # numbers of NumPy, as a search over parameters gives them
+    config = json.loads((tmp_path / "f/config.json").read_text())
+    assert (config["n_iterations"], config["regularization"], config["alpha"]) == (2, 0.5, 4.0)
     with pytest.raises(dcbmr.InputError, match="WeightedALS has no parameter 'lambda'; it has n_factors, "):
         als.set_params(**{"lambda": 1.0})
 
