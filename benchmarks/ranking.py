@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 
 import dcbmr
 from dcbmr.base.threads import resolve_n_threads
-from dcbmr.ranking.topk import top_songs
 
 # (what, users in the slice, songs, factors)
 SIZES = [
@@ -164,8 +163,8 @@ def main():
             assert abs(map_at_k - mine.map_at_k) < 1e-4 * mine.map_at_k, (name, map_at_k, mine.map_at_k)
             assert auc is None or abs(auc - mine.auc) < 1e-6, (name, auc, mine.auc)
             show(size, f"evaluate: {name}", less, seconds)
-        find = partial(top_songs, n_threads=n_threads)
-        top, seconds = timed(options.repeats, find, users, songs, 10)
+        find = partial(dcbmr.top_songs, k=10, n_threads=n_threads)
+        top, seconds = timed(options.repeats, find, users, songs)
         show(size, "top 10: dcbmr", flops, seconds)
         for name, other in (("NumPy", top_by_numpy), ("implicit", top_by_implicit), ("faiss", top_by_faiss)):
             try:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
-    from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
+    from dcbmr.ranking.metrics import RandomRow, RankingReport, evaluate_ranking, random_row
+    from dcbmr.ranking.topk import TopSongs, top_songs
+    from dcbmr.recommendation.recommender import Recommender
 
 from dcbmr.base.version import __version__ as __version__
 
@@ -58,7 +60,9 @@ _HOME = {
     "MemoryFeatures": "features.memory",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
+    "RandomRow": "ranking.metrics",
     "RankingReport": "ranking.metrics",
+    "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
     "SongFeatures": "contract.contract",
@@ -67,6 +71,7 @@ _HOME = {
     "Split": "plays.split",
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
+    "TopSongs": "ranking.topk",
     "WeightedALS": "factorization.als",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
@@ -80,6 +85,7 @@ _HOME = {
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
     "split_plays": "plays.split",
+    "top_songs": "ranking.topk",
 }
 
 __all__ = [
@@ -99,7 +105,9 @@ __all__ = [
     "MemoryFeatures",
     "PlayCounts",
     "Progress",
+    "RandomRow",
     "RankingReport",
+    "Recommender",
     "Regressor",
     "RegressorSpec",
     "SongFeatures",
@@ -108,6 +116,7 @@ __all__ = [
     "Split",
     "TagReport",
     "TagScore",
+    "TopSongs",
     "WeightedALS",
     "evaluate_ranking",
     "evaluate_tags",
@@ -122,6 +131,7 @@ __all__ = [
     "regressors",
     "split_plays",
     "testing",
+    "top_songs",
 ]
 
 

@@ -60,7 +60,7 @@ def small_world(tmp_path_factory):
     plays, artist_of = PlayCounts.read(root / "plays.tsv"), read_songs(root / "songs.tsv").artist_of()
     split = split_plays(plays, by="artist", artists=artist_of)
     split.save(root / "split")
-    als = WeightedALS(n_factors=6, n_iterations=5).fit(split.train)
+    als = WeightedALS(n_factors=6, n_iterations=5).fit(split)
     als.factors_.save(root / "factors")
     featurize(root / "audio", root / "features")
     return root

@@ -15,8 +15,10 @@ from dcbmr.errors import InputError
 if TYPE_CHECKING:
     from dcbmr.factorization.factors import Factors
     from dcbmr.models.model import Model
+    from dcbmr.plays.counts import PlayCounts
     from dcbmr.ranking.topk import TopSongs
-    from dcbmr.recommendation.recommender import Heard, Recommender
+    from dcbmr.recommendation.heard import Heard
+    from dcbmr.recommendation.recommender import Recommender
 
 k_option = click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Songs to print for each."
@@ -54,7 +56,13 @@ def load_source(path: Path, n_threads: int | None) -> Factors | Model:
 
 
 def make_recommender(
-    source: Path, features: Path | None, audio: Sequence[Path], *, from_audio: bool, n_threads: int | None
+    source: Path,
+    features: Path | None,
+    audio: Sequence[Path],
+    *,
+    from_audio: bool,
+    n_threads: int | None,
+    plays: PlayCounts | None = None,
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
     from dcbmr.factorization.factors import Factors
@@ -68,9 +76,11 @@ def make_recommender(
                 f"{source} holds factors: songs cannot be placed by their audio without a model; "
                 "give the directory that `dcbmr train` wrote"
             )
-        return Recommender.from_factors(loaded, n_threads=n_threads), []
+        return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
     opened = FeatureStore.open(features) if features else None
-    recommender = Recommender.from_model(loaded, features=opened, from_audio=from_audio, n_threads=n_threads)
+    recommender = Recommender.from_model(
+        loaded, features=opened, plays=plays, from_audio=from_audio, n_threads=n_threads
+    )
     if not audio:
         return recommender, []
     heard = hear_files(loaded, audio)
@@ -79,7 +89,7 @@ def make_recommender(
 
 def hear_files(model: Model, audio: Sequence[Path]) -> Heard:
     """Predict audio files, showing progress and naming those that cannot be used."""
-    from dcbmr.recommendation.recommender import hear
+    from dcbmr.recommendation.heard import hear
 
     with show_progress() as progress:
         heard = hear(model, audio, progress=progress)
@@ -137,16 +147,10 @@ class Names:
         return {"called": " - ".join(filter(None, self._known.get(song, ())))}
 
 
-def rows_of_top(
-    queries: Sequence[Mapping[str, str]],
-    top: TopSongs,
-    song_ids: Sequence[str],
-    names: Names,
-) -> list[dict[str, Any]]:
+def rows_of_top(queries: Sequence[Mapping[str, str]], top: TopSongs, names: Names) -> list[dict[str, Any]]:
     """Return one row for each song found: what was asked, rank, song, score."""
     return [
-        {**query, "rank": rank, **names.columns(song_ids[row]), "score": float(score)}
-        for query, rows, scores in zip(queries, top.songs, top.scores, strict=True)
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1)
-        if row >= 0
+        {**query, "rank": rank, **names.columns(song), "score": score}
+        for query, found in zip(queries, top, strict=True)
+        for rank, (song, score) in enumerate(found, 1)
     ]

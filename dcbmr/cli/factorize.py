@@ -80,7 +80,6 @@ def command(
               dcbmr factorize split -o factors --factors 400
     """
     import shutil
-    from dataclasses import replace
 
     from dcbmr.base.directory import refuse_existing
     from dcbmr.errors import InputError
@@ -94,12 +93,8 @@ def command(
     if checkpoint.exists() and not (resume or overwrite):
         raise InputError(f"{checkpoint} holds a run that was stopped: --resume it, or --overwrite it")
     als = WeightedALS(**settings)
-    heldout: list[str] = []
-    if plays.is_dir():
-        split = Split.load(plays)
-        table, heldout = split.train, split.heldout_songs
-    else:
-        table = PlayCounts.read(plays, columns=columns)
+    given = Split.load(plays) if plays.is_dir() else PlayCounts.read(plays, columns=columns)
+    table = given.train if isinstance(given, Split) else given
     if not table.counts.nnz:
         raise InputError(f"{plays} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
@@ -119,8 +114,7 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
-        als.fit(table, progress=show, checkpoint=checkpoint, resume=resume)
-    factors = replace(als.factors_, heldout_songs=tuple(heldout))
-    factors.save(output, overwrite=overwrite)
+        als.fit(given, progress=show, checkpoint=checkpoint, resume=resume)
+    als.factors_.save(output, overwrite=overwrite)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

@@ -45,7 +45,7 @@ def command(
     from dcbmr.base.directory import refuse_existing
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import Model
-    from dcbmr.recommendation.recommender import save_songs
+    from dcbmr.recommendation.heard import save_songs
 
     if output is not None:
         refuse_existing(output, overwrite=overwrite, kind="songs")

@@ -27,15 +27,31 @@ BLOCK_USERS = 32768
 @click.command("recommend", short_help="Recommend songs to users, known or new.")
 @click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
 @click.option(
-    "--user", "users", multiple=True, metavar="ID", help="A user of the training plays; repeatable."
+    "--user",
+    "users",
+    multiple=True,
+    metavar="ID",
+    help="A user of the training plays or of --plays; repeatable.",
 )
-@click.option("--all-users", is_flag=True, help="Every user of the training plays.")
+@click.option("--all-users", is_flag=True, help="Every user of the training plays and of --plays.")
 @click.option(
     "--played",
     multiple=True,
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
+@click.option(
+    "--plays",
+    "plays_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
+    "these plays instead, and what anybody played in it is not new.",
+)
+@click.option(
+    "--columns", metavar="USER,SONG,COUNT",
+    help="Columns of --plays, as for `dcbmr factorize`.",
+)  # fmt: skip
 @features_option
 @click.option(
     "--audio",
@@ -61,6 +77,8 @@ def command(
     users: tuple[str, ...],
     all_users: bool,
     played: tuple[str, ...],
+    plays_file: Path | None,
+    columns: str | None,
     features: Path | None,
     audio: tuple[Path, ...],
     from_audio: bool,
@@ -73,22 +91,31 @@ def command(
     """Recommend songs to users of the training plays, or to somebody new.
 
     With factors alone the candidates are the songs that have plays. With a model, songs without plays come
-    in from a feature store or from audio files.
+    in from a feature store or from audio files. Where factors were fitted on a split, its held-out songs
+    only seem new: train on factors of all plays, or give the plays with --plays.
 
     \b
     Example:  dcbmr recommend cnn --user alice --features features --candidates new
+              dcbmr recommend cnn --user alice --features features --plays plays-of-today.tsv
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
     """
     if bool(users) + all_users + bool(played) != 1:
         raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
-    recommender, _ = make_recommender(source, features, audio, from_audio=from_audio, n_threads=n_threads)
+    if columns and not plays_file:
+        raise click.UsageError("--columns says how to read --plays FILE, which is missing")
+    from dcbmr.plays.counts import PlayCounts
+
+    plays = PlayCounts.read(plays_file, columns=columns) if plays_file else None
+    recommender, _ = make_recommender(
+        source, features, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+    )
     names = Names(names_file)
     if played:
         counts = _counts(played, recommender)
         names.check(counts, recommender.playable)
-        top = recommender.recommend_for(counts, k, candidates)
-        print_rows(rows_of_top([{"user": "(new)"}], top, recommender.song_ids, names), form=form)
+        top = recommender.recommend_for(counts, k=k, candidates=candidates)
+        print_rows(rows_of_top([{"user": "(new)"}], top, names), form=form)
         return
     ids = list(recommender.user_ids) if all_users else list(users)
     rows: list[dict[str, Any]] = []
@@ -96,9 +123,9 @@ def command(
     printed = False
     for start in range(0, len(ids), BLOCK_USERS):
         block = ids[start : start + BLOCK_USERS]
-        top = recommender.recommend(block, k, candidates)
-        rows += rows_of_top([{"user": user} for user in block], top, recommender.song_ids, names)
-        nothing += [user for user, songs in zip(block, top.songs, strict=True) if songs[0] < 0]
+        top = recommender.recommend(block, k=k, candidates=candidates)
+        rows += rows_of_top([{"user": user} for user in block], top, names)
+        nothing += [user for user, found in zip(block, top, strict=True) if not found]
         if form == "tsv" and rows:
             # A line needs nothing of the others: a million users take the memory of a block.
             print_rows(rows, form=form, header=not printed)
@@ -107,8 +134,8 @@ def command(
         print_rows(rows, form=form)
     if nothing:
         click.echo(
-            f"no songs for {len(nothing)} users, who have no training plays or no candidate left: "
-            f"{some(nothing)}",
+            f"no songs for {len(nothing)} users, who have no plays of songs that are known here, or no "
+            f"candidate left: {some(nothing)}",
             err=True,
         )
 

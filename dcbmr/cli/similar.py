@@ -72,8 +72,8 @@ def command(
     names = Names(names_file)
     names.check(songs, recommender.row_of_song)
     queries = [*songs, *heard]
-    top = recommender.similar(queries, k, by)
+    top = recommender.similar(queries, k=k, by=by)
     asked = [{"to": song, **names.called(song)} for song in queries]
-    print_rows(rows_of_top(asked, top, recommender.song_ids, names), form=form)
-    if (top.songs < 0).all():
+    print_rows(rows_of_top(asked, top, names), form=form)
+    if not any(top):
         click.echo("there is no other song to compare with", err=True)

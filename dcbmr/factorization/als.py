@@ -14,19 +14,22 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
-from dcbmr.factorization.factors import TENSORS, Factors
+from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
 from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
-from dcbmr.plays.confidence import check_confidence, surplus
+from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts, ids_array
+from dcbmr.plays.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 _CHECKPOINT = "als-checkpoint"
 
 
-class WeightedALS:
+class WeightedALS(Estimator):
     """Weighted matrix factorization of play counts.
 
     Parameters
@@ -115,39 +118,27 @@ class WeightedALS:
 
     def _settings(self) -> dict[str, Any]:
         """Return what the result depends on, checked."""
-        settings: dict[str, Any] = {
-            "n_factors": self.n_factors,
-            "alpha": self.alpha,
-            "epsilon": self.epsilon,
-            "regularization": self.regularization,
-            "n_iterations": self.n_iterations,
-            "solver": self.solver,
-            "random_state": self.random_state,
-            "cg_steps": self.cg_steps,
-            "tolerance": self.tolerance,
-            "unobserved_weight": self.unobserved_weight,
-            "frequency_exponent": self.frequency_exponent,
-            "init_scale": self.init_scale,
-        }
-        check_confidence(self.alpha, self.epsilon)
-        for name in ("n_factors", "n_iterations", "cg_steps"):
-            if not isinstance(settings[name], int) or settings[name] < 1:
-                raise InputError(f"{name} must be a whole number of at least 1; got {settings[name]!r}")
-        for name in ("regularization", "init_scale"):
-            if not (np.isfinite(settings[name]) and settings[name] > 0):
-                raise InputError(f"{name} must be a positive number; got {settings[name]}")
-        if not 0 < self.unobserved_weight <= 1:
-            raise InputError(f"unobserved_weight must lie in (0, 1]; got {self.unobserved_weight}")
-        for name in ("frequency_exponent", "tolerance"):
-            if not (np.isfinite(settings[name]) and settings[name] >= 0):
-                raise InputError(f"{name} must be at least 0; got {settings[name]}")
+        settings = {name: value for name, value in self.get_params().items() if name != "n_threads"}
+        check_objective(settings)
+        for name, least in (("n_factors", 1), ("n_iterations", 1), ("cg_steps", 1), ("random_state", 0)):
+            value = settings[name]
+            if not isinstance(value, Integral) or value < least:
+                raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}")
+            settings[name] = int(value)
+        # Numbers of NumPy are as good, and are kept as Python's: they go into JSON.
+        for name in (*OBJECTIVE, "init_scale", "tolerance"):
+            settings[name] = float(settings[name])
+        if not (np.isfinite(self.init_scale) and self.init_scale > 0):
+            raise InputError(f"init_scale must be a positive number; got {self.init_scale}")
+        if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise InputError(f"tolerance must be at least 0; got {self.tolerance}")
         if self.solver not in ("cholesky", "cg"):
             raise InputError(f"solver must be 'cholesky' or 'cg'; got {self.solver!r}")
         return settings
 
     def fit(
         self,
-        plays_or_counts: PlayCounts | csr_array,
+        plays: PlayCounts | Split | Any,
         *,
         progress: Progress | None = None,
         checkpoint: str | Path | None = None,
@@ -157,8 +148,10 @@ class WeightedALS:
 
         Parameters
         ----------
-        plays_or_counts : PlayCounts, or csr_array of shape (n_users, n_songs)
-            Raw plays. Rows and columns of a matrix get their numbers as ids.
+        plays : PlayCounts, Split, or matrix of shape (n_users, n_songs)
+            Raw plays. Of a split its training plays, and :attr:`factors_` know the songs held out. A matrix
+            may be a sparse array of any format, a dense one, or a data frame whose index and columns are
+            the ids; without ids, rows and columns get their numbers.
         progress : Progress, optional
             Told of each sweep, with the objective; it may raise to stop.
         checkpoint : path, optional
@@ -166,11 +159,17 @@ class WeightedALS:
         resume : bool
             Continue from the checkpoint, if there is one, to the bits of an unbroken run. It must be of
             the same plays and settings; n_iterations and tolerance may differ.
+
+        Raises
+        ------
+        InputError
+            Settings out of range; plays that are no plays; a checkpoint of other plays or settings.
         """
         settings = self._settings()
         report = progress or silent
-        plays = plays_or_counts if isinstance(plays_or_counts, PlayCounts) else _numbered(plays_or_counts)
-        users = int32_indices(surplus(plays.counts, alpha=self.alpha, epsilon=self.epsilon))
+        split = plays if isinstance(plays, Split) else None
+        table = _as_plays(plays if split is None else split.train)
+        users = int32_indices(surplus(table.counts, alpha=self.alpha, epsilon=self.epsilon))
         songs = int32_indices(users.T.tocsr())
         problem = Problem.of(settings, self.n_threads)
         state = _Checkpoint(Path(checkpoint), settings, users) if checkpoint is not None else None
@@ -179,7 +178,7 @@ class WeightedALS:
             user_factors, song_factors, self.objective_ = saved
         else:
             song_factors = self._initial_factors(songs)
-            user_factors = np.zeros((len(plays.user_ids), self.n_factors), dtype=np.float32)
+            user_factors = np.zeros((len(table.user_ids), self.n_factors), dtype=np.float32)
             self.objective_ = []
         while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
@@ -190,12 +189,16 @@ class WeightedALS:
             report("factorize", len(self.objective_), self.n_iterations, self.objective_[-1])
         self.user_factors_: NDArray[np.float32] = user_factors
         self.song_factors_: NDArray[np.float32] = song_factors
+        objective = {name: settings.pop(name) for name in OBJECTIVE}
         self.factors_ = Factors(
-            user_ids=plays.user_ids,
-            song_ids=plays.song_ids,
             user_factors=user_factors,
             song_factors=song_factors,
-            counts=plays.counts,
+            counts=table.counts,
+            user_ids=table.user_ids,
+            song_ids=table.song_ids,
+            heldout_songs=() if split is None else tuple(split.heldout_songs),
+            artists=None if split is None else split.artists,
+            **objective,
             config={**settings, "objective": self.objective_},
         )
         return self
@@ -282,7 +285,27 @@ class _Checkpoint:
             raise InputError(f"{self._path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _numbered(counts: csr_array) -> PlayCounts:
-    n_users, n_songs = counts.shape
-    users, songs = (ids_array([str(i) for i in range(n)], "ids") for n in (n_users, n_songs))
-    return PlayCounts(users, songs, counts)
+def _as_plays(counts: Any) -> PlayCounts:
+    """Return a matrix as plays, with the ids of a data frame or else with numbers."""
+    if isinstance(counts, PlayCounts):
+        return counts
+    matrix, ids = counts, (None, None)
+    if hasattr(counts, "columns"):
+        if {str(name).lower() for name in counts.columns} >= {"user", "song"}:
+            raise InputError(
+                f"a data frame with the columns {', '.join(map(str, counts.columns))} holds triplets, not a "
+                "matrix of users by songs: PlayCounts.from_triplets takes it"
+            )
+        matrix, ids = counts.to_numpy(), (getattr(counts, "index", None), counts.columns)
+    if not issparse(matrix):
+        matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        raise InputError(
+            "plays must be PlayCounts, a Split, or a matrix of numbers (n_users, n_songs); got "
+            f"{type(counts).__name__} of shape {matrix.shape} and dtype {matrix.dtype}"
+        )
+    users, songs = (
+        ids_array(np.arange(n) if names is None else names, what)
+        for n, names, what in zip(matrix.shape, ids, ("user_ids", "song_ids"), strict=True)
+    )
+    return PlayCounts(users, songs, csr_array(matrix))

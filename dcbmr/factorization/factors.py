@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,45 +16,108 @@ from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
-from dcbmr.plays.confidence import surplus
+from dcbmr.plays.confidence import check_confidence, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TENSORS = "factors.safetensors"
+# Fields that say what the factors minimise, and so how the factors of new users and songs are found.
+OBJECTIVE = ("alpha", "epsilon", "regularization", "unobserved_weight", "frequency_exponent")
+_HEADER = ("kind", "format_version", "dcbmr_version", "n_factors")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Factors:
-    """What factorize learned.
+    """The factors of users and songs, and the plays behind them.
+
+    :class:`WeightedALS` makes them; those of any other factorization, put in by hand, serve as well.
 
     Attributes
     ----------
-    user_ids, song_ids : ndarray of object
-        Ids, as str, of the rows.
     user_factors : ndarray of shape (n_users, n_factors), float32
     song_factors : ndarray of shape (n_songs, n_factors), float32
+        Their inner product is the score. A song without plays has zeros.
     counts : csr_array of shape (n_users, n_songs), float32
         The plays that they were fitted on.
-    config : dict
-        Settings of :class:`WeightedALS`, and the objective after each sweep.
+    user_ids, song_ids : ndarray of object
+        Ids, as str, of the rows; their numbers where None is given.
     heldout_songs : tuple of str
-        Songs that the plays were split from before; empty where that is not known.
+        Songs that a split kept from the fit; empty where there was none.
+    artists : dict of str to str, or None
+        The artist of each song, where artists are known.
+    alpha, epsilon : float
+        Confidence of the plays, c = 1 + alpha log(1 + r / epsilon).
+    regularization, unobserved_weight, frequency_exponent : float
+        As :class:`WeightedALS` has them; new users and songs are folded in with these.
+    config : dict
+        What else is known of the fit, such as the objective after each sweep; it is saved and not used.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit each other, numbers that are not finite, ids that are there twice, and
+        held-out songs that have plays.
     """
 
-    user_ids: NDArray[np.object_]
-    song_ids: NDArray[np.object_]
     user_factors: NDArray[np.float32]
     song_factors: NDArray[np.float32]
     counts: csr_array
-    config: dict[str, Any] = field(default_factory=dict)
+    user_ids: NDArray[np.object_] = None  # type: ignore[assignment]  # numbers, once made
+    song_ids: NDArray[np.object_] = None  # type: ignore[assignment]
     heldout_songs: tuple[str, ...] = ()
+    artists: Mapping[str, str] | None = None
+    alpha: float = 2.0
+    epsilon: float = 1e-6
+    regularization: float = 1e-5
+    unobserved_weight: float = 1.0
+    frequency_exponent: float = 0.0
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_objective({name: getattr(self, name) for name in OBJECTIVE})
+        checked: dict[str, Any] = {name: float(getattr(self, name)) for name in OBJECTIVE}
+        for name in ("user_factors", "song_factors"):
+            checked[name] = _checked_factors(getattr(self, name), name)
+        users, songs = checked["user_factors"], checked["song_factors"]
+        if users.shape[1] != songs.shape[1]:
+            raise InputError(
+                f"user_factors has {users.shape[1]} columns and song_factors {songs.shape[1]}; both must "
+                "have one for each factor"
+            )
+        checked["counts"] = checked_counts(self.counts)
+        shape = (len(users), len(songs))
+        if checked["counts"].shape != shape:
+            raise InputError(
+                f"counts has shape {checked['counts'].shape}; wanted (n_users, n_songs) = {shape}, as the "
+                "factors have rows"
+            )
+        for name, n in zip(("user_ids", "song_ids"), shape, strict=True):
+            given = getattr(self, name)
+            checked[name] = ids_array(np.arange(n) if given is None else given, name)
+            if len(checked[name]) != n:
+                raise InputError(f"{name} has {len(checked[name])} ids for {n} rows of factors")
+        checked["heldout_songs"] = tuple(self.heldout_songs)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        seen = set(self.heldout_songs).intersection(self.song_ids[self.has_plays])
+        if seen:
+            raise InputError(
+                f"{len(seen)} of heldout_songs have plays in counts, as {min(seen)!r}: they were not held out"
+            )
+
+    def __repr__(self) -> str:
+        n_users, n_songs = self.counts.shape
+        return (
+            f"Factors(n_users={n_users}, n_songs={n_songs}, n_factors={self.song_factors.shape[1]}, "
+            f"n_pairs={self.counts.nnz}, n_heldout_songs={len(self.heldout_songs)})"
+        )
 
     @cached_property
     def surplus(self) -> csr_array:
         """Confidence above one of the plays, (n_users, n_songs) float32."""
-        return surplus(self.counts, alpha=self.config["alpha"], epsilon=self.config["epsilon"])
+        return surplus(self.counts, alpha=self.alpha, epsilon=self.epsilon)
 
     @cached_property
     def has_plays(self) -> NDArray[np.bool_]:
@@ -77,7 +141,7 @@ class Factors:
         ndarray of shape (n, n_factors), float32
             Zeros for a user without plays.
         """
-        return self._fold_in(counts, self._song_basis, len(self.song_ids), n_threads)
+        return self._fold_in(counts, "song_factors", n_threads)
 
     def fold_in_songs(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return the exact factors of songs out of their plays, the users' factors fixed.
@@ -94,28 +158,32 @@ class Factors:
         ndarray of shape (n, n_factors), float32
             Zeros for a song without plays.
         """
-        return self._fold_in(counts, self._user_basis, len(self.user_ids), n_threads)
+        return self._fold_in(counts, "user_factors", n_threads)
 
     @cached_property
-    def _song_basis(self) -> Eigenbasis:
-        return Eigenbasis(self.song_factors, resolve_n_threads(None))
+    def _bases(self) -> dict[str, Eigenbasis]:
+        return {}
 
-    @cached_property
-    def _user_basis(self) -> Eigenbasis:
-        return Eigenbasis(self.user_factors, resolve_n_threads(None))
-
-    def _fold_in(
-        self, counts: csr_array, basis: Eigenbasis, n_others: int, n_threads: int | None
-    ) -> NDArray[np.float32]:
+    def _fold_in(self, counts: csr_array, fixed: str, n_threads: int | None) -> NDArray[np.float32]:
+        """Solve rows of ``counts``; ``fixed`` names the factors of its columns."""
+        others: NDArray[np.float32] = getattr(self, fixed)
         counts = checked_counts(counts)
-        if counts.shape[1] != n_others:
+        if counts.shape[1] != len(others):
             raise InputError(
-                f"counts must have {n_others} columns, as the factors have; got {counts.shape[1]}"
+                f"counts must have {len(others)} columns, as the factors have; got {counts.shape[1]}"
             )
-        out = np.zeros((counts.shape[0], self.song_factors.shape[1]), dtype=np.float32)
-        plays = int32_indices(surplus(counts, alpha=self.config["alpha"], epsilon=self.config["epsilon"]))
-        exact = replace(Problem.of(self.config, n_threads), cg_steps=0)
-        half_sweep(plays, basis, exact, out, objective=False)
+        problem = Problem(
+            regularization=self.regularization,
+            unobserved_weight=self.unobserved_weight,
+            frequency_exponent=self.frequency_exponent,
+            cg_steps=0,
+            n_threads=resolve_n_threads(n_threads),
+        )
+        if fixed not in self._bases:
+            self._bases[fixed] = Eigenbasis(others, problem.n_threads)
+        out = np.zeros((counts.shape[0], others.shape[1]), dtype=np.float32)
+        plays = int32_indices(surplus(counts, alpha=self.alpha, epsilon=self.epsilon))
+        half_sweep(plays, self._bases[fixed], problem, out, objective=False)
         return out
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
@@ -129,13 +197,18 @@ class Factors:
             "counts.indices": self.counts.indices.astype(np.int32, copy=False),
             "counts.indptr": self.counts.indptr.astype(np.int64),
         }
-        with new_directory(
-            Path(directory), kind="factors", config=self.config, overwrite=overwrite
-        ) as folder:
+        config = {
+            **self.config,
+            "n_factors": self.song_factors.shape[1],
+            **{name: getattr(self, name) for name in OBJECTIVE},
+        }
+        with new_directory(Path(directory), kind="factors", config=config, overwrite=overwrite) as folder:
             save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / TENSORS)
             write_lines(folder / "user_ids.txt", self.user_ids)
             write_lines(folder / "song_ids.txt", self.song_ids)
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)
+            if self.artists is not None:
+                write_lines(folder / "artists.txt", (self.artists.get(song, "") for song in self.song_ids))
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -148,29 +221,57 @@ class Factors:
         try:
             tensors = load_file(directory / TENSORS)
             users, songs, heldout = (
-                _read_ids(directory / f"{name}.txt") for name in ("user_ids", "song_ids", "heldout_songs")
+                list(read_lines(directory / f"{name}.txt"))
+                for name in ("user_ids", "song_ids", "heldout_songs")
             )
-            n_factors = config["n_factors"]
             counts = csr_array(
                 (tensors["counts.data"], tensors["counts.indices"], tensors["counts.indptr"]),
                 shape=(len(users), len(songs)),
             )
             counts.check_format()
-            for side, ids in (("user_factors", users), ("song_factors", songs)):
-                if tensors[side].shape != (len(ids), n_factors):
-                    raise ValueError(f"{side} has shape {tensors[side].shape}, not {(len(ids), n_factors)}")
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            artists = directory / "artists.txt"
+            pairs = zip(songs, read_lines(artists), strict=True) if artists.exists() else None
+            return cls(
+                user_factors=tensors["user_factors"],
+                song_factors=tensors["song_factors"],
+                counts=counts,
+                user_ids=users,  # type: ignore[arg-type]
+                song_ids=songs,  # type: ignore[arg-type]
+                heldout_songs=tuple(heldout),
+                artists=None if pairs is None else {song: artist for song, artist in pairs if artist},
+                **{name: config.pop(name) for name in OBJECTIVE},
+                config={name: value for name, value in config.items() if name not in _HEADER},
+            )
+        except (OSError, KeyError, ValueError, SafetensorError, InputError) as error:
             raise InputError(f"{directory} is damaged: {type(error).__name__}: {error}") from error
-        return cls(
-            user_ids=users,
-            song_ids=songs,
-            user_factors=tensors["user_factors"],
-            song_factors=tensors["song_factors"],
-            counts=counts,
-            config=config,
-            heldout_songs=tuple(heldout),
+
+
+def check_objective(settings: Mapping[str, Any]) -> None:
+    """Raise InputError unless the settings named in ``OBJECTIVE`` are in their range."""
+    check_confidence(settings["alpha"], settings["epsilon"])
+    if not (np.isfinite(settings["regularization"]) and settings["regularization"] > 0):
+        raise InputError(f"regularization must be a positive number; got {settings['regularization']}")
+    if not 0 < settings["unobserved_weight"] <= 1:
+        raise InputError(f"unobserved_weight must lie in (0, 1]; got {settings['unobserved_weight']}")
+    if not (np.isfinite(settings["frequency_exponent"]) and settings["frequency_exponent"] >= 0):
+        raise InputError(f"frequency_exponent must be at least 0; got {settings['frequency_exponent']}")
+
+
+def _checked_factors(factors: Any, name: str) -> NDArray[np.float32]:
+    """Return factors as float32 in C order; InputError unless they are a finite matrix."""
+    given = np.asarray(factors)
+    if given.ndim != 2 or given.shape[1] == 0 or given.dtype.kind not in "biuf":
+        raise InputError(
+            f"{name} must be a matrix of numbers with a row for each id and a column for each factor; got "
+            f"shape {given.shape} and dtype {given.dtype}"
         )
-
-
-def _read_ids(path: Path) -> NDArray[np.object_]:
-    return ids_array(list(read_lines(path)), path.name)
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(given, np.float32)
+    # Two passes that make nothing as large as the matrix; a NaN comes through both.
+    if len(matrix) and not (np.isfinite(matrix.max()) and np.isfinite(matrix.min())):
+        bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+        raise InputError(
+            f"{name} must be finite in float32; {len(bad)} of {len(matrix)} rows are not, the first is row "
+            f"{bad[0]}"
+        )
+    return matrix

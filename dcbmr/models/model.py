@@ -117,13 +117,15 @@ class Model:
             return self.predict(VectorFeatures("bow", [Path(path).stem for path in paths], counts))
         return self.predict(features_of_files(paths, self.pipeline.source, self.config["features"]))
 
-    def fold_in_users(self, counts: csr_array) -> NDArray[np.float32]:
+    def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width).
 
         Parameters
         ----------
         counts : csr_array of shape (n, len(self.song_ids)), float32
             Plays of the songs that the model was trained on.
+        n_threads : int or None
+            None for every core.
         """
         if self.own_user_factors is not None:
             # A model with users of its own says how they come about.
@@ -133,7 +135,7 @@ class Model:
         column = rows_of(self.factors.song_ids, self.song_ids)[song]
         shape = (counts.shape[0], len(self.factors.song_ids))
         wide = csr_array((plays.data, (user, column)), shape=shape)
-        return self.factors.fold_in_users(wide)
+        return self.factors.fold_in_users(wide, n_threads=n_threads)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the model as a directory that appears whole or not at all."""

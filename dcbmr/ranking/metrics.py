@@ -7,6 +7,7 @@ out score above it. Nothing is sorted, and the matrix of all users by all songs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RankingReport:
     """What :func:`evaluate_ranking` found.
 
@@ -30,7 +31,7 @@ class RankingReport:
     auc : float
         Mean of ``auc_of_users`` over the users that have one; NaN if none has.
     k : int
-        Where the average precision is cut off.
+        Rank at which the average precision is truncated.
     n_users : int
         Users in the means.
     n_songs : int
@@ -100,7 +101,7 @@ def evaluate_ranking(
         Used as float32.
     song_factors : array_like of shape (n_songs, n_factors)
         Factors of the candidates, which are the same for every user: all held-out songs.
-    heldout : sparse array of shape (n_users, n_songs)
+    heldout : sparse or dense array of shape (n_users, n_songs)
         Not zero where a user played a candidate.
     k : int
         Cut-off of the average precision.
@@ -120,9 +121,8 @@ def evaluate_ranking(
         left to evaluate.
     """
     users, songs = checked_factors(user_factors, song_factors)
-    plays = _checked_plays(heldout, (len(users), len(songs)))
-    if k < 1:
-        raise InputError(f"k must be at least 1; got {k}")
+    plays = not_zero(heldout, (len(users), len(songs)), "heldout")
+    k = checked_k(k)
     threads = resolve_n_threads(n_threads)
     n_heldout = np.diff(plays.indptr)
     has_heldout = n_heldout > 0
@@ -144,7 +144,7 @@ def evaluate_ranking(
     return RankingReport(
         map_at_k=float(ap.mean()),
         auc=_mean_of_numbers(auc),
-        k=int(k),
+        k=k,
         n_users=len(rows),
         n_songs=len(songs),
         users=rows,
@@ -232,15 +232,23 @@ def _largest_magnitude(name: str, factors: NDArray[np.float32]) -> float:
     return largest
 
 
-def _checked_plays(heldout: Any, shape: tuple[int, int]) -> csr_array:
-    plays = csr_array(heldout)
-    if plays.shape != shape:
-        raise InputError(f"heldout has shape {plays.shape}; wanted (n_users, n_songs) = {shape}")
-    if not plays.has_canonical_format or (plays.data == 0).any():
-        plays = plays.copy()
-        plays.sum_duplicates()
-        plays.eliminate_zeros()
-    return plays
+def checked_k(k: Any) -> int:
+    """Return ``k`` as an int; InputError unless it is a whole number of at least 1."""
+    if not isinstance(k, Integral) or k < 1:
+        raise InputError(f"k must be a whole number of at least 1; got {k!r}")
+    return int(k)
+
+
+def not_zero(matrix: Any, shape: tuple[int, int], name: str) -> csr_array:
+    """Return ``matrix`` as CSR that stores what is not zero, each once; the caller's is left alone."""
+    rows = csr_array(matrix)
+    if rows.shape != shape:
+        raise InputError(f"{name} has shape {rows.shape}; wanted {shape}, users or queries by songs")
+    if not rows.has_canonical_format or (rows.data == 0).any():
+        rows = rows.copy()
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
+    return rows
 
 
 def _count_above(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,15 +14,15 @@ from scipy.sparse import csr_array
 from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
-from dcbmr.errors import InputError
-from dcbmr.ranking.metrics import checked_factors
+from dcbmr.ranking.metrics import checked_factors, checked_k, not_zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TopSongs:
     """The best songs of each query, the best first; of equal scores, the song with the lower row first.
 
-    ``k`` is at most the number of songs.
+    ``top[query]`` is the list of songs and scores of a query: ``[("song12", 0.93), ...]``. ``k`` is at most
+    the number of songs.
 
     Attributes
     ----------
@@ -28,10 +30,27 @@ class TopSongs:
         Rows of the songs; -1 where there are fewer than ``k`` songs to choose from.
     scores : ndarray of shape (n_queries, k), float32
         NaN where there is no song.
+    song_ids : sequence of str, or None
+        The ids of all songs, by row; None where they have none, and are called by their rows' numbers.
     """
 
     songs: NDArray[np.int64]
     scores: NDArray[np.float32]
+    song_ids: Sequence[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"TopSongs(n_queries={len(self)}, k={self.songs.shape[1]})"
+
+    def __len__(self) -> int:
+        return len(self.songs)
+
+    def __getitem__(self, query: int) -> list[tuple[str, float]]:
+        ids = self.song_ids
+        pairs = zip(self.songs[query].tolist(), self.scores[query].tolist(), strict=True)
+        return [(str(row) if ids is None else ids[row], score) for row, score in pairs if row >= 0]
+
+    def __iter__(self) -> Iterator[list[tuple[str, float]]]:
+        return (self[query] for query in range(len(self)))
 
 
 def top_songs(
@@ -39,7 +58,7 @@ def top_songs(
     song_factors: ArrayLike,
     *,
     k: int = 10,
-    excluded: csr_array | None = None,
+    excluded: Any = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> TopSongs:
@@ -52,12 +71,21 @@ def top_songs(
     song_factors : array_like of shape (n_songs, n_factors)
     k : int
         Songs for each query.
-    excluded : csr_array of shape (n_queries, n_songs), optional
+    excluded : sparse or dense array of shape (n_queries, n_songs), optional
         Not zero where a query is not to get a song.
     n_threads : int, optional
         Threads; every core by default. The result does not depend on it.
     progress : Progress, optional
         Told of each block of queries; it may raise to stop.
+
+    Returns
+    -------
+    TopSongs
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, numbers that are not finite or so large that scores overflow.
     """
     return SongIndex(song_factors).top(
         queries, k=k, excluded=excluded, n_threads=n_threads, progress=progress
@@ -85,21 +113,19 @@ class SongIndex:
         queries: ArrayLike,
         *,
         k: int = 10,
-        excluded: csr_array | None = None,
+        excluded: Any = None,
         n_threads: int | None = None,
         progress: Progress | None = None,
     ) -> TopSongs:
         """Return the ``k`` best songs of each query; see :func:`top_songs`."""
         queries, songs = checked_factors(queries, self.song_factors, "queries")
-        if k < 1:
-            raise InputError(f"k must be at least 1; got {k}")
-        k = min(k, len(songs))
+        k = min(checked_k(k), len(songs))
         threads = resolve_n_threads(n_threads)
         report = progress or silent
-        without = csr_array((len(queries), len(songs)), dtype=np.float32) if excluded is None else excluded
-        if without.shape != (len(queries), len(songs)):
-            raise InputError(f"excluded has shape {without.shape}; wanted {(len(queries), len(songs))}")
-        without.sum_duplicates()
+        shape = len(queries), len(songs)
+        without = (
+            csr_array(shape, dtype=np.float32) if excluded is None else not_zero(excluded, shape, "excluded")
+        )
         best = TopSongs(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
         # About a second of work a call, so that Ctrl-C and the progress are heard.
         step = max(1024, int(2e10) * threads // songs.size)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr.audio.decode import AudioError
-from dcbmr.audio.files import find_songs
-from dcbmr.base.directory import new_directory
-from dcbmr.base.progress import Progress, silent
 from dcbmr.base.spelling import close_names
-from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
+from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import SongIndex, TopSongs
+from dcbmr.recommendation.listeners import Listeners, in_columns, places
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
@@ -30,54 +27,6 @@ if TYPE_CHECKING:
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
 Likeness = Literal["usage", "factors"]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """Songs that were predicted from audio files.
-
-    Attributes
-    ----------
-    song_ids : list of str
-        The files' names without the ending.
-    song_factors : ndarray of shape (n_songs, width), float32
-        Their predictions.
-    failed : dict of str to str
-        The files that could not be used, and why.
-    """
-
-    song_ids: list[str]
-    song_factors: NDArray[np.float32]
-    failed: dict[str, str]
-
-
-def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
-    """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
-
-    A file that cannot be used is passed over and named in the result; InputError when none can be used.
-    """
-    report = progress or silent
-    files: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    for path in paths:
-        with find_songs(Path(path)) as found:
-            failed |= {str(folder.path): folder.reason for folder in found.failed}
-            for song, file in found:
-                if files.setdefault(song, file) != file:
-                    raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
-    songs: list[str] = []
-    factors: list[NDArray[np.float32]] = []
-    for n_done, (song, file) in enumerate(files.items(), 1):
-        try:
-            factors.append(model.predict_files([file]))
-            songs.append(song)
-        except AudioError as error:
-            failed[file] = error.reason
-        report("predict", n_done, len(files), {})
-    if not songs:
-        reasons = "; ".join(f"{file}: {reason}" for file, reason in list(failed.items())[:3])
-        raise InputError(f"none of the {len(files)} audio files can be used: {reasons}")
-    return Heard(songs, np.concatenate(factors), failed)
 
 
 class Recommender:
@@ -94,6 +43,11 @@ class Recommender:
         The songs.
     song_factors : ndarray of shape (n_songs, width), float32
         One row for each of ``song_ids``.
+    plays : PlayCounts, optional
+        Every play as of now, where the ones behind the factors are older or only a part. A user with any
+        of these plays is folded in from them, and they take the place of the plays behind the factors; a
+        user without keeps factors and plays. Users that only these plays know can be asked for, and songs
+        that anybody played in them are not new.
     n_threads : int, optional
         Threads; every core by default.
     """
@@ -104,9 +58,11 @@ class Recommender:
         song_ids: Sequence[str],
         song_factors: NDArray[np.float32],
         *,
+        plays: PlayCounts | None = None,
         n_threads: int | None = None,
     ) -> None:
         self._source = source
+        self._plays = plays
         self.n_threads = n_threads
         self._factors: Factors = source if isinstance(source, Factors) else source.factors
         # A model with users of its own says how new ones come about.
@@ -114,11 +70,14 @@ class Recommender:
         self._folding: Factors | Model = source if own else self._factors
         self.song_ids = list(song_ids)
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
+        self._told = plays is not None
 
     @classmethod
-    def from_factors(cls, factors: Factors, *, n_threads: int | None = None) -> Self:
+    def from_factors(
+        cls, factors: Factors, *, plays: PlayCounts | None = None, n_threads: int | None = None
+    ) -> Self:
         """Return a recommender of the songs that have plays, without any audio."""
-        return cls(factors, *_learned_songs(factors), n_threads=n_threads)
+        return cls(factors, *_learned_songs(factors), plays=plays, n_threads=n_threads)
 
     @classmethod
     def from_model(
@@ -126,6 +85,7 @@ class Recommender:
         model: Model,
         *,
         features: FeatureStore | None = None,
+        plays: PlayCounts | None = None,
         from_audio: bool = False,
         n_threads: int | None = None,
     ) -> Self:
@@ -137,6 +97,8 @@ class Recommender:
             Predicts the songs without plays.
         features : FeatureStore, optional
             Its songs become candidates.
+        plays : PlayCounts, optional
+            Every play as of now; see :class:`Recommender`.
         from_audio : bool
             Predict the songs with plays from their audio too, and leave out those without features. Models
             with users of their own (metric learning) always do, since their space has no learned songs.
@@ -147,7 +109,7 @@ class Recommender:
         song_factors = np.zeros((0, model.user_factors.shape[1]), np.float32)
         if not from_audio and model.own_user_factors is None:
             ids, song_factors = _learned_songs(model.factors)
-        known = cls(model, ids, song_factors, n_threads=n_threads)
+        known = cls(model, ids, song_factors, plays=plays, n_threads=n_threads)
         if features is None:
             return known
         have = set(ids)
@@ -162,18 +124,22 @@ class Recommender:
             self._source,
             [*(self.song_ids[row] for row in kept), *song_ids],
             np.concatenate([self.song_factors[kept], song_factors]),
+            plays=self._plays,
             n_threads=self.n_threads,
         )
 
-    @property
-    def user_ids(self) -> Ids:
-        """The users that have an id."""
-        return self._factors.user_ids
+    def __repr__(self) -> str:
+        n_songs, width = self.song_factors.shape
+        return f"Recommender(n_users={len(self.user_ids)}, n_songs={n_songs}, width={width})"
 
     @property
-    def user_factors(self) -> NDArray[np.float32]:
-        """Their factors, (n_users, width)."""
-        return self._source.user_factors
+    def user_ids(self) -> Ids:
+        """The users that can be asked for, (n_users,)."""
+        return self._listeners.user_ids
+
+    @cached_property
+    def _listeners(self) -> Listeners:
+        return Listeners.of(self._factors, self._plays)
 
     @cached_property
     def row_of_song(self) -> dict[str, int]:
@@ -193,29 +159,50 @@ class Recommender:
     @cached_property
     def is_new(self) -> NDArray[np.bool_]:
         """Which of the songs nobody has played yet, (n_songs,)."""
-        rows = np.flatnonzero(self._factors.has_plays)
-        played = {self._factors.song_ids[row] for row in rows}
-        return np.array([song not in played for song in self.song_ids], bool)
+        new = np.ones(len(self.song_ids), bool)
+        played = self._row_of_column[self._listeners.has_plays]
+        new[played[played >= 0]] = False
+        return new
 
     def recommend(
-        self, user_ids: Sequence[str], k: int = 10, candidates: Candidates = "unplayed"
+        self, user_ids: Sequence[str], *, k: int = 10, candidates: Candidates = "unplayed"
     ) -> TopSongs:
         """Return the ``k`` songs with the highest scores for each user.
+
+        Warns, once, where songs that a split held out are among the candidates: who played them is not
+        known then.
 
         Parameters
         ----------
         user_ids : sequence of str
-            Users of the training plays. One without any training plays gets no songs.
+            Users of the training plays, or of the newer ones. One without any plays gets no songs.
         k : int
             Songs for each.
         candidates : {"unplayed", "all", "new"}
             Songs that the user has not played, every song, or songs that nobody has played.
+
+        Returns
+        -------
+        TopSongs
+            ``[0]`` is the list of ids and scores for the first user.
         """
+        self._tell_of_heldout(candidates)
+        if isinstance(user_ids, str):
+            raise InputError(f"user_ids must be a sequence of ids, as [{user_ids!r}]")
         rows = np.array([look_up(user, self.row_of_user, "user") for user in user_ids], np.int64)
-        return self._best(self.user_factors[rows], self._factors.counts[rows], k, candidates)
+        plays = self._listeners.counts[rows]
+        played = in_columns(plays, self._row_of_column, len(self.song_ids))
+        users = self._vectors(rows, plays)
+        # A model with users of its own has some for who played nothing, too.
+        users[np.diff(plays.indptr) == 0] = 0
+        return self._best(users, played, k, candidates)
 
     def recommend_for(
-        self, plays: Mapping[str, float] | Collection[str], k: int = 10, candidates: Candidates = "unplayed"
+        self,
+        plays: Mapping[str, float] | Collection[str],
+        *,
+        k: int = 10,
+        candidates: Candidates = "unplayed",
     ) -> TopSongs:
         """Return songs for a user who is known by the songs played, folded into the model.
 
@@ -226,6 +213,7 @@ class Recommender:
         k, candidates
             As for :meth:`recommend`.
         """
+        self._tell_of_heldout(candidates)
         counts = dict(plays) if isinstance(plays, Mapping) else dict.fromkeys(plays, 1.0)
         if not counts:
             raise InputError("a user must be known by at least one song played")
@@ -236,11 +224,46 @@ class Recommender:
         values = np.array(list(counts.values()), np.float32)
         if not (np.isfinite(values).all() and (values > 0).all()):
             raise InputError(f"counts must be positive numbers; got {counts}")
-        factors = self._folding.fold_in_users(_one_row(counts, values, self._folding.song_ids))
-        played = _one_row(counts, values, self._factors.song_ids)
-        return self._best(factors, played, k, candidates)
+        songs = list(counts)
+        one = csr_array(values[None])
+        folded = in_columns(one, places(songs, self.playable), len(self.playable))
+        played = in_columns(one, places(songs, self.row_of_song), len(self.song_ids))
+        users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
+        return self._best(users, played, k, candidates)
 
-    def similar(self, songs: Sequence[str], k: int = 10, by: Likeness = "usage") -> TopSongs:
+    def _tell_of_heldout(self, candidates: Candidates) -> None:
+        """Warn, once, of candidates that seem unplayed because a split kept their plays from the factors."""
+        if self._told or candidates == "all":
+            return
+        self._told = True
+        heldout = set(self._factors.heldout_songs)
+        n_heldout = sum(song in heldout for song in self.song_ids)
+        if n_heldout:
+            n_candidates = self.is_new.sum() if candidates == "new" else len(self.song_ids)
+            warnings.warn(
+                f"{n_heldout} of the {n_candidates} candidates were held out by the split that the factors "
+                "were fitted on: their plays are not known here, and they seem new to everybody. That is for "
+                "judging a model; to use one, train on factors of all plays, or give every play as of now "
+                "(--plays FILE on the command line, plays= in Python)",
+                stacklevel=3,
+            )
+
+    def _vectors(self, rows: NDArray[np.int64], plays: csr_array) -> NDArray[np.float32]:
+        """Return users as they are now, (n, width): learned, or folded in where they have newer ``plays``."""
+        learned = self._source.user_factors
+        users = np.zeros((len(rows), learned.shape[1]), np.float32)
+        is_learned = rows < len(learned)
+        users[is_learned] = learned[rows[is_learned]]
+        newer = np.flatnonzero(self._listeners.is_newer[rows])
+        if len(newer):
+            columns = in_columns(plays[newer], self._playable_column, len(self.playable))
+            folded = self._folding.fold_in_users(columns, n_threads=self.n_threads)
+            # Who now plays only songs that the factors do not know stays where the learned ones are.
+            known = np.diff(columns.indptr) > 0
+            users[newer[known]] = folded[known]
+        return users
+
+    def similar(self, songs: Sequence[str], *, k: int = 10, by: Likeness = "usage") -> TopSongs:
         """Return the songs most like each song, itself left out; the scores are cosines.
 
         Parameters
@@ -254,6 +277,8 @@ class Recommender:
             factors ``y``. The former is the plain cosine of ``L.T @ y`` where ``X.T @ X = L @ L.T``.
         """
         rows = np.array([look_up(song, self.row_of_song, "song") for song in songs], np.int64)
+        if by not in get_args(Likeness):
+            raise InputError(f"by must be one of {', '.join(get_args(Likeness))}; got {by!r}")
         vectors = self._usage_vectors if by == "usage" else self._unit_factors
         for song, row in zip(songs, rows, strict=True):
             if not vectors[row].any():
@@ -271,9 +296,10 @@ class Recommender:
 
     @cached_property
     def _usage_vectors(self) -> NDArray[np.float32]:
-        gramian = np.zeros((self.user_factors.shape[1],) * 2)
-        for start in range(0, len(self.user_factors), 65536):
-            block = np.asarray(self.user_factors[start : start + 65536])
+        users = self._source.user_factors
+        gramian = np.zeros((users.shape[1],) * 2)
+        for start in range(0, len(users), 65536):
+            block = np.asarray(users[start : start + 65536])
             gramian += block.T @ block
         # Any root of the gramian has the same cosines; this one exists for a singular gramian too.
         values, vectors = np.linalg.eigh(gramian)
@@ -282,26 +308,29 @@ class Recommender:
 
     @cached_property
     def _row_of_column(self) -> NDArray[np.int64]:
-        """The row among the songs of each column of the training plays; -1 where it is none of them."""
-        return np.array([self.row_of_song.get(song, -1) for song in self._factors.song_ids], np.int64)
+        """The row among the songs of each column of the listeners' plays; -1 where it is none of them."""
+        return places(self._listeners.song_ids, self.row_of_song)
 
-    def _best(self, users: NDArray[np.float32], plays: csr_array, k: int, candidates: Candidates) -> TopSongs:
+    @cached_property
+    def _playable_column(self) -> NDArray[np.int64]:
+        """The column in the plays of fold-in of each column of the listeners' plays, or -1."""
+        return places(self._listeners.song_ids, self.playable)
+
+    def _best(
+        self, users: NDArray[np.float32], played: csr_array, k: int, candidates: Candidates
+    ) -> TopSongs:
+        """Return the best songs of ``users``, whose ``played`` has a column for each of the songs."""
+        if candidates not in get_args(Candidates):
+            raise InputError(
+                f"candidates must be one of {', '.join(get_args(Candidates))}; got {candidates!r}"
+            )
         if candidates == "new":
             pool = self._pool("new", self.song_factors, lambda: self.is_new)
         else:
             pool = self._pool("all", self.song_factors, lambda: np.ones(len(self.song_ids), bool))
-        played = None
-        if candidates == "unplayed":
-            user, column = plays.tocoo().coords
-            row = self._row_of_column[column]
-            there = row >= 0
-            played = csr_array(
-                (np.ones(int(there.sum()), np.float32), (user[there], row[there])),
-                shape=(len(users), len(self.song_ids)),
-            )
-        top = self._top_of(pool, users, k, played)
+        top = self._top_of(pool, users, k, None if candidates == "all" else played)
         # To a user without plays no song is better than another.
-        nobody = (np.diff(plays.indptr) == 0) | ~users.any(axis=1)
+        nobody = ~users.any(axis=1)
         top.songs[nobody], top.scores[nobody] = -1, np.nan
         return top
 
@@ -331,10 +360,10 @@ class Recommender:
             excluded = excluded[:, pool.rows]
         top = pool.index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
         np.copyto(top.songs, pool.rows[top.songs], where=top.songs >= 0)
-        return top
+        return replace(top, song_ids=self.song_ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Pool:
     """Songs to choose from, and their rows."""
 
@@ -361,29 +390,8 @@ def _example(ids: Iterable[str]) -> str:
     return "".join(f"; an id looks like {name!r}" for name in islice(ids, 1))
 
 
-def _one_row(songs: Collection[str], values: NDArray[np.float32], columns: Ids) -> csr_array:
-    """Return ``values`` of ``songs`` as a sparse row with a column for each of ``columns``."""
-    place = {song: column for column, song in enumerate(columns)}
-    at = np.array([place[song] for song in songs], np.int64)
-    return csr_array((values, (np.zeros_like(at), at)), shape=(1, len(columns)))
-
-
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows to length one; zero rows stay zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(vectors, length, where=length > 0, out=np.zeros_like(vectors))
     return unit
-
-
-def save_songs(
-    directory: Path,
-    song_ids: Sequence[str],
-    song_factors: NDArray[np.float32],
-    *,
-    config: Mapping[str, Any],
-    overwrite: bool = False,
-) -> None:
-    """Write predicted songs as a directory: ``songs.txt``, one id a line, and ``song_factors.npy``."""
-    with new_directory(directory, kind="songs", config=config, overwrite=overwrite) as beside:
-        write_lines(beside / "songs.txt", song_ids)
-        np.save(beside / "song_factors.npy", song_factors, allow_pickle=False)

@@ -36,7 +36,7 @@ def world(small_world, tmp_path_factory):
     dcbmr.WeightedALS(n_factors=6, n_iterations=5).fit(
         PlayCounts.read(small_world / "plays.tsv")
     ).factors_.save(root / "all")
-    for name in ("audio", "split", "factors", "features", "songs.tsv"):
+    for name in ("audio", "split", "factors", "features", "plays.tsv", "songs.tsv"):
         (root / name).symlink_to(small_world / name)
     return root
 
@@ -199,13 +199,60 @@ def test_evaluate_refuses_an_upper_bound_that_has_not_seen_them():
 
 def test_recommend_new_songs_to_a_user():
     split = Split.load("split")
-    found = rows("recommend", "linear", "--user", "user05", "--features", "features", "--candidates", "new")
+    words = ("recommend", "linear", "--user", "user05", "--features", "features", "--candidates", "new")
+    with pytest.warns(UserWarning, match="8 of the 8 candidates were held out by the split.*--plays FILE"):
+        found = rows(*words)
     assert {row["song"] for row in found} == set(split.heldout_songs)
     assert [row["rank"] for row in found] == list(range(1, 9))
     model = Model.load("linear")
     user = model.user_factors[list(model.user_ids).index("user05")]
     predicted = model.predict_store(FeatureStore.open("features"), [row["song"] for row in found])
     np.testing.assert_allclose([row["score"] for row in found], predicted @ user, rtol=1e-4)
+
+
+def plays_without(song, path, *more):
+    """Write the plays of the world as columns n, track and who: without a song, and with more."""
+    lines = [line.split("\t") for line in Path("plays.tsv").read_text().splitlines()]
+    lines = [(count, heard, user) for user, heard, count in lines if heard != song]
+    path.write_text("\n".join(",".join(line) for line in [("n", "track", "who"), *lines, *more]) + "\n")
+    return "--plays", path, "--columns", "who,track,n"
+
+
+@pytest.mark.parametrize("model", ["linear", "mlr"])
+def test_recommend_with_newer_plays(model, tmp_path):
+    split = Split.load("split")
+    user = next(user for user in split.heldout.user_ids if user in split.train.user_ids)
+    unheard = split.heldout_songs[2]
+    plays = plays_without(unheard, tmp_path / "plays.csv", ("3", split.train.song_ids[0], "zoe"))
+    words = ("recommend", model, "--features", "features", *plays, "-k", 99)
+    found = rows(*words, "--user", user, "--user", "zoe", "--candidates", "new")
+    assert [(row["user"], row["song"]) for row in found] == [(user, unheard), ("zoe", unheard)]
+    table = PlayCounts.read("plays.tsv")
+    played = table.song_ids[table.counts[[table.user_ids.tolist().index(user)]].indices]
+    offered = {row["song"] for row in rows(*words, "--user", user)}
+    assert offered == set(table.song_ids) - (set(played) - {unheard})
+    everybody = {row["user"] for row in rows(*words, "--all-users", "--candidates", "all")}
+    assert everybody == {*table.user_ids, "zoe"}
+
+
+def test_recommend_with_newer_plays_folds_users_in(tmp_path):
+    plays = plays_without("", tmp_path / "plays.csv")
+    found = rows("recommend", "factors", "--user", "user05", *plays, "--candidates", "all", "-k", 99)
+    factors = dcbmr.Factors.load("factors")
+    table = PlayCounts.read("plays.tsv")
+    user = table.user_ids.tolist().index("user05")
+    rows_of = {song: column for column, song in enumerate(table.song_ids)}
+    counts = table.counts[[user]][:, [rows_of[song] for song in factors.song_ids]]
+    scores = dict(zip(factors.song_ids, factors.song_factors @ factors.fold_in_users(counts)[0], strict=True))
+    assert [row["song"] for row in found] == sorted(scores, key=lambda song: -scores[song])
+    np.testing.assert_allclose([row["score"] for row in found], sorted(scores.values())[::-1], atol=1e-5)
+
+
+def test_factorize_a_split_knows_what_was_held_out(tmp_path):
+    run("factorize", "split", "-o", tmp_path / "f", "--factors", 2, "--iterations", 1)
+    split, factors = Split.load("split"), dcbmr.Factors.load(tmp_path / "f")
+    assert factors.heldout_songs == tuple(split.heldout_songs)
+    assert factors.artists == {song: split.artists[song] for song in factors.song_ids}
 
 
 def test_recommend_to_somebody_new_with_audio_among_the_candidates(tmp_path):
@@ -316,13 +363,17 @@ def resample(samples, sr, wanted):
             ["recommend", "factors", "--user", "user05", "--features", "features"],
             "holds factors.*dcbmr train",
         ),
+        (
+            ["recommend", "factors", "--user", "user05", "--plays", "songs.tsv"],
+            "songs.tsv",
+        ),
         (["similar", "factors", "--audio", "audio/song00.wav"], "holds factors.*dcbmr train"),
         (["predict", "factors", "audio/song00.wav"], "factors holds 'factors', not 'model'"),
         (
             ["predict", "nowhere", "audio/song00.wav"],
             "nowhere is no dcbmr model directory: it does not exist",
         ),
-        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist"),
+        (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist; wanted an audio file"),
         (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
         (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
         (["evaluate", "linear", "--split", "split", "--features", "audio"], "no dcbmr features directory"),
@@ -339,6 +390,10 @@ def test_wrong_input(words, message):
         (["recommend", "factors"], "say for whom"),
         (["recommend", "factors", "--user", "user05", "--all-users"], "say for whom"),
         (["recommend", "factors", "--played", "song00=many"], "'many' is no count"),
+        (
+            ["recommend", "factors", "--user", "user05", "--columns", "1,2,3"],
+            "--plays FILE, which is missing",
+        ),
         (["similar", "factors"], "say what to compare with"),
         (["predict", "linear"], "give either audio files or --features"),
         (["predict", "linear", "a.wav", "--features", "features"], "give either audio files or --features"),

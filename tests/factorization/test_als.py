@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from real_data import LASTFM, needs_data
 from reference import als_gradient, als_objective, als_solve
-from scipy.sparse import csr_array, random_array
+from scipy.sparse import coo_array, csc_matrix, csr_array, lil_array, random_array
+from sklearn.base import clone
 
 import dcbmr
 from dcbmr import _core
 from dcbmr.cli import main
 from dcbmr.factorization import half_sweep as sweeps
 from dcbmr.plays.confidence import surplus
+from dcbmr.plays.split import split_plays
 
 
 def draw_surplus(rng, n_rows, n_others, longest, scale=30.0):
@@ -358,11 +360,87 @@ def test_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, solver):
         ({"cg_steps": 0}, "cg_steps must be a whole number of at least 1; got 0"),
         ({"tolerance": -1.0}, "tolerance must be at least 0; got -1.0"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
+        ({"random_state": -1}, "random_state must be a whole number of at least 0; got -1"),
+        ({"init_scale": 0}, "init_scale must be a positive number; got 0"),
     ],
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(dcbmr.InputError, match=message):
         dcbmr.WeightedALS(**{"n_factors": 2, **settings}).fit(csr_array(np.eye(3)))
+
+
+def test_settings_are_those_of_an_estimator(tmp_path):
+    als = dcbmr.WeightedALS(n_factors=3, alpha=4.0, n_threads=2)
+    assert repr(als) == "WeightedALS(n_factors=3, alpha=4.0, n_threads=2)"
+    copy = clone(als).set_params(n_iterations=np.int32(2), regularization=np.float32(0.5))
+    fitted = copy.fit(csr_array(np.eye(3)))
+    assert fitted.song_factors_.shape == (3, 3)
+    assert len(fitted.objective_) == 2
+    fitted.factors_.save(tmp_path / "f")  # numbers of NumPy, as a search over parameters gives them
+    config = json.loads((tmp_path / "f/config.json").read_text())
+    assert (config["n_iterations"], config["regularization"], config["alpha"]) == (2, 0.5, 4.0)
+    with pytest.raises(dcbmr.InputError, match="WeightedALS has no parameter 'lambda'; it has n_factors, "):
+        als.set_params(**{"lambda": 1.0})
+
+
+def test_a_matrix_may_have_any_form():
+    counts = draw_counts(np.random.default_rng(26), 12, 9, 0.4)
+    wanted = dcbmr.WeightedALS(n_factors=2, n_iterations=2).fit(counts)
+    for given in (
+        counts.toarray(),
+        counts.toarray().tolist(),
+        counts.toarray().astype(int),
+        coo_array(counts),
+        csc_matrix(counts),
+        lil_array(counts),
+    ):
+        found = dcbmr.WeightedALS(n_factors=2, n_iterations=2).fit(given)
+        np.testing.assert_array_equal(found.song_factors_, wanted.song_factors_)
+        assert found.factors_.user_ids.tolist() == [str(u) for u in range(12)]
+        assert found.factors_.song_ids.tolist() == [str(i) for i in range(9)]
+
+
+def test_a_data_frame_names_its_users_and_songs():
+    pandas = pytest.importorskip("pandas")
+    counts = draw_counts(np.random.default_rng(27), 4, 3, 0.9).toarray()
+    frame = pandas.DataFrame(counts, index=["ann", "bob", "cy", "dee"], columns=["x", "y", "z"])
+    factors = dcbmr.WeightedALS(n_factors=2).fit(frame).factors_
+    assert factors.user_ids.tolist() == ["ann", "bob", "cy", "dee"]
+    assert factors.song_ids.tolist() == ["x", "y", "z"]
+    np.testing.assert_array_equal(factors.counts.toarray(), counts)
+    triplets = pandas.DataFrame({"user": ["a"], "song": ["x"], "count": [1]})
+    with pytest.raises(dcbmr.InputError, match="columns user, song, count holds triplets.*from_triplets"):
+        dcbmr.WeightedALS().fit(triplets)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.ones(3), r"plays must be .*; got ndarray of shape \(3,\) and dtype float64"),
+        ("plays.tsv", r"got str of shape \(\) and dtype <U9"),
+        ([["a", "b"]], r"got list of shape \(1, 2\) and dtype <U1"),
+        ([[1, -1]], r"counts\[0, 1\] is -1.*negative counts are not plays"),
+    ],
+)
+def test_what_is_no_matrix_of_plays_is_refused(given, message):
+    with pytest.raises(dcbmr.InputError, match=message):
+        dcbmr.WeightedALS(n_factors=2).fit(given)
+
+
+def test_a_split_is_fitted_without_its_heldout_songs():
+    rng = np.random.default_rng(28)
+    plays = dcbmr.PlayCounts(
+        [f"u{i}" for i in range(20)], [f"s{i}" for i in range(30)], draw_counts(rng, 20, 30, 0.4)
+    )
+    artists = {f"s{i}": f"artist{i % 10}" for i in range(30)}
+    split = split_plays(plays, by="artist", artists=artists)
+    factors = dcbmr.WeightedALS(n_factors=3).fit(split).factors_
+    assert factors.heldout_songs == tuple(split.heldout_songs)
+    assert factors.artists == split.artists
+    assert factors.song_ids.tolist() == split.train.song_ids.tolist()
+    of_train = dcbmr.WeightedALS(n_factors=3).fit(split.train).factors_
+    np.testing.assert_array_equal(factors.song_factors, of_train.song_factors)
+    assert (of_train.heldout_songs, of_train.artists) == ((), None)
 
 
 @pytest.mark.parametrize(
@@ -401,50 +479,6 @@ def test_kernel_refuses_what_would_be_unsafe():
         if not (wrong_out.dtype == np.float32 and wrong_out.flags.c_contiguous):
             with pytest.raises(TypeError):
                 solve(out=wrong_out)
-
-
-@pytest.fixture
-def factors():
-    counts = draw_counts(np.random.default_rng(18))
-    return dcbmr.WeightedALS(n_factors=6, regularization=0.05, n_iterations=60).fit(counts).factors_
-
-
-def test_fold_in_of_the_fitted_plays_gives_the_fitted_factors(factors):
-    songs = factors.fold_in_songs(csr_array(factors.counts.T.tocsr()))
-    np.testing.assert_allclose(songs, factors.song_factors, atol=1e-6)
-    users = factors.fold_in_users(factors.counts)
-    s = factors.surplus.toarray()
-    np.testing.assert_allclose(users, als_solve(s, factors.song_factors, 0.05), atol=1e-4)
-    np.testing.assert_array_equal(factors.fold_in_users(factors.counts[[3]]), users[[3]])
-
-
-def test_fold_in_wants_the_right_columns(factors):
-    with pytest.raises(dcbmr.InputError, match="counts must have 45 columns, as the factors have; got 44"):
-        factors.fold_in_users(csr_array((2, 44)))
-
-
-def test_factors_survive_saving(factors, tmp_path):
-    factors.save(tmp_path / "f")
-    again = dcbmr.Factors.load(tmp_path / "f")
-    for name in ("user_factors", "song_factors", "user_ids", "song_ids"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(factors, name))
-    np.testing.assert_array_equal(again.counts.toarray(), factors.counts.toarray())
-    np.testing.assert_array_equal(again.surplus.toarray(), factors.surplus.toarray())
-    assert again.config["regularization"] == 0.05
-    assert again.config["objective"][-1]["total"] == factors.config["objective"][-1]["total"]
-    with pytest.raises(dcbmr.InputError, match="exists"):
-        factors.save(tmp_path / "f")
-    factors.save(tmp_path / "f", overwrite=True)
-
-
-def test_damaged_factors_are_refused(factors, tmp_path):
-    factors.save(tmp_path / "f")
-    (tmp_path / "f/user_ids.txt").write_text("only\n")
-    with pytest.raises(dcbmr.InputError, match="is damaged"):
-        dcbmr.Factors.load(tmp_path / "f")
-    (tmp_path / "f/factors.safetensors").write_bytes(b"no")
-    with pytest.raises(dcbmr.InputError, match="is damaged"):
-        dcbmr.Factors.load(tmp_path / "f")
 
 
 def run(*words):

@@ -73,6 +73,40 @@ def test_kernel_agrees_with_the_reference_on_ties(scores, k, data):
     np.testing.assert_allclose(report.auc_of_users, auc, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("k", [1, 2, 46, 47, 48, 1000])
+def test_ties_at_the_cut_off(k):
+    """A level of equal scores that begins above k and ends below it, whatever is held out of it."""
+    rng = np.random.default_rng(k)
+    scores = np.repeat([[3.0, 2.0, 1.0]], 40, axis=0).repeat([7, 60, 33], axis=1)
+    heldout = draw_heldout(rng, 40, 100, 0.3)
+    heldout[0] = True  # every candidate
+    heldout[1] = scores[1] == 2  # every song of the level
+    report = dcbmr.evaluate_ranking(np.eye(40), scores.T, csr_array(heldout), k=k)
+    ap, auc = ranking(scores, heldout, k)
+    np.testing.assert_allclose(report.ap, ap, rtol=1e-12)
+    np.testing.assert_allclose(report.auc_of_users, auc, rtol=1e-12)
+    assert report.ap[0] == pytest.approx(1.0)
+    assert report.k == k
+
+
+def test_k_beyond_the_candidates_changes_nothing():
+    rng = np.random.default_rng(10)
+    users, songs = whole_numbers(rng, 30, 4), whole_numbers(rng, 20, 4)
+    users[:, 0] = 1  # nobody is without training plays
+    heldout = csr_array(draw_heldout(rng, 30, 20))
+    reports = [dcbmr.evaluate_ranking(users, songs, heldout, k=k) for k in (20, 21, 10**9, np.int64(20))]
+    for report in reports[1:]:
+        np.testing.assert_array_equal(report.ap, reports[0].ap)
+    rows = [random_row_of(report) for report in reports]
+    assert rows[1:] == rows[:1] * 3
+
+
+def random_row_of(report):
+    row = metrics.random_row(report, random_state=3)
+    return row.map_at_k, row.auc, row.expected_map_at_k
+
+
 def rank(scores, heldout_songs):
     """The kernel's counts for users whose scores are given: each user a factor, each song its scores."""
     n_users, n = heldout_songs.shape
@@ -209,7 +243,8 @@ def test_progress_sees_every_user_and_may_stop():
         ({"song_factors": np.ones((0, 3))}, "song_factors must be a matrix"),
         ({"heldout": csr_array((3, 2))}, r"heldout has shape \(3, 2\)"),
         ({"heldout": csr_array((2, 2))}, "no user is left to evaluate: of 2 users, 2 have no held-out"),
-        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0}, "k must be a whole number of at least 1; got 0"),
+        ({"k": 1.5}, r"k must be a whole number of at least 1; got 1\.5"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
     ],
 )
@@ -295,6 +330,25 @@ def test_random_row_is_what_random_scores_reach():
         assert abs(values.mean() - measured) < 4 * np.sqrt(2) * error
     ap = np.concatenate(aps)
     assert abs(ap.mean() - row.expected_map_at_k) < 4 * ap.std() / np.sqrt(len(ap))
+
+
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_random_row_agrees_with_its_expectation_at_any_k(k):
+    heldout = csr_array(draw_heldout(np.random.default_rng(12), 20_000, 60, 0.1))
+    row = metrics.random_row(
+        dcbmr.evaluate_ranking(np.ones((20_000, 1)), np.ones((60, 1)), heldout, k=k), random_state=2
+    )
+    # A precision lies between 0 and 1: its mean over n users has a standard deviation below 0.5 / sqrt(n).
+    assert abs(row.map_at_k - row.expected_map_at_k) < 4 * 0.5 / np.sqrt(20_000)
+
+
+def test_a_dense_matrix_of_heldout_plays_will_do():
+    heldout = np.array([[1, 0, 0], [0, 0, 2]])
+    report = dcbmr.evaluate_ranking(np.eye(2), np.eye(3, 2), heldout, k=2)
+    again = dcbmr.evaluate_ranking(np.eye(2), np.eye(3, 2), csr_array(heldout), k=2)
+    np.testing.assert_array_equal(report.ap, again.ap)
+    assert report != again, "arrays are compared by identity"
+    assert "n_users=2, n_songs=3" in repr(report)
 
 
 def test_random_row_is_seeded():

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from scipy.sparse import csr_array
 
 import dcbmr
-from dcbmr.ranking.topk import top_songs
+from dcbmr import top_songs
 
 
 def best_by_sorting(scores, k, excluded):
@@ -30,6 +33,41 @@ def test_agrees_with_a_full_sort(n_songs, k):
     wanted_songs, wanted_scores = best_by_sorting(queries @ songs.T, min(k, n_songs), excluded)
     np.testing.assert_array_equal(top.songs, wanted_songs)
     np.testing.assert_array_equal(top.scores, wanted_scores)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    scores=npst.arrays(
+        np.float32,
+        st.tuples(st.just(3), st.integers(1, 130)),
+        elements=st.sampled_from([-np.float32(1e30), -1.0, -0.0, 0.0, 1e-38, 1.0, 2.0]),
+    ),
+    k=st.integers(1, 200),
+    data=st.data(),
+)
+def test_ties_at_the_last_place(scores, k, data):
+    """Scores as they are, each query a factor: whole levels of equal scores, and songs left out of them."""
+    excluded = data.draw(npst.arrays(bool, scores.shape))
+    top = top_songs(np.eye(3), scores.T, k=k, excluded=excluded)
+    songs, found = best_by_sorting(scores, min(k, scores.shape[1]), excluded)
+    np.testing.assert_array_equal(top.songs, songs)
+    np.testing.assert_array_equal(top.scores, found)
+
+
+def test_a_stored_zero_excludes_nothing_and_the_matrix_is_left_alone():
+    excluded = csr_array(
+        (np.array([1.0, 0.0, 0.0, 1.0]), np.array([2, 0, 1, 2]), np.array([0, 4])), shape=(1, 3)
+    )
+    assert top_songs([[1.0]], [[1.0], [2.0], [3.0]], k=3, excluded=excluded).songs.tolist() == [[1, 0, -1]]
+    assert excluded.nnz == 4, "with what is there twice"
+
+
+def test_songs_are_read_off_with_their_scores():
+    top = top_songs([[1.0], [-1.0]], [[1.0], [3.0]], k=5, excluded=[[0, 0], [1, 0]])
+    assert list(top) == [[("1", 3.0), ("0", 1.0)], [("1", -3.0)]]
+    assert top[-1] == [("1", -3.0)]
+    assert len(top) == 2
+    assert repr(top) == "TopSongs(n_queries=2, k=2)"
 
 
 def test_equal_songs_come_in_the_order_of_their_rows():
@@ -63,7 +101,8 @@ def test_progress_may_stop():
         ({"queries": [[np.nan, 0]]}, "queries must be finite"),
         ({"song_factors": [[1, 2, 3]]}, "queries has 2 columns and song_factors 3"),
         ({"song_factors": np.zeros((0, 2))}, "song_factors must be a matrix that is not empty"),
-        ({"k": 0}, "k must be at least 1"),
+        ({"k": 0}, "k must be a whole number of at least 1; got 0"),
+        ({"k": 1.5}, r"k must be a whole number of at least 1; got 1\.5"),
         ({"excluded": csr_array((2, 1))}, r"excluded has shape \(2, 1\); wanted \(1, 2\)"),
     ],
 )

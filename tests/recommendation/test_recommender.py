@@ -1,12 +1,16 @@
 """Recommend and similar over factors alone: against full sorts of the same scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from reference import als_solve
 from scipy.sparse import csr_array
 
 import dcbmr
+from dcbmr import Recommender
 from dcbmr.factorization.factors import Factors
-from dcbmr.recommendation.recommender import Recommender
+from dcbmr.plays.confidence import surplus
 
 USERS, SONGS = 30, 40
 
@@ -30,8 +34,8 @@ def recommender(factors):
     return Recommender.from_factors(factors)
 
 
-def named(recommender, top):
-    return [[recommender.song_ids[row] for row in rows if row >= 0] for rows in top.songs]
+def named(top):
+    return [[song for song, _ in found] for found in top]
 
 
 @pytest.mark.parametrize("candidates", ["unplayed", "all"])
@@ -44,7 +48,7 @@ def test_recommends_the_highest_scores(factors, recommender, candidates):
         scores[factors.counts[rows].toarray() > 0] = -np.inf
     top = recommender.recommend(users, k=5, candidates=candidates)
     wanted = np.argsort(-scores, axis=1)[:, :5]
-    assert named(recommender, top) == [[f"song{i}" for i in row] for row in wanted]
+    assert named(top) == [[f"song{i}" for i in row] for row in wanted]
     np.testing.assert_allclose(top.scores, np.take_along_axis(scores, wanted, axis=1), rtol=1e-5)
 
 
@@ -76,8 +80,8 @@ def test_fold_in_of_the_same_plays_recommends_the_same(factors, recommender):
     scores[9] = -np.inf
     scores[row.coords[1]] = -np.inf
     top = recommender.recommend_for(plays, k=6)
-    assert named(recommender, top) == [[f"song{i}" for i in np.argsort(-scores)[:6]]]
-    assert not set(named(recommender, top)[0]) & set(plays)
+    assert named(top) == [[f"song{i}" for i in np.argsort(-scores)[:6]]]
+    assert not set(named(top)[0]) & set(plays)
 
 
 def test_fold_in_of_ids_counts_each_once(recommender):
@@ -110,19 +114,15 @@ def test_similar_by_factors_is_the_cosine_of_factors(recommender):
 
 def test_more_users_than_factors_are_not_needed():
     # A singular gramian has no Cholesky factor; usage is compared all the same.
-    users = np.array([[1.0, 0.0, 0.0]], np.float32)
-    songs = np.array([[1.0, 5.0, 0.0], [2.0, 0.0, 7.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
     factors = Factors(
-        np.array(["u"], object),
-        np.array(list("abcd"), object),
-        users,
-        songs,
-        csr_array(np.ones((1, 4), np.float32)),
-        {"n_factors": 3},
+        user_factors=[[1, 0, 0]],
+        song_factors=[[1, 5, 0], [2, 0, 7], [-1, 0, 0], [0, 1, 0]],
+        counts=np.ones((1, 4)),
+        song_ids=list("abcd"),
     )
     recommender = Recommender.from_factors(factors)
     top = recommender.similar(["a"], k=3)
-    assert named(recommender, top) == [["b", "c"]]
+    assert named(top) == [["b", "c"]]
     np.testing.assert_allclose(top.scores[0, :2], [1, -1], atol=1e-6)
     with pytest.raises(dcbmr.InputError, match="'d' has all-zero"):
         recommender.similar(["d"])
@@ -134,7 +134,7 @@ def test_added_songs_replace_those_of_the_same_id(recommender):
     assert more.song_ids[-2:] == ["new", "song1"]
     assert len(more.song_ids) == len(recommender.song_ids) + 1
     assert more.is_new.tolist() == [song == "new" for song in more.song_ids]
-    assert named(more, more.recommend(["user0"], candidates="new")) == [["new"]]
+    assert named(more.recommend(["user0"], candidates="new")) == [["new"]]
     with pytest.raises(dcbmr.InputError, match="song 'new' has no training plays"):
         more.recommend_for(["new"])
 
@@ -150,7 +150,10 @@ def test_added_songs_replace_those_of_the_same_id(recommender):
         ),
         (lambda r: r.recommend_for([]), "at least one song"),
         (lambda r: r.recommend_for({"song1": -1}), "positive numbers"),
-        (lambda r: r.recommend(["user1"], k=0), "k must be at least 1"),
+        (lambda r: r.recommend("user1"), r"a sequence of ids, as \['user1'\]"),
+        (lambda r: r.recommend(["user1"], candidates="newest"), "one of unplayed, all, new; got 'newest'"),
+        (lambda r: r.similar(["song1"], by="sound"), "by must be one of usage, factors; got 'sound'"),
+        (lambda r: r.recommend(["user1"], k=0), "k must be a whole number of at least 1"),
     ],
 )
 def test_wrong_input(recommender, call, message):
@@ -165,15 +168,133 @@ def test_many_questions_to_one_recommender_have_the_answers_of_fresh_ones(factor
     song_factors = np.concatenate([np.delete(factors.song_factors, 9, 0), rng.random((1, 5), np.float32)])
     kept = Recommender(factors, songs, song_factors)
     questions = [
-        lambda r: r.recommend(["user3"], 4, "new"),
-        lambda r: r.recommend(["user3"], 4, "all"),
-        lambda r: r.similar(["song1"], 4),
-        lambda r: r.recommend(["user3"], 4),
-        lambda r: r.similar(["song1"], 4, "factors"),
-        lambda r: r.recommend_for(["song1", "song2"], 4),
+        lambda r: r.recommend(["user3"], k=4, candidates="new"),
+        lambda r: r.recommend(["user3"], k=4, candidates="all"),
+        lambda r: r.similar(["song1"], k=4),
+        lambda r: r.recommend(["user3"], k=4),
+        lambda r: r.similar(["song1"], k=4, by="factors"),
+        lambda r: r.recommend_for(["song1", "song2"], k=4),
     ]
     for ask in [*questions, *questions[::-1]]:
         found, wanted = ask(kept), ask(Recommender(factors, songs, song_factors))
         np.testing.assert_array_equal(found.songs, wanted.songs)
         np.testing.assert_array_equal(found.scores, wanted.scores)
-    assert kept.recommend(["user3"], 4, "new").songs.tolist() == [[len(songs) - 1]]
+    assert kept.recommend(["user3"], k=4, candidates="new").songs.tolist() == [[len(songs) - 1]]
+
+
+def test_ids_and_scores_are_read_off(recommender):
+    top = recommender.recommend(["user0", "user7"], k=3)
+    assert top[0] == list(zip(named(top)[0], top.scores[0].tolist(), strict=True))
+    assert top[1] == []
+    assert [len(found) for found in top] == [3, 0]
+    assert (repr(top), repr(recommender)) == (
+        "TopSongs(n_queries=2, k=3)",
+        "Recommender(n_users=30, n_songs=39, width=5)",
+    )
+
+
+# Newer plays: in another order, with users and songs that the factors do not know.
+NEWER = [
+    *[("user3", song, count) for song, count in (("song20", 5), ("later", 1), ("song2", 2))],
+    *[("late", song, count) for song, count in (("song5", 1), ("song2", 9), ("song30", 1))],
+    ("user4", "later", 3),
+    ("user7", "song1", 4),
+    ("nobody", "later", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def plays():
+    users, songs = (list(dict.fromkeys(column)) for column in list(zip(*NEWER, strict=True))[:2])
+    counts = np.zeros((len(users), len(songs)))
+    for user, song, count in NEWER:
+        counts[users.index(user), songs.index(song)] = count
+    return dcbmr.PlayCounts(users, songs, csr_array(counts))
+
+
+@pytest.fixture(scope="module")
+def newer(factors, plays):
+    """A recommender that knows newer plays, and two songs by their audio, of which one has plays by now."""
+    songs = np.random.default_rng(5).standard_normal((2, 5)).astype(np.float32)
+    return Recommender.from_factors(factors, plays=plays).with_songs(["later", "unheard"], songs)
+
+
+def newest_scores(factors, recommender, user):
+    """The scores of a user of the newer plays, by the definition of fold-in, and who played what."""
+    counts = np.zeros((1, SONGS), np.float32)
+    played = {song: count for name, song, count in NEWER if name == user}
+    for song, count in played.items():
+        if song != "later":
+            counts[0, int(song.removeprefix("song"))] = count
+    vector = als_solve(surplus(csr_array(counts)).toarray(), factors.song_factors, 1e-5)[0]
+    return dict(zip(recommender.song_ids, recommender.song_factors @ vector, strict=True)), played
+
+
+@pytest.mark.parametrize("user", ["user3", "late", "user7"])
+def test_users_of_newer_plays_are_folded_in_from_them(factors, newer, user):
+    scores, played = newest_scores(factors, newer, user)
+    for candidates, choice in (
+        ("all", scores),
+        ("unplayed", set(scores) - set(played)),
+        ("new", {"unheard"}),
+    ):
+        found = newer.recommend(["user0", user], k=8, candidates=candidates)[1]
+        wanted = sorted(choice, key=lambda song: -scores[song])[:8]
+        assert [song for song, _ in found] == wanted
+        np.testing.assert_allclose([s for _, s in found], [scores[song] for song in wanted], atol=1e-4)
+
+
+def test_users_without_newer_plays_stay_as_they_were(factors, recommender, newer):
+    for candidates in ("all", "unplayed"):
+        before = recommender.recommend(["user0", "user29"], k=SONGS, candidates=candidates)
+        after = newer.recommend(["user0", "user29"], k=SONGS + 2, candidates=candidates)
+        for old, now in zip(before, after, strict=True):
+            assert [pair for pair in now if pair[0] not in ("later", "unheard")] == old
+
+
+def test_newer_plays_of_unknown_songs_alone_say_nothing_about_taste(recommender, newer):
+    # user4 keeps the learned factors; to who has none, no song is better than another.
+    before = dict(recommender.recommend(["user4"], k=99, candidates="all")[0])
+    after = newer.recommend(["user4"], k=99)[0]
+    assert {song: score for song, score in after if song != "unheard"} == before, "and may hear them again"
+    assert "later" not in [song for song, _ in after]
+    assert newer.recommend(["nobody"])[0] == []
+
+
+def test_what_was_played_by_now_is_not_new(newer):
+    assert [song for song, new in zip(newer.song_ids, newer.is_new, strict=True) if new] == ["unheard"]
+    assert named(newer.recommend_for(["song1"], candidates="new")) == [["unheard"]]
+    assert newer.user_ids.tolist() == [f"user{i}" for i in range(USERS)] + ["late", "nobody"]
+
+
+def test_similar_songs_do_not_depend_on_newer_plays(recommender, newer):
+    before = dict(recommender.similar(["song3"], k=SONGS)[0])
+    after = dict(newer.similar(["song3"], k=SONGS + 2)[0])
+    assert before == {song: score for song, score in after.items() if song not in ("later", "unheard")}
+
+
+def test_plays_of_other_songs_are_refused(factors):
+    plays = dcbmr.PlayCounts(["user1"], ["S1"], csr_array([[1.0]]))
+    with pytest.raises(dcbmr.InputError, match=r"plays are of other songs .*'song0'.*; got \['S1'\]"):
+        Recommender.from_factors(factors, plays=plays).recommend(["user1"])
+
+
+def test_songs_held_out_are_told_of_once(factors, plays):
+    split = replace(factors, heldout_songs=("gone", "held", "song9"))
+
+    def make(**options):
+        known = Recommender.from_factors(split, **options)
+        return known.with_songs(["held", "song9", "fresh"], np.ones((3, 5), np.float32))
+
+    recommender = make()
+    recommender.recommend(["user0"], candidates="all")
+    recommender.similar(["song0"])
+    with pytest.warns(UserWarning, match="2 of the 3 candidates were held out by the split") as warned:
+        recommender.recommend(["user0"], candidates="new")
+    assert warned[0].filename == __file__
+    recommender.recommend(["user0"], candidates="new")
+    recommender.recommend(["user0"])
+    with pytest.warns(UserWarning, match="2 of the 42 candidates were held out.*--plays FILE"):
+        make().recommend_for(["song0"])
+    make(plays=plays).recommend(["user0"], candidates="new")
+    Recommender.from_factors(split).recommend(["user0"])

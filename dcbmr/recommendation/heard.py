@@ -1,0 +1,92 @@
+"""Songs that only their audio files tell about: predicted, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcbmr.audio.decode import AudioError
+from dcbmr.audio.files import find_songs
+from dcbmr.base.directory import new_directory
+from dcbmr.base.progress import Progress, silent
+from dcbmr.base.text import write_lines
+from dcbmr.errors import InputError
+
+if TYPE_CHECKING:
+    from dcbmr.models.model import Model
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Heard:
+    """Songs that were predicted from audio files.
+
+    Attributes
+    ----------
+    song_ids : list of str
+        The files' names without the ending.
+    song_factors : ndarray of shape (n_songs, width), float32
+        Their predictions.
+    failed : dict of str to str
+        The files that could not be used, and why.
+    """
+
+    song_ids: list[str]
+    song_factors: NDArray[np.float32]
+    failed: dict[str, str]
+
+    def __repr__(self) -> str:
+        n_songs, width = self.song_factors.shape
+        return f"Heard(n_songs={n_songs}, width={width}, n_failed={len(self.failed)})"
+
+
+def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
+    """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
+
+    A file that cannot be used is skipped and named in the result; InputError when none can be used. One file
+    is in memory at a time.
+    """
+    report = progress or silent
+    files: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for path in paths:
+        if not Path(path).exists():
+            raise InputError(
+                f"{path} does not exist; wanted an audio file, or a folder or a manifest of them"
+            )
+        with find_songs(Path(path)) as found:
+            failed |= {str(folder.path): folder.reason for folder in found.failed}
+            for song, file in found:
+                if files.setdefault(song, file) != file:
+                    raise InputError(f"two files of the song {song!r}: {files[song]} and {file}; rename one")
+    songs: list[str] = []
+    factors: list[NDArray[np.float32]] = []
+    for n_done, (song, file) in enumerate(files.items(), 1):
+        try:
+            factors.append(model.predict_files([file]))
+            songs.append(song)
+        except AudioError as error:
+            failed[file] = error.reason
+        report("predict", n_done, len(files), {})
+    if not songs:
+        reasons = "; ".join(f"{file}: {reason}" for file, reason in list(failed.items())[:3])
+        raise InputError(f"none of the {len(files)} audio files can be used: {reasons}")
+    return Heard(songs, np.concatenate(factors), failed)
+
+
+def save_songs(
+    directory: Path,
+    song_ids: Sequence[str],
+    song_factors: NDArray[np.float32],
+    *,
+    config: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Write predicted songs as a directory: ``songs.txt``, one id a line, and ``song_factors.npy``."""
+    with new_directory(directory, kind="songs", config=config, overwrite=overwrite) as beside:
+        write_lines(beside / "songs.txt", song_ids)
+        np.save(beside / "song_factors.npy", song_factors, allow_pickle=False)

@@ -1,0 +1,91 @@
+"""The listeners and what they played, out of the plays behind the factors and of newer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+
+from dcbmr.errors import InputError
+from dcbmr.factorization.factors import Factors
+from dcbmr.plays.counts import PlayCounts
+
+
+@dataclass(frozen=True, eq=False)
+class Listeners:
+    """Who has played what, as far as a recommender knows.
+
+    Attributes
+    ----------
+    user_ids : ndarray of shape (n_users,), object
+        The users of the factors, then those that only newer plays know.
+    song_ids : ndarray of shape (n_columns,), object
+        The songs of the factors, then those that only newer plays know.
+    counts : csr_array of shape (n_users, n_columns), float32
+    is_newer : ndarray of shape (n_users,), bool
+        Whose plays are the newer ones.
+    has_plays : ndarray of shape (n_columns,), bool
+        Which songs anybody played, then or now.
+    """
+
+    user_ids: NDArray[np.object_]
+    song_ids: NDArray[np.object_]
+    counts: csr_array
+    is_newer: NDArray[np.bool_]
+    has_plays: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, factors: Factors, plays: PlayCounts | None) -> Self:
+        """Return those of the factors; a user with any newer ``plays`` has these in place of the former."""
+        n_users, n_songs = factors.counts.shape
+        if plays is None:
+            is_newer = np.zeros(n_users, bool)
+            return cls(factors.user_ids, factors.song_ids, factors.counts, is_newer, factors.has_plays)
+        songs, column = _joined(factors.song_ids, plays.song_ids)
+        users, row = _joined(factors.user_ids, plays.user_ids)
+        if (column >= n_songs).all():
+            raise InputError(
+                f"plays are of other songs than the factors, which have {list(factors.song_ids[:3])}; got "
+                f"{list(plays.song_ids[:3])}"
+            )
+        newer = in_columns(plays.counts, column, len(songs))
+        both = vstack([in_columns(factors.counts, np.arange(n_songs), len(songs)), newer], format="csr")
+        played = np.diff(newer.indptr) > 0
+        is_newer = np.zeros(len(users), bool)
+        is_newer[row[played]] = True
+        # A user without any plays in either has an empty row of the newer ones.
+        source = np.arange(len(users))
+        source[row[played]] = n_users + np.flatnonzero(played)
+        unplayed = ~played & (row >= n_users)
+        source[row[unplayed]] = n_users + np.flatnonzero(unplayed)
+        has_plays = np.zeros(len(songs), bool)
+        has_plays[both.indices] = True
+        return cls(users, songs, csr_array(both[source]), is_newer, has_plays)
+
+
+def _joined(
+    ids: NDArray[np.object_], more: NDArray[np.object_]
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return ``ids`` and those of ``more`` that are not among them, and the place of each of ``more``."""
+    place = {name: row for row, name in enumerate(ids)}
+    where = np.array([place.setdefault(name, len(place)) for name in more], np.int64)
+    joined = np.empty(len(place), object)
+    joined[:] = list(place)
+    return joined, where
+
+
+def places(song_ids: Sequence[str] | NDArray[np.object_], place: dict[str, int]) -> NDArray[np.int64]:
+    """Return the place of each song, -1 where it has none."""
+    return np.array([place.get(song, -1) for song in song_ids], np.int64)
+
+
+def in_columns(matrix: csr_array, place: NDArray[Any], n_columns: int) -> csr_array:
+    """Return ``matrix`` with column j at ``place[j]`` of ``n_columns``; one whose place is -1 is left out."""
+    to = place[matrix.indices]
+    there = to >= 0
+    kept = np.concatenate([[0], np.cumsum(there)])[matrix.indptr]
+    return csr_array((matrix.data[there], to[there], kept), shape=(matrix.shape[0], n_columns))

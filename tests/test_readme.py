@@ -1,0 +1,74 @@
+"""README's two ways, to judge and to use, command by command on a small world."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+import dcbmr
+from dcbmr.cli import cli
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+SECTION = README.split("## Your own plays and audio")[1].split("\n## ")[0]
+JUDGE, USE = (
+    [shlex.split(line, comments=True) for line in block.splitlines()]
+    for block in re.findall(r"```sh\n(.*?)```", SECTION, re.S)
+)
+
+
+@pytest.fixture(scope="module")
+def world(small_world, tmp_path_factory):
+    """What README says that there is: plays, a table of songs, audio, and releases that nobody has played."""
+    root = tmp_path_factory.mktemp("readme")
+    for name in ("audio", "songs.tsv"):
+        (root / name).symlink_to(small_world / name)
+    plays = (small_world / "plays.tsv").read_text().replace("user05", "alice")
+    (root / "plays.tsv").write_text(plays)
+    (root / "plays-of-today.tsv").write_text(f"{plays}alice\tsome-song\t2\n")
+    (root / "new-releases").mkdir()
+    shutil.copy(small_world / "audio/song01.wav", root / "new-releases/other.wav")
+    samples, rate = soundfile.read(small_world / "audio/song02.wav")
+    soundfile.write(root / "new-releases/some-song.mp3", samples, rate)
+    return root
+
+
+def run(words):
+    assert words[0] == "dcbmr"
+    if words[1] == "train":
+        words = [*words, "--set", "epochs=1"]  # for the sake of time: nothing is judged here
+    result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def songs_of(words):
+    return [row["song"] for row in json.loads(run([*words, "--json"]))]
+
+
+def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
+    monkeypatch.chdir(world)
+    *steps, evaluate = JUDGE
+    for words in steps:
+        run(words)
+    table = json.loads(run([*evaluate, "--json"]))
+    assert [row["model"] for row in table][:1] == ["split-cnn"]
+
+    factorize, train, new, similar, predict, by_now = USE
+    run(factorize)
+    run(train)
+    assert set(songs_of(new)) == {"other", "some-song"}
+    assert "some-song" not in songs_of(similar)
+    assert songs_of(predict) == ["some-song"]
+    alice = dcbmr.PlayCounts.read("plays-of-today.tsv")
+    played = alice.counts[[alice.user_ids.tolist().index("alice")]].indices
+    assert not set(songs_of([*by_now, "-k", "99"])) & set(alice.song_ids[played])
+
+    # What the way to judge made says so when it is put to use.
+    misused = ["dcbmr", "recommend", "split-cnn", *new[3:], "--features", "features"]
+    with pytest.warns(UserWarning, match="8 of the 10 candidates were held out by the split"):
+        run(misused)
