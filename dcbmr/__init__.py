@@ -26,13 +26,20 @@ if TYPE_CHECKING:
     from dcbmr.contract.hookspecs import hookimpl
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
+    from dcbmr.evaluation.evaluation import Candidates, Evaluation, evaluate_models
     from dcbmr.evaluation.tags import evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.featurize import featurize
     from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.pca import PCA
+    from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.explain import Excerpt, explain
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack, load_model
+    from dcbmr.models.training import train
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.tags import SongTags
     from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
@@ -40,10 +47,14 @@ if TYPE_CHECKING:
 from dcbmr.base.version import __version__ as __version__
 
 _HOME = {
+    "Candidates": "evaluation.evaluation",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
+    "Evaluation": "evaluation.evaluation",
+    "Excerpt": "models.explain",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
+    "FeaturePipeline": "features.pipeline",
     "FeatureStore": "features.store",
     "FitRun": "contract.contract",
     "HasActivations": "contract.contract",
@@ -54,6 +65,8 @@ _HOME = {
     "LossSpec": "contract.contract",
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
+    "Model": "models.model",
+    "PCA": "features.pca",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
     "RankingReport": "ranking.metrics",
@@ -61,25 +74,35 @@ _HOME = {
     "RegressorSpec": "contract.contract",
     "SongFeatures": "contract.contract",
     "SongTags": "plays.tags",
+    "Stack": "models.stack",
     "WeightedALS": "factorization.als",
+    "evaluate_models": "evaluation.evaluation",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
+    "explain": "models.explain",
     "featurize": "features.featurize",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
+    "load_model": "models.stack",
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
     "regressors": "contract.registry",
+    "train": "models.training",
 }
 
 __all__ = [
     "MFCC",
+    "PCA",
+    "Candidates",
     "Codebook",
     "DcbmrError",
+    "Evaluation",
+    "Excerpt",
     "FactorTarget",
     "Factors",
+    "FeaturePipeline",
     "FeatureStore",
     "FitRun",
     "HasActivations",
@@ -89,6 +112,7 @@ __all__ = [
     "Loss",
     "LossSpec",
     "MemoryFeatures",
+    "Model",
     "PlayCounts",
     "Progress",
     "RankingReport",
@@ -96,18 +120,23 @@ __all__ = [
     "RegressorSpec",
     "SongFeatures",
     "SongTags",
+    "Stack",
     "WeightedALS",
+    "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
+    "explain",
     "featurize",
     "get_loss",
     "get_regressor",
     "hookimpl",
+    "load_model",
     "losses",
     "plot_tags",
     "random_row",
     "regressors",
     "testing",
+    "train",
 ]
 
 

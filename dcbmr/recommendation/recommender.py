@@ -26,6 +26,7 @@ from dcbmr.ranking.topk import SongIndex, TopSongs
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
@@ -51,7 +52,7 @@ class Heard:
     failed: dict[str, str]
 
 
-def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
+def hear(model: Model | Stack, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
     """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
 
     A file that cannot be used is passed over and named in the result; InputError when none can be used.
@@ -88,7 +89,7 @@ class Recommender:
 
     Parameters
     ----------
-    source : Factors or Model
+    source : Factors, Model or Stack
         Gives the users, their plays, and the fold-in of new users.
     song_ids : sequence of str
         The songs.
@@ -100,7 +101,7 @@ class Recommender:
 
     def __init__(
         self,
-        source: Factors | Model,
+        source: Factors | Model | Stack,
         song_ids: Sequence[str],
         song_factors: NDArray[np.float32],
         *,
@@ -111,7 +112,7 @@ class Recommender:
         self._factors: Factors = source if isinstance(source, Factors) else source.factors
         # A model with users of its own says how new ones come about.
         own = not isinstance(source, Factors) and source.own_user_factors is not None
-        self._folding: Factors | Model = source if own else self._factors
+        self._folding: Factors | Model | Stack = source if own else self._factors
         self.song_ids = list(song_ids)
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
 
@@ -123,7 +124,7 @@ class Recommender:
     @classmethod
     def from_model(
         cls,
-        model: Model,
+        model: Model | Stack,
         *,
         features: FeatureStore | None = None,
         from_audio: bool = False,
@@ -133,7 +134,7 @@ class Recommender:
 
         Parameters
         ----------
-        model : Model
+        model : Model or Stack
             Predicts the songs without plays.
         features : FeatureStore, optional
             Its songs become candidates.
@@ -151,7 +152,7 @@ class Recommender:
         if features is None:
             return known
         have = set(ids)
-        new = [song for song in features[model.pipeline.source] if song not in have]
+        new = [song for song in features.song_ids if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:
