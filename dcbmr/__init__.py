@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dcbmr.contract.hookspecs import hookimpl
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
-    from dcbmr.evaluation.evaluation import Candidates, Evaluation, evaluate_models
+    from dcbmr.evaluation.evaluation import Evaluation, ScoredSongs, evaluate_models
     from dcbmr.evaluation.tags import evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 from dcbmr.base.version import __version__ as __version__
 
 _HOME = {
-    "Candidates": "evaluation.evaluation",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
     "Evaluation": "evaluation.evaluation",
@@ -72,6 +71,7 @@ _HOME = {
     "RankingReport": "ranking.metrics",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
+    "ScoredSongs": "evaluation.evaluation",
     "SongFeatures": "contract.contract",
     "SongTags": "plays.tags",
     "Stack": "models.stack",
@@ -95,7 +95,6 @@ _HOME = {
 __all__ = [
     "MFCC",
     "PCA",
-    "Candidates",
     "Codebook",
     "DcbmrError",
     "Evaluation",
@@ -118,6 +117,7 @@ __all__ = [
     "RankingReport",
     "Regressor",
     "RegressorSpec",
+    "ScoredSongs",
     "SongFeatures",
     "SongTags",
     "Stack",

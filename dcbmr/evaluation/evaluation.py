@@ -32,7 +32,7 @@ _BOUND, _DRAWN, _THEORY = _OTHER_ROWS = ("upper-bound", "random", "random (in th
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class ScoredSongs:
     """The held-out songs that are scored, and those that are not.
 
     Attributes
@@ -62,13 +62,13 @@ class Evaluation:
         n_songs, seconds.
     reports : dict of str to RankingReport
         The full report of each model and of the upper bound.
-    candidates : Candidates
+    candidates : ScoredSongs
         Which songs were scored.
     """
 
     rows: list[dict[str, Any]]
     reports: dict[str, RankingReport]
-    candidates: Candidates
+    candidates: ScoredSongs
 
     def __repr__(self) -> str:
         first = next(iter(self.reports.values()))
@@ -191,7 +191,7 @@ def evaluate_models(
 
 def candidate_songs(
     heldout_songs: Sequence[str], features: Collection[str], training_songs: Collection[str] = ()
-) -> Candidates:
+) -> ScoredSongs:
     """Match the held-out songs with those that have features; InputError when none has."""
     have = set(features)
     scored = [song for song in heldout_songs if song in have]
@@ -200,7 +200,7 @@ def candidate_songs(
             f"none of the {len(heldout_songs)} held-out songs has features; held out are "
             f"{list(heldout_songs)[:3]}, features have {list(features)[:3]}"
         )
-    return Candidates(
+    return ScoredSongs(
         song_ids=scored,
         without_features=[song for song in heldout_songs if song not in have],
         without_plays=sorted(have - set(heldout_songs) - set(training_songs)),

@@ -159,7 +159,7 @@ def draw(excerpts: Sequence[Excerpt], features: SongFeatures, directory: Path) -
             axes.set_title(title, fontsize=8)
             axes.tick_params(labelsize=6)
         figure.supxlabel("frame", fontsize=8)
-        figure.supylabel("mel band", fontsize=8)
+        figure.supylabel(f"dimension of {features.kind}", fontsize=8)
         files.append(directory / f"unit{unit:04}.png")
         figure.savefig(files[-1], dpi=120)
     return files

@@ -180,8 +180,8 @@ def train(
         What makes this kind: the size of the codebook, the share of variance, the weighting. Fitted on the
         training songs when it is not fitted yet; one that is may serve several models.
     split : Split, optional
-        Songs that must not be learned from: factors, or a pipeline, that have seen any are refused. Not
-        needed for factors that were fitted on a split, which know its songs.
+        Its held-out songs must not be learned from: factors, or a pipeline, that have seen any are refused.
+        Factors that were fitted on a split know its songs, and need none here.
     artists : mapping of song id to artist, optional
         Validation songs are then chosen by artist; by default the split's.
     validation_fraction : float
@@ -235,13 +235,12 @@ def train(
         raise InputError(f"kind is {kind!r}, but the pipeline makes {pipeline.kind!r}")
     store = features[pipeline.source]
     pipeline.check_store(store)
-    if split is not None:
-        refuse_leakage(factors, split.heldout_songs, "the factorization")
-        if not set(split.heldout_songs) <= set(factors.heldout_songs):
-            # The model says later what it was made without.
-            unseen = dict.fromkeys([*factors.heldout_songs, *split.heldout_songs])
-            factors = replace(factors, heldout_songs=tuple(unseen))
-    refuse_pipeline_leakage(pipeline, factors.heldout_songs, "the pipeline")
+    heldout = list(dict.fromkeys([*factors.heldout_songs, *(split.heldout_songs if split else ())]))
+    refuse_leakage(factors, heldout, "the factorization")
+    refuse_pipeline_leakage(pipeline, heldout, "the pipeline")
+    if len(heldout) > len(factors.heldout_songs):
+        # The model says later what it was made without.
+        factors = replace(factors, heldout_songs=tuple(heldout))
     songs = training_songs(factors, store)
     if artists is not None and artists.keys().isdisjoint(songs.song_ids):
         raise InputError(

@@ -95,6 +95,9 @@ def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatc
     assert np.mean([a.song == b.song for a, b in zip(in_blocks, whole, strict=True)]) > 0.95
     few = explain(model, store, layer=layer, units=[2, 0], k=1000)
     assert [e.unit for e in few[: len(heard.song_ids)]] == [2] * len(heard.song_ids)
+    chosen = store.song_ids[5:8]
+    of_chosen = explain(model, store, song_ids=chosen, layer=layer, units=[1], k=1000)
+    assert {e.song for e in of_chosen} == set(chosen)
 
 
 @pytest.mark.parametrize(

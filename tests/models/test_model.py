@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from dcbmr import Factors, FeaturePipeline, FeatureStore, InputError, Model, train
+from dcbmr.cli import cli
 from dcbmr.recommendation.recommender import Recommender
 
 
@@ -34,6 +36,8 @@ def test_prediction_reads_no_factors(models, small_world, tmp_path, name):
     np.testing.assert_array_equal(alone.predict_store(store), made[name].predict_store(store))
     file = small_world / "audio" / "song00.wav"
     np.testing.assert_array_equal(alone.predict_files([file]), made[name].predict_files([file]))
+    done = CliRunner().invoke(cli, ["predict", str(tmp_path / "alone"), str(file), "--json"])
+    assert done.exit_code == 0, done.output
     with pytest.raises(InputError, match="factors is no dcbmr factors directory: it does not exist"):
         _ = alone.factors
 
