@@ -46,6 +46,7 @@ def test_any_cut_off(data, linear, everything, k):
     assert all(set(row) == set(found.rows[0]) and f"map_at_{k}" in row for row in found.rows)
     # The same by hand.
     predicted = linear.predict_store(store, split.heldout_songs)
+    np.testing.assert_array_equal(found.predictions["linear"], predicted)
     column = {song: i for i, song in enumerate(split.heldout_songs)}
     row = {user: i for i, user in enumerate(linear.user_ids)}
     heldout = np.zeros((len(row), len(column)), np.float32)

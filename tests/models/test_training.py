@@ -218,8 +218,10 @@ def faulty(monkeypatch):
         RegressorSpec("faulty", Faulty, "zeros"),
         RegressorSpec("faulty-users", Faulty, "zeros for users of its own", has_users=True),
     )
-    plugins = (*registry.plugins(), registry.Plugin("faulty", "dcbmr-faulty", "3.1", specs, ()))
-    monkeypatch.setattr(registry, "plugins", lambda: plugins)
+    installed = registry.plugins()
+    about = {"name": "faulty", "distribution": "dcbmr-faulty", "version": "3.1"}
+    new = replace(installed[0], **about, regressors=specs, losses=())
+    monkeypatch.setattr(registry, "plugins", lambda: (*installed, new))
 
 
 @pytest.mark.parametrize(
