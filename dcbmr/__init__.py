@@ -26,13 +26,20 @@ if TYPE_CHECKING:
     from dcbmr.contract.hookspecs import hookimpl
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
+    from dcbmr.evaluation.evaluation import Evaluation, ScoredSongs, evaluate_models
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.featurize import featurize
     from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.pca import PCA
+    from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.explain import Excerpt, explain
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack, load_model
+    from dcbmr.models.training import train
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
@@ -46,8 +53,11 @@ from dcbmr.base.version import __version__ as __version__
 _HOME = {
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
+    "Evaluation": "evaluation.evaluation",
+    "Excerpt": "models.explain",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
+    "FeaturePipeline": "features.pipeline",
     "FeatureStore": "features.store",
     "FitRun": "contract.contract",
     "HasActivations": "contract.contract",
@@ -58,6 +68,8 @@ _HOME = {
     "LossSpec": "contract.contract",
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
+    "Model": "models.model",
+    "PCA": "features.pca",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
     "RandomRow": "ranking.metrics",
@@ -65,6 +77,7 @@ _HOME = {
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
+    "ScoredSongs": "evaluation.evaluation",
     "SongFeatures": "contract.contract",
     "SongTable": "plays.songs",
     "SongTags": "plays.tags",
@@ -72,13 +85,17 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Stack": "models.stack",
     "WeightedALS": "factorization.als",
+    "evaluate_models": "evaluation.evaluation",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
+    "explain": "models.explain",
     "featurize": "features.featurize",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
+    "load_model": "models.stack",
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
@@ -86,14 +103,19 @@ _HOME = {
     "regressors": "contract.registry",
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
+    "train": "models.training",
 }
 
 __all__ = [
     "MFCC",
+    "PCA",
     "Codebook",
     "DcbmrError",
+    "Evaluation",
+    "Excerpt",
     "FactorTarget",
     "Factors",
+    "FeaturePipeline",
     "FeatureStore",
     "FitRun",
     "HasActivations",
@@ -103,6 +125,7 @@ __all__ = [
     "Loss",
     "LossSpec",
     "MemoryFeatures",
+    "Model",
     "PlayCounts",
     "Progress",
     "RandomRow",
@@ -110,20 +133,25 @@ __all__ = [
     "Recommender",
     "Regressor",
     "RegressorSpec",
+    "ScoredSongs",
     "SongFeatures",
     "SongTable",
     "SongTags",
     "Split",
+    "Stack",
     "TagReport",
     "TagScore",
     "TopSongs",
     "WeightedALS",
+    "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
+    "explain",
     "featurize",
     "get_loss",
     "get_regressor",
     "hookimpl",
+    "load_model",
     "losses",
     "plot_tags",
     "random_row",
@@ -132,6 +160,7 @@ __all__ = [
     "split_plays",
     "testing",
     "top_songs",
+    "train",
 ]
 
 

@@ -128,8 +128,11 @@ def _header(kind: str, version: int) -> dict[str, Any]:
     return {"kind": kind, "format_version": version, "dcbmr_version": __version__}
 
 
-def read_config(path: Path, *, kind: str, version: int = 1) -> dict[str, Any]:
-    """Return the settings of a directory, after checking that it is of this kind and version."""
+def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") -> dict[str, Any]:
+    """Return the settings of a directory, after checking that it is of this kind and version.
+
+    ``remedy`` says what to do about another version.
+    """
     path = Path(path)
     file = path / CONFIG
     if not file.is_file():
@@ -145,7 +148,7 @@ def read_config(path: Path, *, kind: str, version: int = 1) -> dict[str, Any]:
     if found_version != version:
         raise InputError(
             f"{path}: format_version is {found_version}, this dcbmr reads {version}; "
-            f"it was written by dcbmr {config.get('dcbmr_version')}"
+            f"it was written by dcbmr {config.get('dcbmr_version')}{remedy and '; '}{remedy}"
         )
     return dict(config)
 

@@ -25,6 +25,7 @@ from dcbmr.cli import (
     recommend,
     similar,
     split,
+    stack,
     tags,
     train,
 )
@@ -62,6 +63,7 @@ for module in (
     codebook,
     demo,
     train,
+    stack,
     evaluate,
     recommend,
     similar,

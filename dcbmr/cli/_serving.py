@@ -15,6 +15,7 @@ from dcbmr.errors import InputError
 if TYPE_CHECKING:
     from dcbmr.factorization.factors import Factors
     from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.ranking.topk import TopSongs
     from dcbmr.recommendation.heard import Heard
@@ -42,17 +43,17 @@ from_audio_option = click.option(
 )
 
 
-def load_source(path: Path, n_threads: int | None) -> Factors | Model:
-    """Read a factors directory or a model, whichever it is."""
+def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
+    """Read a factors directory, a model or a stack, whichever it is."""
     from dcbmr.base.directory import kind_of
     from dcbmr.factorization.factors import Factors
-    from dcbmr.models.model import Model
+    from dcbmr.models.stack import load_model
 
     kind = kind_of(path)
-    if kind not in (None, "factors", "model"):
+    if kind not in (None, "factors", "model", "stack"):
         raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
     # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind == "factors" else Model.load(path, n_threads=n_threads)
+    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
 
 
 def make_recommender(
@@ -87,7 +88,7 @@ def make_recommender(
     return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
 
 
-def hear_files(model: Model, audio: Sequence[Path]) -> Heard:
+def hear_files(model: Model | Stack, audio: Sequence[Path]) -> Heard:
     """Predict audio files, showing progress and naming those that cannot be used."""
     from dcbmr.recommendation.heard import hear
 

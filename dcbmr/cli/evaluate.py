@@ -60,11 +60,11 @@ def command(
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.model import Model
+    from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
 
     data = Split.load(split)
-    loaded = {str(path): Model.load(path, n_threads=n_threads) for path in models}
+    loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
     bound = Factors.load(upper_bound) if upper_bound else None
     with show_progress() as progress:
         evaluation = evaluate_models(

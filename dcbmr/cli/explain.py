@@ -56,8 +56,8 @@ def command(
     from dcbmr.models.model import Model
 
     model = Model.load(model_directory, n_threads=n_threads)
-    heard = model.features_of(FeatureStore.open(features))
-    excerpts = explain(model, heard, layer=layer, units=units or None, k=k)
+    store = FeatureStore.open(features)
+    excerpts = explain(model, store, layer=layer, units=units or None, k=k)
     names = Names(names_file)
     hidden = ("start", "n_frames")
     rows = [
@@ -67,5 +67,5 @@ def command(
     ]
     print_rows(rows, form=form)
     if pictures is not None:
-        for file in draw(excerpts, heard, pictures):
+        for file in draw(excerpts, model.features_of(store), pictures):
             click.echo(file, err=True)

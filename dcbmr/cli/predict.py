@@ -44,15 +44,15 @@ def command(
         raise click.UsageError("give either audio files or --features")
     from dcbmr.base.directory import refuse_existing
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.model import Model
+    from dcbmr.models.stack import load_model
     from dcbmr.recommendation.heard import save_songs
 
     if output is not None:
         refuse_existing(output, overwrite=overwrite, kind="songs")
-    loaded = Model.load(model, n_threads=n_threads)
+    loaded = load_model(model, n_threads=n_threads)
     if features is not None:
-        heard = loaded.features_of(FeatureStore.open(features))
-        songs, factors = list(heard.song_ids), loaded.predict(heard)
+        store = FeatureStore.open(features)
+        songs, factors = list(store.song_ids), loaded.predict_store(store)
     else:
         new = hear_files(loaded, audio)
         songs, factors = new.song_ids, new.song_factors

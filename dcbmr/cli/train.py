@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +38,12 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option, show
     multiple=True,
     metavar="NAME=VALUE",
     help="Hyper-parameter of the regressor, repeatable; `dcbmr plugins NAME` lists them.",
+)
+@click.option(
+    "--kind",
+    default=None,
+    help="Kind of feature to train on, any of the regressor's shape: mel or mfcc, bow or bow_pca.  "
+    "[default: the regressor's own]",
 )
 @click.option(
     "--validation",
@@ -77,7 +82,9 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option, show
     help="From `dcbmr codebook`, learned --without the held-out songs, or it is refused: FEATURES then hold "
     "its words (`dcbmr featurize --kind bow`).",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to compute.")
+@click.option(
+    "--device", default=None, help="Where to compute, for regressors that have a choice: auto, cpu, cuda, ..."
+)
 @seed_option
 @threads_option
 @overwrite_option
@@ -91,6 +98,7 @@ def command(
     split: Path | None,
     songs: Path | None,
     settings: tuple[str, ...],
+    kind: str | None,
     validation_fraction: float,
     n_words: int,
     variance: float,
@@ -111,55 +119,44 @@ def command(
     from dcbmr.base.directory import refuse_existing
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_settings
-    from dcbmr.errors import InputError
-    from dcbmr.evaluation.evaluation import refuse_codebook_leakage, refuse_leakage
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.training import train, training_songs, unfinished_training
+    from dcbmr.models.training import check_kind, train, training_songs, unfinished_training
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
-    refuse_existing(output, overwrite=overwrite)
+    refuse_existing(output, overwrite=overwrite, kind="model")
     spec = registry.find_regressor(regressor)
     params = parse_settings(registry.resolve(spec), settings)
     checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
     learned = Factors.load(factors)
-    artists = read_songs(songs).artist_of() if songs else None
-    heldout: Sequence[str] = learned.heldout_songs
-    if split:
-        held = Split.load(split)
-        refuse_leakage(learned, held.heldout_songs, str(factors))
-        artists, heldout = artists or held.artists, held.heldout_songs
-    words = Codebook.load(codebook) if codebook else None
-    if words is not None and heldout:
-        refuse_codebook_leakage(words, heldout, str(codebook))
+    store = FeatureStore.open(features)
+    check_kind(spec, kind or spec.kind, store)
     pipeline = FeaturePipeline(
-        spec.kind,
+        kind or spec.kind,
         n_words=n_words,
         variance=variance,
         weighting=weighting,
-        codebook=words,
+        codebook=Codebook.load(codebook) if codebook else None,
         n_threads=n_threads,
         random_state=random_state,
     )
-    store = FeatureStore.open(features)
     both = training_songs(learned, store[pipeline.source])
-    if songs and artists is not None and artists.keys().isdisjoint(both.song_ids):
-        raise InputError(f"{songs} names no artist of a song to train on; these are {both.song_ids[:3]}, ...")
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
         model = train(
             learned,
             store,
             regressor=regressor,
-            params=params,
             loss=loss,
-            device=device,
-            artists=artists,
+            params=params,
             pipeline=pipeline,
+            split=Split.load(split) if split else None,
+            artists=read_songs(songs).artist_of() if songs else None,
             validation_fraction=validation_fraction,
+            device=device,
             checkpoint=checkpoint,
             resume=resume,
             n_threads=n_threads,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
+from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
 from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
@@ -24,12 +24,15 @@ from dcbmr.recommendation.recommender import Ids
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dcbmr.features.codebook import Codebook
     from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 
-@dataclass(frozen=True)
-class Candidates:
+_BOUND, _DRAWN, _THEORY = _OTHER_ROWS = ("upper-bound", "random", "random (in theory)")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredSongs:
     """The held-out songs that are scored, and those that are not.
 
     Attributes
@@ -47,7 +50,7 @@ class Candidates:
     without_plays: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What :func:`evaluate_models` found.
 
@@ -59,17 +62,43 @@ class Evaluation:
         n_songs, seconds.
     reports : dict of str to RankingReport
         The full report of each model and of the upper bound.
-    candidates : Candidates
+    candidates : ScoredSongs
         Which songs were scored.
+    predictions : dict of str to ndarray of shape (n_songs, width), float32
+        What each model predicted for the songs of ``candidates``.
     """
 
     rows: list[dict[str, Any]]
     reports: dict[str, RankingReport]
-    candidates: Candidates
+    candidates: ScoredSongs
+    predictions: dict[str, NDArray[np.float32]]
+
+    def __repr__(self) -> str:
+        first = next(iter(self.reports.values()))
+        shown = ", ".join(f"{name!r}: {report.map_at_k:.4f}" for name, report in self.reports.items())
+        return f"Evaluation(map_at_{first.k}={{{shown}}}, n_users={first.n_users}, n_songs={first.n_songs})"
+
+    def table(self) -> str:
+        """Return the rows as a text table: names to the left, figures to the right, five decimals."""
+        cells = [list(self.rows[0]), *([_cell(value) for value in row.values()] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        numeric = [any(isinstance(row[name], int | float) for row in self.rows) for name in self.rows[0]]
+        lines = (
+            "  ".join(
+                text.rjust(width) if right else text.ljust(width)
+                for text, width, right in zip(line, widths, numeric, strict=True)
+            ).rstrip()
+            for line in cells
+        )
+        return "\n".join(lines)
+
+
+def _cell(value: str | float | None) -> str:
+    return "" if value is None else f"{value:.5f}" if isinstance(value, float) else str(value)
 
 
 def evaluate_models(
-    models: Mapping[str, Model],
+    models: Mapping[str, Model | Stack],
     split: Split,
     features: FeatureStore,
     *,
@@ -83,7 +112,7 @@ def evaluate_models(
 
     Parameters
     ----------
-    models : mapping of str to Model
+    models : mapping of str to Model or Stack
         The models by the names that they shall have in the table.
     split : Split
         The held-out songs and their plays.
@@ -107,20 +136,27 @@ def evaluate_models(
     Raises
     ------
     InputError
-        A model, or its codebook, has seen held-out songs; no held-out song has features; no user is left.
+        A model's factors, codebook or PCA have seen held-out songs; no held-out song has features; no user
+        is left; a model has the name of another row.
     """
+    if not models:
+        raise InputError("there is no model to evaluate")
+    for name in _OTHER_ROWS:
+        if name in models:
+            raise InputError(f"a model cannot be called {name!r}: another row of the table is")
     for name, model in models.items():
         refuse_leakage(model.factors, split.heldout_songs, name)
-        codebook = model.pipeline.codebook_
-        if model.pipeline.source == "bow" and codebook is not None:  # one not learned with the model
-            refuse_codebook_leakage(codebook, split.heldout_songs, f"the codebook of {name}")
-    stores = [set(features[kind]) for kind in {m.pipeline.source for m in models.values()}]
-    candidates = candidate_songs(split.heldout_songs, set.intersection(*stores), split.train.song_ids)
+        for pipeline in model.pipelines:
+            refuse_pipeline_leakage(pipeline, split.heldout_songs, name)
+        model.check_store(features)
+    candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
+    if upper_bound is not None:
+        _check_upper_bound(upper_bound, candidates.song_ids)
     figures: list[tuple[str, str | None, float, float, float | None]] = []
     reports: dict[str, RankingReport] = {}
+    predictions: dict[str, NDArray[np.float32]] = {}
 
-    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport]) -> None:
-        began = perf_counter()
+    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport], began: float) -> None:
         reports[name] = report = evaluate(
             song_ids=candidates.song_ids,
             heldout=split.heldout,
@@ -131,15 +167,17 @@ def evaluate_models(
         figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
 
     for name, model in models.items():
-        run(name, getattr(model.regressor, "loss", None), partial(evaluate_model, model, features))
+        began = perf_counter()
+        predictions[name] = model.predict_store(features, candidates.song_ids)
+        run(name, model.loss, partial(evaluate_model, model, predictions[name]), began)
     first = next(iter(reports.values()))
     if upper_bound is not None:
         ids = next(iter(models.values())).user_ids
         scored = [ids[row] for row in first.users]
-        run("upper-bound", None, partial(evaluate_upper_bound, upper_bound, user_ids=scored))
+        run(_BOUND, None, partial(evaluate_upper_bound, upper_bound, user_ids=scored), perf_counter())
     luck = random_row(first, random_state=random_state)
-    figures.append(("random", None, luck.map_at_k, luck.auc, None))
-    figures.append(("random (in theory)", None, luck.expected_map_at_k, luck.expected_auc, None))
+    figures.append((_DRAWN, None, luck.map_at_k, luck.auc, None))
+    figures.append((_THEORY, None, luck.expected_map_at_k, luck.expected_auc, None))
     rows = [
         {
             "model": name,
@@ -153,12 +191,12 @@ def evaluate_models(
         }
         for name, loss, map_at_k, auc, seconds in figures
     ]
-    return Evaluation(rows, reports, candidates)
+    return Evaluation(rows, reports, candidates, predictions)
 
 
 def candidate_songs(
     heldout_songs: Sequence[str], features: Collection[str], training_songs: Collection[str] = ()
-) -> Candidates:
+) -> ScoredSongs:
     """Match the held-out songs with those that have features; InputError when none has."""
     have = set(features)
     scored = [song for song in heldout_songs if song in have]
@@ -167,44 +205,11 @@ def candidate_songs(
             f"none of the {len(heldout_songs)} held-out songs has features; held out are "
             f"{list(heldout_songs)[:3]}, features have {list(features)[:3]}"
         )
-    return Candidates(
+    return ScoredSongs(
         song_ids=scored,
         without_features=[song for song in heldout_songs if song not in have],
         without_plays=sorted(have - set(heldout_songs) - set(training_songs)),
     )
-
-
-def refuse_leakage(factors: Factors, heldout_songs: Sequence[str], what: str) -> None:
-    """Raise InputError when ``factors`` were fitted on plays of the songs that are to be scored."""
-    songs = np.asarray(factors.song_ids, object)[factors.has_plays]
-    seen = sorted(set(songs) & set(heldout_songs))
-    if seen:
-        raise InputError(
-            f"{what} has seen plays of {len(seen)} of the {len(heldout_songs)} songs it is to be scored on "
-            f"{_named(seen)}: factorize the split directory, not all plays, and train on those factors "
-            "(factors of all plays serve as the upper bound only)"
-        )
-
-
-def refuse_codebook_leakage(codebook: Codebook, heldout_songs: Sequence[str], what: str) -> None:
-    """Raise InputError when words were learned from songs to be scored; warn when that is not known."""
-    seen = codebook.seen(heldout_songs)
-    if seen:
-        raise InputError(
-            f"{what} was learned from {len(seen)} of the {len(heldout_songs)} songs that are held out "
-            f"{_named(seen)}: learn it again, with --without heldout_songs.txt of the split, then featurize "
-            "--kind bow and train again"
-        )
-    if codebook.songs_ is None:
-        warnings.warn(
-            f"{what} is of an older dcbmr and does not know the songs that it was learned from: held-out "
-            "songs may be among them; `dcbmr codebook` makes one that knows",
-            stacklevel=2,
-        )
-
-
-def _named(songs: Sequence[str]) -> str:
-    return f"({', '.join(songs[:3])}{', ...' if len(songs) > 3 else ''})"
 
 
 def score(
@@ -252,8 +257,8 @@ def score(
 
 
 def evaluate_model(
-    model: Model,
-    features: FeatureStore,
+    model: Model | Stack,
+    predicted: NDArray[np.float32],
     song_ids: Sequence[str],
     heldout: PlayCounts,
     *,
@@ -261,20 +266,19 @@ def evaluate_model(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
-    """Predict the candidates from their audio, and rank them for every user.
+    """Rank the candidates for every user by what a model predicted from their audio.
 
     Parameters
     ----------
     model : Model
-        It must not have seen the candidates: :func:`refuse_leakage`.
-    features : FeatureStore
-        One that has every one of ``song_ids``.
+        It must not have seen the candidates: :func:`dcbmr.models.leakage.refuse_leakage`.
+    predicted : ndarray of shape (n_candidates, width), float32
+        Its predictions.
     song_ids : sequence of str
-        The candidates.
+        The candidates, row by row.
     heldout : PlayCounts
         Their plays.
     """
-    predicted = model.predict_store(features, song_ids)
     users = model.user_factors
     idle = np.diff(model.factors.counts.indptr) == 0
     if users[idle].any():
@@ -308,14 +312,8 @@ def evaluate_upper_bound(
     user_ids : collection of str, optional
         Users to evaluate: those in a model's means, for a fair comparison. All by default.
     """
-    row = dict(zip(factors.song_ids, range(len(factors.song_ids)), strict=True))
-    played = factors.has_plays
-    seen = [song for song in song_ids if song in row and played[row[song]]]
-    if len(seen) < len(song_ids) / 2:
-        raise InputError(
-            f"the upper bound needs factors of all plays, but these have plays of {len(seen)} of the "
-            f"{len(song_ids)} songs to score only: factorize the plays before the split"
-        )
+    _check_upper_bound(factors, song_ids)
+    row = {song: i for i, song in enumerate(factors.song_ids)}
     song_factors = np.zeros((len(song_ids), factors.song_factors.shape[1]), np.float32)
     for i, song in enumerate(song_ids):
         if song in row:
@@ -327,3 +325,13 @@ def evaluate_upper_bound(
     return score(
         factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, progress=progress
     )
+
+
+def _check_upper_bound(factors: Factors, song_ids: Sequence[str]) -> None:
+    """Raise InputError when factors have not seen the plays of the songs to be scored."""
+    seen = set(factors.song_ids[factors.has_plays]).intersection(song_ids)
+    if len(seen) < len(song_ids) / 2:
+        raise InputError(
+            f"the upper bound needs factors of all plays, but these have plays of {len(seen)} of the "
+            f"{len(song_ids)} songs to score only: factorize the plays before the split"
+        )

@@ -399,9 +399,9 @@ def _bag_of_words(
         best = max(tried, key=lambda n_words: tried[n_words][0])
         figures = {str(n_words): round(figure, 6) for n_words, (figure, _) in tried.items()}
         with new_directory(path, kind="bag of words", config={"validation_map": figures}) as beside:
-            tried[best][1].save(beside)
+            tried[best][1].save(beside / "pipeline")
     config = read_config(path, kind="bag of words")
-    return FeaturePipeline.load(path, "bow_pca", n_threads=n_threads), config["validation_map"]
+    return FeaturePipeline.load(path / "pipeline", n_threads=n_threads), config["validation_map"]
 
 
 def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> float:

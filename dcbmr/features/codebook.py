@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -23,6 +22,7 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
+from dcbmr.features.seen import digests, seen
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
@@ -142,7 +142,7 @@ class Codebook:
         self.inertia_ = _assign(words, data, labels, distances, n_threads)
         self.n_frames_ = n_frames
         self.frame_config_ = dict(frame_config or {})
-        self.songs_ = None if song_ids is None else _digests(song_ids)
+        self.songs_ = None if song_ids is None else digests(song_ids)
         self.__dict__.pop("_search", None)
         return self
 
@@ -172,10 +172,7 @@ class Codebook:
 
     def seen(self, song_ids: Sequence[str]) -> list[str]:
         """Return those of ``song_ids`` that the words were learned from; none where that is not known."""
-        if self.songs_ is None:
-            return []
-        seen = np.isin(_digests(song_ids), self.songs_)
-        return [song_ids[i] for i in np.flatnonzero(seen).tolist()]
+        return seen(song_ids, self.songs_)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the codebook to a directory of its own."""
@@ -437,12 +434,6 @@ def frame_config(features: SongFeatures) -> dict[str, Any]:
     about_the_file = ("kind", "format_version", "dcbmr_version", "dtype", "feature", "n_dims")
     config: dict[str, Any] = getattr(features, "config", {})
     return {name: value for name, value in config.items() if name not in about_the_file}
-
-
-def _digests(song_ids: Iterable[str]) -> NDArray[np.uint64]:
-    """Eight bytes of each id: they take any id, of files with names that are no UTF-8, too."""
-    encoded = (song.encode("utf-8", "surrogatepass") for song in song_ids)
-    return np.frombuffer(b"".join(blake2b(song, digest_size=8).digest() for song in encoded), "<u8")
 
 
 def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:

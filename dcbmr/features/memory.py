@@ -75,7 +75,8 @@ class MemoryFeatures(_FrameFeatures):
 
     Parameters
     ----------
-    kind : {"mel", "mfcc"}
+    kind : str
+        "mel", "mfcc", or another kind of shape "frames".
     song_ids : sequence of str
     frames : sequence of arrays of shape (n_frames, n_dims), float32
         One for each song.
@@ -99,13 +100,15 @@ class MemoryFeatures(_FrameFeatures):
 
 
 class VectorFeatures:
-    """Features with one vector a song, in memory: the kinds "bow" and "bow_pca".
+    """Features with one vector a song, in memory.
 
     Parameters
     ----------
-    kind : {"bow", "bow_pca"}
+    kind : str
+        "bow", "bow_pca", or another kind of shape "vectors".
     song_ids : sequence of str
     matrix : ndarray or csr_array of shape (n_songs, n_dims), float32
+        One row for each song; not copied.
     """
 
     def __init__(

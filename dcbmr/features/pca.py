@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +15,11 @@ from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
+from dcbmr.features.seen import digests, seen
 
 # Rows made dense at once: 64 MB at 4000 dimensions.
 _BLOCK_ROWS = 4096
+_TENSORS = ("mean", "components", "explained_variance", "explained_variance_ratio")
 
 
 class PCA:
@@ -43,19 +46,39 @@ class PCA:
         Variance along each component, with n_rows - 1 in the denominator.
     explained_variance_ratio_ : ndarray of shape (n_components,), float32
         Its share of the whole variance.
+    songs_ : ndarray of shape (n_songs,), uint64, or None
+        A digest of the id of each song that a row was of, for :meth:`seen`; None where they are not known.
     """
 
     mean_: NDArray[np.float32]
     components_: NDArray[np.float32]
     explained_variance_: NDArray[np.float32]
     explained_variance_ratio_: NDArray[np.float32]
+    songs_: NDArray[np.uint64] | None
 
     def __init__(self, *, variance: float = 0.95, n_threads: int | None = None) -> None:
         self.variance = variance
         self.n_threads = n_threads
 
-    def fit(self, X: NDArray[Any] | csr_array) -> Self:
-        """Learn the components from rows ``X`` (n_rows, n_dims), dense or CSR; at least two rows."""
+    def __repr__(self) -> str:
+        fitted = f", n_components={len(self.components_)}" if hasattr(self, "components_") else ""
+        return f"PCA(variance={self.variance}{fitted})"
+
+    def fit(self, X: NDArray[Any] | csr_array, *, song_ids: Iterable[str] | None = None) -> Self:
+        """Learn the components.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array of shape (n_rows, n_dims)
+            At least two rows, all finite.
+        song_ids : iterable of str, optional
+            The songs that the rows are of, of which digests are kept with the components.
+
+        Raises
+        ------
+        InputError
+            ``variance`` is out of its range, or rows are too few, all equal, or not finite.
+        """
         if not 0 < self.variance <= 1:
             raise InputError(f"variance must be in (0, 1]; got {self.variance}")
         matrix = _checked_matrix(X)
@@ -75,6 +98,7 @@ class PCA:
         components = components[:n_components]
         largest = np.abs(components).argmax(axis=1)
         components *= np.sign(components[np.arange(n_components), largest])[:, None]
+        self.songs_ = None if song_ids is None else digests(song_ids)
         self.mean_ = mean.astype(np.float32)
         self.components_ = np.ascontiguousarray(components, np.float32)
         self.explained_variance_ = variances[:n_components].astype(np.float32)
@@ -94,12 +118,20 @@ class PCA:
                 np.matmul(_dense(matrix[rows]) - self.mean_, self.components_.T, out=reduced[rows])
         return reduced
 
+    def seen(self, song_ids: Sequence[str]) -> list[str]:
+        """Return those of ``song_ids`` that the components were learned from; none where not known."""
+        return seen(song_ids, self.songs_)
+
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the components to a directory of their own."""
         from safetensors.numpy import save_file
 
-        names = ("mean", "components", "explained_variance", "explained_variance_ratio")
-        config = {"variance": self.variance, "n_components": len(self.components_)}
+        names = [*_TENSORS, *([] if self.songs_ is None else ["songs"])]
+        config = {
+            "variance": self.variance,
+            "n_components": len(self.components_),
+            "n_songs": None if self.songs_ is None else len(self.songs_),
+        }
         with new_directory(Path(directory), kind="pca", config=config, overwrite=overwrite) as beside:
             save_file({name: getattr(self, f"{name}_") for name in names}, beside / "pca.safetensors")
 
@@ -108,7 +140,9 @@ class PCA:
         """Read what :meth:`save` wrote."""
         config = read_config(Path(directory), kind="pca")
         pca = cls(variance=config["variance"], n_threads=n_threads)
-        names = ("mean", "components", "explained_variance", "explained_variance_ratio")
+        pca.songs_ = None
+        # Older ones do not know their songs.
+        names = [*_TENSORS, *([] if config.get("n_songs") is None else ["songs"])]
         for name, value in read_tensors(Path(directory) / "pca.safetensors", *names).items():
             setattr(pca, f"{name}_", value)
         return pca

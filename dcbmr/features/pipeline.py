@@ -1,48 +1,68 @@
-"""From stored frames to the kind of feature that a regressor takes."""
+"""From what a store holds of songs to the kind of feature that a regressor takes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from scipy.sparse import csr_array
 
-from dcbmr.audio.frames import Kind
+from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.contract.contract import SongFeatures
+from dcbmr.contract.kinds import find_kind
 from dcbmr.errors import InputError
-from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
+from dcbmr.features.codebook import Codebook, fit_codebook
+from dcbmr.features.counted import count_words
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
 from dcbmr.features.stored_kind import StoredKind
 
 # At most, of k-means.
 _N_ITERATIONS = 25
+_KIND = "feature pipeline"
 
 
 class FeaturePipeline:
-    """Turns stored frames into the kind of feature that a regressor takes.
+    """Turns what a store holds of songs into the kind of feature that a regressor takes.
 
-    For the kinds "mel" and "mfcc" that is nothing; for "bow" a codebook counts words, and for "bow_pca"
-    a PCA reduces the counts. Both are fitted on training songs and travel with the model, so that a model
-    predicts from an audio file alone.
+    For a kind that featurize extracts, such as "mel", that is nothing. The others are made of it: a codebook
+    counts the words of a song's frames ("bow"), and a PCA reduces the counts ("bow_pca"). Both are learned
+    from training songs and travel with the model, so that a model predicts from an audio file alone.
+
+    Of the songs of a store each frame is assigned once: the counts stay with the open store, for all
+    pipelines that have the same codebook.
 
     Parameters
     ----------
-    kind : {"mel", "mfcc", "bow", "bow_pca"}
-        What :meth:`transform` returns.
+    kind : str
+        What :meth:`transform` returns: "mel", "mfcc", "bow", "bow_pca", ...
     n_words : int
-        Words of the codebook.
+        Words of the codebook, for kinds that are made of words; the paper's 4000.
     variance : float
-        Share of the variance that the PCA keeps.
+        Share of the variance that the PCA keeps, in (0, 1]; the paper's 0.95.
     weighting : {"count", "sqrt"}
-        Word counts as they are, as in the paper, or their square roots.
+        Word counts as they are, as in the paper, or their square roots, which hold back the words of long
+        notes.
     codebook : Codebook, optional
         One learned before: then stored words of it are read in place of frames.
     n_threads : int or None
         None for every core.
     random_state : int
         Seed of the codebook.
+
+    Attributes
+    ----------
+    source : str
+        The stored kind that :meth:`transform` takes.
+    codebook_ : Codebook or None
+    pca_ : PCA or None
+
+    Raises
+    ------
+    InputError
+        An unknown kind, a parameter out of its range, or a codebook for a kind that needs none.
     """
 
     def __init__(
@@ -56,8 +76,15 @@ class FeaturePipeline:
         n_threads: int | None = None,
         random_state: int = 0,
     ) -> None:
-        if codebook is not None and not kind.startswith("bow"):
+        frames, words, self._reduces = _steps(kind)
+        if codebook is not None and words is None:
             raise InputError(f"features of kind {kind!r} need no codebook; leave it out")
+        if n_words < 1:
+            raise InputError(f"n_words must be at least 1; got {n_words}")
+        if not 0 < variance <= 1:
+            raise InputError(f"variance must be in (0, 1]; got {variance}")
+        if weighting not in ("count", "sqrt"):
+            raise InputError(f"weighting must be 'count' or 'sqrt'; got {weighting!r}")
         self.kind = kind
         self.n_words = n_words if codebook is None else codebook.n_words
         self.variance = variance
@@ -66,23 +93,50 @@ class FeaturePipeline:
         self.random_state = random_state
         self.codebook_ = codebook
         self.pca_: PCA | None = None
-        # The stored kind that transform takes.
-        self.source: Kind = "mel" if kind == "mel" else "mfcc" if codebook is None else "bow"
+        self.source: str = frames if codebook is None or words is None else words
+        self._words = words
+
+    def __repr__(self) -> str:
+        options = (f", {name}={value!r}" for name, value in self.settings().items() if name != "feature")
+        return f"FeaturePipeline({self.kind!r}{''.join(options)}, is_fitted={self.is_fitted})"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the features depend on, for JSON: ``feature`` is the kind."""
+        settings: dict[str, Any] = {"feature": self.kind, "source": self.source}
+        if self._words is not None:
+            settings |= {"n_words": self.n_words, "weighting": self.weighting}
+        if self._reduces:
+            settings["variance"] = self.variance
+        return settings
 
     @property
     def is_fitted(self) -> bool:
         """Whether nothing is left to learn from training songs."""
-        if self.kind == "bow_pca":
-            return self.pca_ is not None
-        return self.kind != "bow" or self.codebook_ is not None
+        needs_words = self._words is not None and self.codebook_ is None
+        return not needs_words and (self.pca_ is not None or not self._reduces)
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether stored words of the codebook are read in place of frames."""
+        return self._words is not None and self.source == self._words
 
     def fit_transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
         """Learn what the kind needs from training songs and return their features.
 
-        ``progress`` follows each of the long steps.
+        Parameters
+        ----------
+        features : SongFeatures
+            Training songs, of the kind :attr:`source`.
+        progress : Progress, optional
+            Told of k-means ("k-means") and of the songs whose words are counted ("count words").
+
+        Returns
+        -------
+        SongFeatures
+            The same songs, of :attr:`kind`; not to be written to.
         """
         self._check_source(features)
-        if not self.kind.startswith("bow"):
+        if self._words is None:
             return features
         if self.codebook_ is None:
             self.codebook_ = fit_codebook(
@@ -93,73 +147,83 @@ class FeaturePipeline:
                 random_state=self.random_state,
                 progress=progress,
             )
-        counts = self._counts(features, self.codebook_, progress)
-        if self.kind == "bow_pca":
-            self.pca_ = PCA(variance=self.variance, n_threads=self.n_threads).fit(counts)
+        counts = self._counts(features, progress)
+        if self._reduces:
+            self.pca_ = PCA(variance=self.variance, n_threads=self.n_threads)
+            self.pca_.fit(counts, song_ids=features.song_ids)
         return self._vectors(features, counts)
 
     def transform(self, features: SongFeatures, *, progress: Progress | None = None) -> SongFeatures:
-        """Return the features of the same songs in this pipeline's kind; ``progress`` as above."""
+        """Return the features of songs in this pipeline's kind; see :meth:`fit_transform`."""
         self._check_source(features)
-        if self.codebook_ is None:
+        if not self.is_fitted:
+            raise InputError(f"this pipeline to {self.kind!r} is not fitted yet: call fit_transform first")
+        if self._words is None:
             return features
-        return self._vectors(features, self._counts(features, self.codebook_, progress))
+        return self._vectors(features, self._counts(features, progress))
+
+    def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
+        vectors = counts if self.pca_ is None else self.pca_.transform(counts)
+        return VectorFeatures(self.kind, features.song_ids, vectors)
 
     def _check_source(self, features: SongFeatures) -> None:
         if features.kind != self.source:
             raise InputError(f"{self.kind!r} is made of {self.source!r} here; got {features.kind!r}")
 
-    def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
-        if self.pca_ is None:
-            return VectorFeatures("bow", features.song_ids, counts)
-        return VectorFeatures("bow_pca", features.song_ids, self.pca_.transform(counts))
-
-    def _counts(self, features: SongFeatures, codebook: Codebook, progress: Progress | None) -> csr_array:
-        if self.source != "bow":
-            return bag_of_words(
-                features,
-                codebook,
-                n_threads=self.n_threads,
-                weighting=self.weighting,
-                progress=progress,
-            )
-        counts = csr_array(features.vectors())
-        if counts.shape[1] != codebook.n_words:
-            raise InputError(f"the words stored are {counts.shape[1]}, the codebook's {codebook.n_words}")
+    def _counts(self, features: SongFeatures, progress: Progress | None) -> csr_array:
+        """Return the words of songs, (n_songs, n_words) float32, weighted."""
+        assert self.codebook_ is not None
+        if self.reads_words:
+            counts = csr_array(features.vectors())
+            if counts.shape[1] != self.n_words:
+                raise InputError(f"the words stored are {counts.shape[1]}, the codebook's {self.n_words}")
+        else:
+            counts = count_words(features, self.codebook_, n_threads=self.n_threads, progress=progress)
         return counts.sqrt() if self.weighting == "sqrt" else counts
 
     def check_store(self, store: StoredKind) -> None:
         """Raise InputError when a store of words counts those of another codebook."""
-        if self.source == "bow" and self.codebook_ is not None:
+        if self.reads_words and self.codebook_ is not None:
             found, wanted = store.config["codebook"], self.codebook_.digest
             if found != wanted:
                 raise InputError(
                     f"{store.directory} holds words of codebook {found}, the one given is {wanted}"
                 )
 
-    def save(self, directory: Path) -> None:
-        """Write the codebook and the PCA, where there are any, into an existing directory."""
-        if self.codebook_ is not None:
-            self.codebook_.save(directory / "codebook")
-        if self.pca_ is not None:
-            self.pca_.save(directory / "pca")
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the pipeline to a directory of its own: its settings, the codebook and the PCA."""
+        if not self.is_fitted:
+            raise InputError(f"this pipeline to {self.kind!r} is not fitted yet: there is nothing to save")
+        config = {**self.settings(), "random_state": self.random_state}
+        with new_directory(Path(directory), kind=_KIND, config=config, overwrite=overwrite) as new:
+            if self.codebook_ is not None:
+                self.codebook_.save(new / "codebook")
+            if self.pca_ is not None:
+                self.pca_.save(new / "pca")
 
     @classmethod
-    def load(
-        cls,
-        directory: Path,
-        kind: str,
-        *,
-        source: Kind | None = None,
-        weighting: Literal["count", "sqrt"] = "count",
-        n_threads: int | None = None,
-    ) -> Self:
-        """Read what :meth:`save` wrote for this kind; ``source`` where it is not the kind's own frames."""
-        pipeline = cls(kind, weighting=weighting, n_threads=n_threads)
-        pipeline.source = source or pipeline.source
-        if kind.startswith("bow"):
-            pipeline.codebook_ = Codebook.load(directory / "codebook")
-            pipeline.n_words = pipeline.codebook_.n_words
-        if kind == "bow_pca":
-            pipeline.pca_ = PCA.load(directory / "pca")
+    def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
+        """Read what :meth:`save` wrote."""
+        directory = Path(directory)
+        config: Mapping[str, Any] = read_config(directory, kind=_KIND)
+        pipeline = cls(
+            config["feature"],
+            **{name: config[name] for name in ("n_words", "variance", "weighting") if name in config},
+            n_threads=n_threads,
+            random_state=config["random_state"],
+        )
+        pipeline.source = config["source"]
+        if pipeline._words is not None:
+            pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
+        if pipeline._reduces:
+            pipeline.pca_ = PCA.load(directory / "pca", n_threads=n_threads)
         return pipeline
+
+
+def _steps(kind: str) -> tuple[str, str | None, bool]:
+    """Return the extracted kind that ``kind`` is made of, the words between, and whether they are reduced."""
+    below = find_kind(kind).made_of
+    if below is None:
+        return kind, None, False
+    frames = find_kind(below).made_of
+    return (below, kind, False) if frames is None else (frames, below, True)

@@ -100,6 +100,7 @@ class StoredKind(Mapping[str, Frames]):
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
         self._first_row = np.array([entry.row for entry in self._entries], np.int64)
         self._shards: dict[int, NDArray[Any]] = {}
+        self.counted: dict[str, Any] = {}  # by codebook: see dcbmr.features.counted
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -206,6 +207,11 @@ class StoreFeatures(_FrameFeatures):
         self.config = store.config
         self._store, self._store_rows = store, np.asarray(rows, np.int64)
         self.n_frames = store.n_frames[self._store_rows]
+
+    @property
+    def stored(self) -> StoredKind:
+        """What the songs are read from."""
+        return self._store
 
     def _rows(self, song: int) -> NDArray[Any]:
         return self._store.raw(int(self._store_rows[song]))

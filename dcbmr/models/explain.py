@@ -15,6 +15,7 @@ from dcbmr.errors import DcbmrError, InputError
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
+    from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import Model
 
 _BLOCK = 1024  # songs whose activations are in memory at a time
@@ -50,8 +51,9 @@ class Excerpt:
 
 def explain(
     model: Model,
-    features: SongFeatures,
+    features: FeatureStore,
     *,
+    song_ids: Sequence[str] | None = None,
     layer: int | None = None,
     units: Sequence[int] | None = None,
     k: int = 5,
@@ -62,8 +64,10 @@ def explain(
     ----------
     model : Model
         Its regressor declares ``has_activations``, as ``cnn`` does.
-    features : SongFeatures
-        Stored frames of the songs to look through.
+    features : FeatureStore
+        Frames of the songs to look through.
+    song_ids : sequence of str, optional
+        Which of its songs; all if None.
     layer : int, optional
         Number of a layer, from 1; None for the factors.
     units : sequence of int, optional
@@ -75,15 +79,21 @@ def explain(
     ------
     InputError
         The regressor cannot say, or has no such layer or unit.
+
+    Returns
+    -------
+    list of Excerpt
+        Unit after unit, by rank.
     """
     if not model.spec.has_activations:
         raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
     regressor = cast(HasActivations, model.regressor)
-    heard = model.pipeline.transform(features)
+    stored = model.features_of(features, song_ids)
+    heard = model.pipeline.transform(stored)
     n_frames = 0
     best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
-    for begin in range(0, len(features.song_ids), _BLOCK):
-        rows = np.arange(begin, min(begin + _BLOCK, len(features.song_ids)))
+    for begin in range(0, len(stored.song_ids), _BLOCK):
+        rows = np.arange(begin, min(begin + _BLOCK, len(stored.song_ids)))
         songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
@@ -100,10 +110,10 @@ def explain(
         Excerpt(
             unit=unit,
             rank=sign * rank,
-            song=features.song_ids[song],
+            song=stored.song_ids[song],
             start_s=start * hop_s,
             # A song shorter than a window is heard round and round.
-            end_s=(min(start + n_frames, int(features.n_frames[song])) - 1) * hop_s + frame_s,
+            end_s=(min(start + n_frames, int(stored.n_frames[song])) - 1) * hop_s + frame_s,
             value=value,
             start=start,
             n_frames=n_frames,
@@ -149,7 +159,7 @@ def draw(excerpts: Sequence[Excerpt], features: SongFeatures, directory: Path) -
             axes.set_title(title, fontsize=8)
             axes.tick_params(labelsize=6)
         figure.supxlabel("frame", fontsize=8)
-        figure.supylabel("mel band", fontsize=8)
+        figure.supylabel(f"dimension of {features.kind}", fontsize=8)
         files.append(directory / f"unit{unit:04}.png")
         figure.savefig(files[-1], dpi=120)
     return files

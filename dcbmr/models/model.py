@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import rows_of
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
-from dcbmr.base.text import read_lines, write_lines
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
-from dcbmr.errors import DcbmrError
+from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
 from dcbmr.features.memory import VectorFeatures
@@ -28,36 +27,86 @@ from dcbmr.features.words import bag_of_words_of_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_KIND = "model"
+_VERSION = 2
+_ROWS = "training_songs.npy"
 
-@dataclass
+
 class Model:
-    """A regressor with everything that its predictions need.
+    """A regressor with everything that its predictions need; :func:`dcbmr.train` makes one.
+
+    Of a model that was loaded, the factors are read when they are first asked for: to predict it does not
+    need them, to recommend it does.
 
     Attributes
     ----------
     regressor : Regressor
-        The fitted model.
+        The fitted regressor.
     spec : RegressorSpec
         How its plugin offers it.
     pipeline : FeaturePipeline
-        From stored frames to the regressor's features.
+        From what a store holds to the regressor's features.
+    factors : Factors
+        What factorize learned, of all its users and songs; ``factors.heldout_songs`` are the songs that
+        they were fitted without.
     song_ids : list of str
         The songs it was trained on.
-    factors : Factors
-        What factorize learned, of all its users and songs.
+    user_ids : ndarray of shape (n_users,), object
+    user_factors : ndarray of shape (n_users, width), float32
+        The users whose inner product with a prediction is the score.
     own_user_factors : ndarray of shape (n_users, width), float32, or None
         Users of the model's own (metric learning); None where the factors' users serve.
     config : dict
         Every setting, as in ``config.json``.
     """
 
-    regressor: Regressor
-    spec: RegressorSpec
-    pipeline: FeaturePipeline
-    song_ids: list[str]
-    factors: Factors
-    own_user_factors: NDArray[np.float32] | None
-    config: dict[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        regressor: Regressor,
+        spec: RegressorSpec,
+        pipeline: FeaturePipeline,
+        *,
+        factors: Callable[[], Factors],
+        training_rows: NDArray[np.int64],
+        config: dict[str, Any],
+    ) -> None:
+        """Put a model together; ``training_rows`` are the rows in ``factors().song_ids`` that it saw."""
+        self.regressor = regressor
+        self.spec = spec
+        self.pipeline = pipeline
+        self.config = config
+        self._factors = factors
+        self._training_rows = training_rows
+
+    def __repr__(self) -> str:
+        loss = f", loss={self.loss!r}" if self.loss else ""
+        sizes = ", ".join(f"{name}={self.config[name]}" for name in ("n_songs", "n_users", "n_factors"))
+        return f"Model({self.spec.name!r}{loss}, kind={self.kind!r}, {sizes})"
+
+    @property
+    def kind(self) -> str:
+        """The kind of feature that the regressor was trained on."""
+        return self.pipeline.kind
+
+    @property
+    def loss(self) -> str | None:
+        """Its objective; None for a regressor that has none to choose."""
+        return getattr(self.regressor, "loss", None)
+
+    @property
+    def pipelines(self) -> tuple[FeaturePipeline, ...]:
+        """What prepares its features, as a tuple of one: a stack has several."""
+        return (self.pipeline,)
+
+    @property
+    def factors(self) -> Factors:
+        """What factorize learned; see the class."""
+        return self._factors()
+
+    @cached_property
+    def song_ids(self) -> list[str]:
+        """The songs it was trained on, in the row order of the features given to fit."""
+        return [self.factors.song_ids[row] for row in self._training_rows]
 
     @property
     def user_ids(self) -> NDArray[np.object_]:
@@ -66,11 +115,20 @@ class Model:
 
     @property
     def user_factors(self) -> NDArray[np.float32]:
-        """The users whose inner product with a prediction is the score, (n_users, width)."""
+        """The users whose inner product with a prediction is the score, (n_users, width) float32."""
         return self.factors.user_factors if self.own_user_factors is None else self.own_user_factors
 
+    @cached_property
+    def own_user_factors(self) -> NDArray[np.float32] | None:
+        """Users of the model's own, (n_users, width) float32, made of the plays; None where it has none."""
+        if not self.spec.has_users:
+            return None
+        plays = csr_array(self.factors.counts[:, self._training_rows])
+        users = cast(HasUsers, self.regressor).user_factors(plays)
+        return self._checked("made user factors of", users, self.user_ids, None)
+
     def predict(self, features: SongFeatures) -> NDArray[np.float32]:
-        """Return predictions for songs whose stored frames are given, (n_songs, width) float32.
+        """Return predictions for songs whose stored features are given, (n_songs, width) float32.
 
         Raises
         ------
@@ -78,33 +136,52 @@ class Model:
             The regressor returned another shape, or numbers that are not finite: the songs are named.
         """
         predicted = self.regressor.predict(self.pipeline.transform(features))
-        complaint = f"regressor {self.spec.name!r} predicted"
+        return self._checked("predicted", predicted, features.song_ids, self.config["width"])
 
-        wanted = (len(features.song_ids), self.user_factors.shape[1])
-        if predicted.shape != wanted:
-            raise DcbmrError(f"{complaint} shape {predicted.shape}, wanted {wanted}")
-        bad = np.flatnonzero(~np.isfinite(predicted).all(axis=1))
+    def _checked(
+        self, complaint: str, made: Any, names: Sequence[str] | NDArray[np.object_], width: int | None
+    ) -> NDArray[np.float32]:
+        """Return what the regressor made, a row for each name, or say why it is not what was agreed on."""
+        culprit = f"regressor {self.spec.name!r} of {self.config['package']} {complaint}"
+        if not isinstance(made, np.ndarray) or not np.issubdtype(made.dtype, np.floating):
+            found = f"dtype {made.dtype}" if isinstance(made, np.ndarray) else f"a {type(made).__name__}"
+            raise DcbmrError(f"{culprit} {found}, wanted an array of float32")
+        if made.ndim != 2 or len(made) != len(names) or made.shape[1] != (width or made.shape[1]):
+            raise DcbmrError(f"{culprit} shape {made.shape}, wanted ({len(names)}, {width or 'width'})")
+        bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
         if len(bad):
-            names = ", ".join(features.song_ids[row] for row in bad[:3])
-            raise DcbmrError(f"{complaint} numbers that are not finite for {len(bad)} songs: {names}")
-        return predicted
+            some = ", ".join(str(names[row]) for row in bad[:3])
+            raise DcbmrError(f"{culprit} numbers that are not finite for {len(bad)} of {len(names)}: {some}")
+        return made.astype(np.float32, copy=False)
 
-    def predict_store(self, store: FeatureStore, song_ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return predictions for songs of a feature store, whose settings must be the model's."""
+    def predict_store(
+        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
+
+        Raises
+        ------
+        InputError
+            The store was made with other settings than the model's features, or lacks a song.
+        """
         return self.predict(self.features_of(store, song_ids))
 
     def features_of(self, store: FeatureStore, song_ids: Sequence[str] | None = None) -> SongFeatures:
         """Return the stored features of songs, all if None; their settings must be the model's."""
+        self.check_store(store)
+        return store[self.pipeline.source].features(store.song_ids if song_ids is None else song_ids)
+
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise InputError when a store lacks the kind that the model reads, or made it otherwise."""
         stored = store[self.pipeline.source]
         check_settings(
             self.config["features"],
             frame_settings(stored),
             f"{stored.directory} was made with other settings than the model's features; featurize again",
         )
-        return stored.features(list(stored) if song_ids is None else song_ids)
 
     def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
-        """Return predictions for audio files, (n_files, width); their frames are held in memory.
+        """Return predictions for audio files, (n_files, width) float32; their frames are held in memory.
 
         Raises
         ------
@@ -112,13 +189,14 @@ class Model:
             A file cannot be used.
         """
         codebook = self.pipeline.codebook_
-        if self.pipeline.source == "bow" and codebook is not None:
+        if self.pipeline.reads_words and codebook is not None:
             counts = csr_array(np.array([bag_of_words_of_file(path, codebook) for path in paths], np.float32))
-            return self.predict(VectorFeatures("bow", [Path(path).stem for path in paths], counts))
+            names = [Path(path).stem for path in paths]
+            return self.predict(VectorFeatures(self.pipeline.source, names, counts))
         return self.predict(features_of_files(paths, self.pipeline.source, self.config["features"]))
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
-        """Return factors of new users from their plays, (n, width).
+        """Return factors of new users from their plays, (n, width) float32.
 
         Parameters
         ----------
@@ -127,46 +205,88 @@ class Model:
         n_threads : int or None
             None for every core.
         """
-        if self.own_user_factors is not None:
+        if self.spec.has_users:
             # A model with users of its own says how they come about.
             return cast(HasUsers, self.regressor).user_factors(counts)
-        plays = counts.tocoo()
-        user, song = plays.coords
-        column = rows_of(self.factors.song_ids, self.song_ids)[song]
-        shape = (counts.shape[0], len(self.factors.song_ids))
-        wide = csr_array((plays.data, (user, column)), shape=shape)
+        wide = with_columns(counts, self._training_rows, len(self.factors.song_ids))
         return self.factors.fold_in_users(wide, n_threads=n_threads)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the model as a directory that appears whole or not at all."""
-        with new_directory(Path(directory), kind="model", config=self.config, overwrite=overwrite) as new:
+        with self._new(directory, overwrite=overwrite) as new:
             self.factors.save(new / "factors")
-            self.pipeline.save(new)
-            write_lines(new / "songs.txt", self.song_ids)
-            if self.own_user_factors is not None:
-                np.save(new / "user_factors.npy", self.own_user_factors, allow_pickle=False)
+
+    def save_without_factors(self, directory: Path | str) -> None:
+        """Write all but the factors, as a stack does, which keeps those of its models once."""
+        with self._new(directory, overwrite=False):
+            pass
+
+    @contextmanager
+    def _new(self, directory: Path | str, *, overwrite: bool) -> Iterator[Path]:
+        with new_directory(
+            Path(directory), kind=_KIND, config=self.config, version=_VERSION, overwrite=overwrite
+        ) as new:
+            self.pipeline.save(new / "pipeline")
+            np.save(new / _ROWS, self._training_rows, allow_pickle=False)
             (new / "regressor").mkdir()
             self.regressor.save(new / "regressor")
+            yield new
 
     @classmethod
-    def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
-        """Read a model; its regressor must be installed, and nothing that the directory names is executed."""
+    def load(
+        cls,
+        directory: Path | str,
+        *,
+        factors: Callable[[], Factors] | None = None,
+        n_threads: int | None = None,
+    ) -> Self:
+        """Read a model, its factors when they are first asked for.
+
+        The regressor must be installed, and nothing that the directory names is executed.
+
+        Parameters
+        ----------
+        directory : path
+        factors : callable, optional
+            Gives the factors of a model that was saved without them.
+        n_threads : int or None
+            None for every core.
+
+        Raises
+        ------
+        InputError
+            The directory holds no model, one that is damaged, or one of an older dcbmr.
+        """
         directory = Path(directory)
-        config = read_config(directory, kind="model")
-        spec = registry.find_regressor(config["regressor"])
-        own = directory / "user_factors.npy"
+        config = read_config(
+            directory,
+            kind=_KIND,
+            version=_VERSION,
+            remedy=f"train it again: dcbmr train --factors {directory / 'factors'} --features FEATURES",
+        )
+        installed = registry.regressors()
+        if config["regressor"] not in installed:
+            raise InputError(
+                f"{directory} is a model of regressor {config['regressor']!r} of {config['package']}, which"
+                f" is not installed; installed: {', '.join(installed)}"
+            )
+        spec = installed[config["regressor"]]
+        try:
+            rows = np.load(directory / _ROWS, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{directory / _ROWS} is missing or damaged: {error}") from error
         return cls(
-            regressor=registry.resolve(spec).load(directory / "regressor"),
-            spec=spec,
-            pipeline=FeaturePipeline.load(
-                directory,
-                spec.kind,
-                source=config["features"]["feature"],
-                weighting=config.get("weighting") or "count",
-                n_threads=n_threads,
-            ),
-            song_ids=list(read_lines(directory / "songs.txt")),
-            factors=Factors.load(directory / "factors"),
-            own_user_factors=np.load(own, mmap_mode="r", allow_pickle=False) if own.exists() else None,
+            registry.resolve(spec).load(directory / "regressor"),
+            spec,
+            FeaturePipeline.load(directory / "pipeline", n_threads=n_threads),
+            factors=factors or cache(partial(Factors.load, directory / "factors")),
+            training_rows=rows,
             config=config,
         )
+
+
+def with_columns(counts: csr_array, columns: NDArray[np.int64], n_columns: int) -> csr_array:
+    """Return plays with column ``j`` moved to ``columns[j]`` of ``n_columns``."""
+    plays = counts.tocoo()
+    user, song = plays.coords
+    return csr_array((plays.data, (user, columns[song])), shape=(counts.shape[0], n_columns))

@@ -6,9 +6,9 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,22 +19,26 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
-from dcbmr.contract.contract import FactorTarget, FitRun, HasUsers
-from dcbmr.errors import InputError
+from dcbmr.contract.contract import FactorTarget, FitRun, RegressorSpec
+from dcbmr.contract.kinds import find_kind, kinds
+from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import StoredKind, frame_settings
+from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
 from dcbmr.plays.groups import artist_groups, choose_groups
+from dcbmr.plays.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_N_TRIED = 8  # training songs that are predicted when the fit is over
 _RECORD = "run.json"  # in the directory of checkpoints: the settings of the run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSongs:
     """The songs to train on, and who had to stay out.
 
@@ -130,13 +134,16 @@ def train(
     features: FeatureStore,
     *,
     regressor: str,
-    params: Mapping[str, Any] | None = None,
     loss: str | None = None,
-    device: str | None = None,
-    artists: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
+    loss_params: Mapping[str, Any] | None = None,
+    kind: str | None = None,
     pipeline: FeaturePipeline | None = None,
+    split: Split | None = None,
+    artists: Mapping[str, str] | None = None,
     validation_fraction: float = 0.1,
-    checkpoint: Path | None = None,
+    device: str | None = None,
+    checkpoint: Path | str | None = None,
     resume: bool = False,
     n_threads: int | None = None,
     random_state: int = 0,
@@ -144,27 +151,39 @@ def train(
 ) -> Model:
     """Train a regressor on the songs that have both plays and features.
 
+    Whatever can be known before the work is checked before it; predictions of a few songs are checked when
+    the fit is over.
+
     Parameters
     ----------
     factors : Factors
-        What factorize learned; it must not have seen the songs that the model is to be scored on.
+        What factorize learned. Songs that it was fitted without are not trained on.
     features : FeatureStore
+        Opened once and passed on: words of its songs are counted once for all models that share a codebook.
     regressor : str
         One of :func:`dcbmr.regressors`.
-    params : mapping, optional
-        Its hyper-parameters.
     loss : str, optional
         Its objective, for regressors that have a choice; None for its default.
-    device : str, optional
-        "auto", "cpu" or "cuda", for regressors that know devices.
-    artists : mapping of song id to artist, optional
-        Validation songs are then chosen by artist.
+    params : mapping, optional
+        Its hyper-parameters.
+    loss_params : mapping, optional
+        Parameters of the loss, for regressors that take any.
+    kind : str, optional
+        The kind of feature to train on, of the regressor's shape; the pipeline's if None, and without one the
+        regressor's own.
     pipeline : FeaturePipeline, optional
-        What prepares the features; fitted on the training songs when it is not fitted yet. A new one of
-        the regressor's kind if None.
+        What makes this kind: the size of the codebook, the share of variance, the weighting. Fitted on the
+        training songs when it is not fitted yet; one that is may serve several models.
+    split : Split, optional
+        Its held-out songs must not be learned from: factors, or a pipeline, that have seen any are refused.
+        Factors that were fitted on a split know its songs, and need none here.
+    artists : mapping of song id to artist, optional
+        Validation songs are then chosen by artist; by default the split's, or those that the factors know.
     validation_fraction : float
-        Share of the training songs for early stopping and model choice.
-    checkpoint : Path, optional
+        Share of the training songs for early stopping and model choice, in [0, 0.9].
+    device : str, optional
+        One of those that the regressor's spec names, for regressors that know devices.
+    checkpoint : path, optional
         Directory for the checkpoints of a long fit.
     resume : bool
         Continue from ``checkpoint``; the settings must be the same.
@@ -182,60 +201,106 @@ def train(
     Raises
     ------
     InputError
-        Unknown regressor, loss or parameter; no song has both plays and features; a checkpoint of other
-        settings.
+        Unknown regressor, loss, parameter, device or kind; held-out songs that were learned from; no song
+        has both plays and features; a checkpoint of other settings.
+    DcbmrError
+        The regressor is not what its plugin says: its fit or its predictions are not what was agreed on.
     """
     spec = registry.find_regressor(regressor)
-    factory = registry.resolve(spec)
-    declared = registry.parameters(factory)
+    declared = registry.parameters(registry.resolve(spec))
     arguments = dict(params or {})
-    arguments |= _reserved(regressor, declared, loss=loss, device=device, random_state=random_state)
-    model = registry.get_regressor(regressor, **arguments)
-
-    pipeline = pipeline or FeaturePipeline(spec.kind, n_threads=n_threads, random_state=random_state)
-    if pipeline.kind != spec.kind:
+    arguments |= _reserved(
+        regressor, declared, loss=loss, device=device, random_state=random_state, loss_params=loss_params
+    )
+    if device is not None and device not in spec.devices:
         raise InputError(
-            f"regressor {regressor!r} takes features of kind {spec.kind!r}, not {pipeline.kind!r}"
+            f"regressor {regressor!r} has no device {device!r}: it takes {', '.join(spec.devices)}"
         )
+    if not 0 <= validation_fraction <= 0.9:
+        raise InputError(f"validation_fraction must lie between 0 and 0.9; got {validation_fraction}")
+    n_cores = resolve_n_threads(n_threads)
+    made = registry.get_regressor(regressor, **arguments)
+    if hasattr(made, "check"):
+        made.check()
+
+    kind = kind or (spec.kind if pipeline is None else pipeline.kind)
+    check_kind(spec, kind, features)
+    pipeline = pipeline or FeaturePipeline(kind, n_threads=n_threads, random_state=random_state)
+    if pipeline.kind != kind:
+        raise InputError(f"kind is {kind!r}, but the pipeline makes {pipeline.kind!r}")
     store = features[pipeline.source]
     pipeline.check_store(store)
+    heldout = list(dict.fromkeys([*factors.heldout_songs, *(split.heldout_songs if split else ())]))
+    refuse_leakage(factors, heldout, "the factorization")
+    refuse_pipeline_leakage(pipeline, heldout, "the pipeline")
+    if len(heldout) > len(factors.heldout_songs):
+        # The model says later what it was made without.
+        factors = replace(factors, heldout_songs=tuple(heldout))
     songs = training_songs(factors, store)
+    if artists is not None and artists.keys().isdisjoint(songs.song_ids):
+        raise InputError(
+            f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
+            f"{songs.song_ids[:3]}, ..."
+        )
+    known = (artists, split.artists if split else None, factors.artists)
     target = factor_target(
         factors,
         songs.song_ids,
-        artists=artists,
+        artists=next((table for table in known if table is not None), None),
         validation_fraction=validation_fraction,
         random_state=random_state,
     )
-    settings = {
+    settings: dict[str, Any] = {
         "regressor": regressor,
         "package": _package_of(regressor),
         "params": arguments,
-        "feature": spec.kind,
+        **pipeline.settings(),
         "features": frame_settings(store),
-        "n_words": pipeline.n_words if spec.kind.startswith("bow") else None,
-        "weighting": pipeline.weighting if spec.kind.startswith("bow") else None,
         "random_state": random_state,
         "validation_fraction": validation_fraction,
         "n_songs": len(songs.song_ids),
         "n_users": len(factors.user_ids),
+        "n_factors": factors.song_factors.shape[1],
         "n_songs_without_features": len(songs.without_features),
         "n_songs_without_factors": songs.without_factors,
     }
     if checkpoint is not None:
+        checkpoint = Path(checkpoint)
         _claim_checkpoint(checkpoint, settings, resume=resume)
-    frames = store.features(songs.song_ids)
     prepare = pipeline.transform if pipeline.is_fitted else pipeline.fit_transform
-    prepared = prepare(frames, progress=progress)
+    prepared = prepare(store.features(songs.song_ids), progress=progress)
     run = FitRun(checkpoint, resume, n_threads, progress or silent)
     # --threads holds for the BLAS under a model's NumPy, too.
-    with threadpool_limits(resolve_n_threads(n_threads), user_api="blas"):
-        model.fit(prepared, target, run=run)
-    own_users = None
-    if spec.has_users:
-        rows = rows_of(factors.song_ids, songs.song_ids)
-        own_users = cast(HasUsers, model).user_factors(factors.counts[:, rows])
-    return Model(model, spec, pipeline, songs.song_ids, factors, own_users, settings)
+    with threadpool_limits(n_cores, user_api="blas"):
+        fitted = made.fit(prepared, target, run=run)
+    if fitted is not made:
+        raise DcbmrError(
+            f"fit of regressor {regressor!r} of {settings['package']} returned a {type(fitted).__name__}, "
+            "wanted itself"
+        )
+    rows = rows_of(factors.song_ids, songs.song_ids)
+    trained = Model(made, spec, pipeline, factors=lambda: factors, training_rows=rows, config=settings)
+    # The width of the model's own users, where it has any: these are made, and checked, here.
+    settings["width"] = trained.user_factors.shape[1]
+    trained.predict_store(features, songs.song_ids[:_N_TRIED])
+    return trained
+
+
+def check_kind(spec: RegressorSpec, kind: str, store: FeatureStore) -> None:
+    """Raise InputError when a regressor cannot take features of this kind, with those that it can."""
+    if find_kind(kind).shape == spec.shape:
+        return
+    takes = {"frames": "frames", "vectors": "one vector a song"}
+    fitting = [name for name, of in kinds().items() if of.shape == spec.shape and _has(store, name)]
+    raise InputError(
+        f"regressor {spec.name!r} takes {takes[spec.shape]}, which {kind!r} is not; "
+        f"{store.directory} has {' and '.join(fitting) or 'no such kind'} for it"
+    )
+
+
+def _has(store: FeatureStore, kind: str | None) -> bool:
+    """Say whether a store holds a kind, or what it is made of."""
+    return kind is not None and (kind in store or _has(store, find_kind(kind).made_of))
 
 
 def unfinished_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
@@ -257,7 +322,7 @@ def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict
         if name in declared:
             arguments[name] = value
         elif name != "random_state":
-            raise InputError(f"regressor {regressor!r} has no {name} to choose; leave --{name} out")
+            raise InputError(f"regressor {regressor!r} has no {name} to choose; leave it out")
     return arguments
 
 

@@ -19,6 +19,7 @@ from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +45,7 @@ class Heard:
         return f"Heard(n_songs={n_songs}, width={width}, n_failed={len(self.failed)})"
 
 
-def hear(model: Model, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
+def hear(model: Model | Stack, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
     """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
 
     A file that cannot be used is skipped and named in the result; InputError when none can be used. One file

@@ -23,6 +23,7 @@ from dcbmr.recommendation.listeners import Listeners, in_columns, places
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
@@ -37,7 +38,7 @@ class Recommender:
 
     Parameters
     ----------
-    source : Factors or Model
+    source : Factors, Model or Stack
         Gives the users, their plays, and the fold-in of new users.
     song_ids : sequence of str
         The songs.
@@ -54,7 +55,7 @@ class Recommender:
 
     def __init__(
         self,
-        source: Factors | Model,
+        source: Factors | Model | Stack,
         song_ids: Sequence[str],
         song_factors: NDArray[np.float32],
         *,
@@ -67,7 +68,7 @@ class Recommender:
         self._factors: Factors = source if isinstance(source, Factors) else source.factors
         # A model with users of its own says how new ones come about.
         own = not isinstance(source, Factors) and source.own_user_factors is not None
-        self._folding: Factors | Model = source if own else self._factors
+        self._folding: Factors | Model | Stack = source if own else self._factors
         self.song_ids = list(song_ids)
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
         self._told = plays is not None
@@ -82,7 +83,7 @@ class Recommender:
     @classmethod
     def from_model(
         cls,
-        model: Model,
+        model: Model | Stack,
         *,
         features: FeatureStore | None = None,
         plays: PlayCounts | None = None,
@@ -93,7 +94,7 @@ class Recommender:
 
         Parameters
         ----------
-        model : Model
+        model : Model or Stack
             Predicts the songs without plays.
         features : FeatureStore, optional
             Its songs become candidates.
@@ -113,7 +114,7 @@ class Recommender:
         if features is None:
             return known
         have = set(ids)
-        new = [song for song in features[model.pipeline.source] if song not in have]
+        new = [song for song in features.song_ids if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:

@@ -58,7 +58,7 @@ def test_tables_of_songs_that_do_not_fit(small_world, here):
     assert "'other'" in message
     where = ("--factors", small_world / "factors", "--features", small_world / "features", "-o", "o")
     message = mistake("train", "--regressor", "linear", "--words", 16, *where, "--songs", "others.tsv")
-    assert "others.tsv names no artist of a song to train on; these are ['song" in message
+    assert "the table of artists has no song to train on; it has ['other'], these are ['song" in message
 
 
 OUTPUTS = [

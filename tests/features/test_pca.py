@@ -76,6 +76,10 @@ def test_save_and_load(rng, tmp_path):
     assert loaded.variance == 0.9
     np.testing.assert_array_equal(loaded.transform(X), pca.transform(X))
     np.testing.assert_array_equal(loaded.explained_variance_ratio_, pca.explained_variance_ratio_)
+    assert loaded.songs_ is None
+    assert loaded.seen(["a"]) == []
+    pca.fit(X, song_ids=map(str, range(100))).save(tmp_path / "pca", overwrite=True)
+    assert PCA.load(tmp_path / "pca").seen(["a", "7", "100", "99"]) == ["7", "99"]
     (tmp_path / "pca" / "pca.safetensors").unlink()
     with pytest.raises(InputError, match="missing or damaged"):
         PCA.load(tmp_path / "pca")

@@ -81,19 +81,23 @@ def test_the_command_lists_and_draws(small_world, models, capsys, tmp_path):
 @pytest.mark.parametrize("layer", [None, 3])
 def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatch, layer):
     model = Model.load(models / "cnn")
-    heard = model.features_of(FeatureStore.open(small_world / "features"))
-    whole = explain(model, heard, layer=layer, k=4)
+    store = FeatureStore.open(small_world / "features")
+    heard = model.features_of(store)
+    whole = explain(model, store, layer=layer, k=4)
     values = model.regressor.activations(heard, np.arange(len(heard.song_ids)), layer=layer)[3]
     for unit in range(values.shape[1]):
         assert [e.value for e in whole if (e.unit, e.rank) == (unit, 1)] == [values[:, unit].max()]
     monkeypatch.setattr("dcbmr.models.explain._BLOCK", 7)
-    in_blocks = explain(model, heard, layer=layer, k=4)
+    in_blocks = explain(model, store, layer=layer, k=4)
     for found, wanted in zip(in_blocks, whole, strict=True):
         assert found.value == pytest.approx(wanted.value, rel=1e-4, abs=1e-6)
         assert (found.unit, found.rank) == (wanted.unit, wanted.rank)
     assert np.mean([a.song == b.song for a, b in zip(in_blocks, whole, strict=True)]) > 0.95
-    few = explain(model, heard, layer=layer, units=[2, 0], k=1000)
+    few = explain(model, store, layer=layer, units=[2, 0], k=1000)
     assert [e.unit for e in few[: len(heard.song_ids)]] == [2] * len(heard.song_ids)
+    chosen = store.song_ids[5:8]
+    of_chosen = explain(model, store, song_ids=chosen, layer=layer, units=[1], k=1000)
+    assert {e.song for e in of_chosen} == set(chosen)
 
 
 @pytest.mark.parametrize(

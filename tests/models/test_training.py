@@ -1,14 +1,17 @@
 """Training through the public function and the command line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from scipy.sparse import csr_array
 
+from dcbmr import PlayCounts, RegressorSpec, WeightedALS
 from dcbmr.cli import cli
-from dcbmr.errors import InputError
+from dcbmr.contract import registry
+from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.pipeline import FeaturePipeline
@@ -185,6 +188,186 @@ def test_a_cancelled_training_continues_to_the_same_model(small_world, tmp_path)
     other = options | {"params": SMALL_CNN | {"epochs": 5}}
     with pytest.raises(InputError, match="had other settings: params .*epochs"):
         train(factors, FeatureStore.open(small_world / "features"), resume=True, **other)
+
+
+class Faulty:
+    """A regressor that is not what its plugin says."""
+
+    def __init__(self, *, fault: str = "none", random_state: int = 0) -> None:
+        self.fault = fault
+
+    def fit(self, songs, target, *, run=None):
+        self.width = target.song_factors.shape[1]
+        return None if self.fault == "no self" else self
+
+    def predict(self, songs):
+        n = len(songs.song_ids)
+        return {
+            "shape": np.zeros((n, self.width + 1), np.float32),
+            "rows": np.zeros((n + 1, self.width), np.float32),
+            "nan": np.full((n, self.width), np.nan, np.float32),
+            "list": [[0.0] * self.width] * n,
+            "integers": np.zeros((n, self.width), np.int64),
+            "none": np.zeros((n, self.width), np.float64),
+        }[self.fault]
+
+    def user_factors(self, counts):
+        return np.full((counts.shape[0], self.width), np.inf, np.float32)
+
+    def save(self, directory):
+        (directory / "nothing").touch()
+
+
+@pytest.fixture
+def faulty(monkeypatch):
+    """The regressors "faulty" and "faulty-users" of the installed distribution "dcbmr-faulty" 3.1."""
+    specs = (
+        RegressorSpec("faulty", Faulty, "zeros"),
+        RegressorSpec("faulty-users", Faulty, "zeros for users of its own", has_users=True),
+    )
+    installed = registry.plugins()
+    about = {"name": "faulty", "distribution": "dcbmr-faulty", "version": "3.1"}
+    new = replace(installed[0], **about, regressors=specs, losses=())
+    monkeypatch.setattr(registry, "plugins", lambda: (*installed, new))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no self", "fit of regressor 'faulty' of dcbmr-faulty 3.1 returned a NoneType, wanted itself"),
+        ("shape", r"'faulty' of dcbmr-faulty 3.1 predicted shape \(8, 7\), wanted \(8, 6\)"),
+        ("rows", r"predicted shape \(9, 6\), wanted \(8, 6\)"),
+        ("nan", "predicted numbers that are not finite for 8 of 8: song"),
+        ("list", "predicted a list, wanted an array of float32"),
+        ("integers", "predicted dtype int64, wanted an array of float32"),
+    ],
+)
+def test_a_regressor_that_breaks_its_word_is_named_after_its_fit(small_world, faulty, fault, message):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    pipeline = FeaturePipeline("bow", n_words=9)
+    with pytest.raises(DcbmrError, match=message):
+        train(factors, store, regressor="faulty", params={"fault": fault}, pipeline=pipeline)
+
+
+def test_nothing_is_written_of_a_regressor_that_breaks_its_word(small_world, faulty, tmp_path):
+    words = train_words(small_world, tmp_path / "model", "--regressor", "faulty", "--set")
+    assert "not finite" in str(run(*words, "fault=nan").exception)
+    assert not (tmp_path / "model").exists()
+    assert run(*words, "fault=none").exit_code == 0
+
+
+def test_users_of_its_own_are_checked_too(small_world, faulty):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    with pytest.raises(DcbmrError, match="3.1 made user factors of numbers that are not finite for 60 of 60"):
+        train(factors, store, regressor="faulty-users", pipeline=FeaturePipeline("bow", n_words=9))
+
+
+@pytest.mark.parametrize(
+    ("regressor", "kind", "params"),
+    [("linear", "bow", {}), ("mlr", "bow", {}), ("cnn", "mfcc", SMALL_CNN | {"epochs": 1})],
+)
+def test_a_regressor_takes_any_kind_of_its_shape(small_world, tmp_path, regressor, kind, params):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    pipeline = FeaturePipeline("bow", n_words=16) if kind == "bow" else None
+    model = train(factors, store, regressor=regressor, kind=kind, params=params, pipeline=pipeline)
+    assert (model.kind, model.spec.kind != kind) == (kind, True)
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    assert loaded.kind == kind
+    file = small_world / "audio" / "song00.wav"
+    stored = loaded.predict_store(store, ["song00"])
+    np.testing.assert_allclose(loaded.predict_files([file]), stored, atol=0.02 * np.abs(stored).max())
+
+
+def test_the_command_takes_a_kind(small_world, tmp_path):
+    done = run(*train_words(small_world, tmp_path / "model", "--kind", "bow"))
+    assert done.exit_code == 0, done.output
+    assert Model.load(tmp_path / "model").kind == "bow"
+    words = ("--kind", "bow", "--words", 16)
+    without = ("--without", small_world / "split" / "heldout_songs.txt", "--words", 16)
+    assert run("codebook", small_world / "features", "-o", tmp_path / "codebook", *without).exit_code == 0
+    stored = ("--codebook", tmp_path / "codebook")
+    assert (
+        run("featurize", small_world / "audio", "-o", tmp_path / "bow", "--kind", "bow", *stored).exit_code
+        == 0
+    )
+    more = ("--features", tmp_path / "bow", *words, *stored)
+    assert run(*train_words(small_world, tmp_path / "stored", *more)).exit_code == 0
+    assert Model.load(tmp_path / "stored").pipeline.source == "bow"
+
+
+@pytest.mark.parametrize(
+    ("regressor", "kind", "message"),
+    [
+        ("cnn", "bow", "'cnn' takes frames, which 'bow' is not; .*features has mel and mfcc for it"),
+        (
+            "linear",
+            "mel",
+            "'linear' takes one vector a song, which 'mel' is not; .* has bow and bow_pca for it",
+        ),
+        ("linear", "tempo", "unknown kind of feature 'tempo'"),
+    ],
+)
+def test_a_kind_of_another_shape_is_refused(small_world, regressor, kind, message):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    with pytest.raises(InputError, match=message):
+        train(factors, store, regressor=regressor, kind=kind)
+
+
+def test_what_saw_heldout_songs_is_refused(small_world):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    split = Split.load(small_world / "split")
+    everything = (
+        WeightedALS(n_factors=6, n_iterations=2).fit(PlayCounts.read(small_world / "plays.tsv")).factors_
+    )
+    options = {"regressor": "linear", "split": split, "progress": lambda *_: pytest.fail("worked first")}
+    with pytest.raises(InputError, match="the factorization has seen plays of 8 of the 8 songs"):
+        train(everything, store, **options)
+    pipeline = FeaturePipeline("bow_pca", n_words=16)
+    pipeline.fit_transform(store["mfcc"].features(store.song_ids))
+    with pytest.raises(InputError, match="the codebook of the pipeline was learned from 8 of the 8 songs"):
+        train(factors, store, **options, pipeline=pipeline)
+    # Factors that know what they were fitted without need no split.
+    knowing = replace(factors, heldout_songs=tuple(split.heldout_songs))
+    pipeline.codebook_ = train(
+        factors, store, regressor="linear", kind="bow_pca", pipeline=FeaturePipeline("bow_pca", n_words=16)
+    ).pipeline.codebook_
+    with pytest.raises(InputError, match="the PCA of the pipeline was learned from 8 of the 8 songs"):
+        train(knowing, store, regressor="linear", pipeline=pipeline)
+
+
+def test_a_model_knows_the_songs_that_it_was_made_without(small_world, tmp_path):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    split = Split.load(small_world / "split")
+    plain = replace(factors, heldout_songs=())
+    pipeline = FeaturePipeline("bow_pca", n_words=16)
+    train(plain, store, regressor="linear", split=split, pipeline=pipeline).save(tmp_path / "model")
+    assert set(Model.load(tmp_path / "model").factors.heldout_songs) == set(split.heldout_songs)
+    assert plain.heldout_songs == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "'cnn' has no device 'tpu': it takes auto, cpu"),
+        ({"loss": "hinge"}, "'cnn' has no loss 'hinge'"),
+        ({"params": {"depth": 3}}, "'cnn' has no parameter 'depth'"),
+        ({"loss_params": {"temperature": 1}, "regressor": "linear"}, "'linear' has no loss_params"),
+        ({"validation_fraction": 1.5}, "validation_fraction must lie between 0 and 0.9; got 1.5"),
+        ({"n_threads": 0}, "n_threads must be at least 1"),
+        ({"artists": {"x": "y"}}, r"the table of artists has no song to train on; it has \['x'\]"),
+        (
+            {"kind": "mfcc", "pipeline": FeaturePipeline("mel")},
+            "kind is 'mfcc', but the pipeline makes 'mel'",
+        ),
+    ],
+)
+def test_what_can_be_known_is_checked_before_the_work(small_world, tmp_path, options, message):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    work = {"regressor": "cnn", "progress": lambda *_: pytest.fail("worked first")}
+    with pytest.raises(InputError, match=message):
+        train(factors, store, checkpoint=tmp_path / "checkpoint", **(work | options))
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def train_words(world, output, *more):

@@ -1,0 +1,182 @@
+"""A stack: models that recommend and predict as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from dcbmr.base.arrays import rows_of
+from dcbmr.base.directory import kind_of, new_directory, read_config
+from dcbmr.errors import InputError
+from dcbmr.factorization.factors import Factors
+from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.store import FeatureStore
+from dcbmr.models.model import Model, with_columns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KIND = "stack"
+
+
+class Stack:
+    """Models of the same users whose scores are added up; it is used as a :class:`dcbmr.Model` is.
+
+    The score of a song for a user is the weighted sum of its models' scores. Predictions of models that
+    score with the users of the factors are summed, so that a stack of these predicts in the units of
+    ``song_factors``. A model with users of its own (metric learning) has columns of its own behind them.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Each with its own regressor and kind of feature, all trained on the same factors.
+    weights : sequence of float, optional
+        One for each, positive; they are scaled to a sum of one. Equal ones by default.
+    """
+
+    loss = None  # its models have their own
+
+    def __init__(self, models: Sequence[Model], *, weights: Sequence[float] | None = None) -> None:
+        if not models:
+            raise InputError("a stack needs at least one model")
+        for number, model in enumerate(models[1:], 1):
+            _check_same(models[0].factors, model.factors, f"model {number} of the stack")
+        given = np.ones(len(models)) if weights is None else np.asarray(weights, np.float64)
+        if given.shape != (len(models),) or not (np.isfinite(given).all() and (given > 0).all()):
+            raise InputError(f"weights must be {len(models)} positive numbers, one a model; got {weights}")
+        self._fill(list(models), (given / given.sum()).tolist(), lambda: models[0].factors)
+
+    def _fill(self, models: list[Model], weights: list[float], factors: Callable[[], Factors]) -> None:
+        self.models = models
+        self.weights = weights
+        self._factors = factors
+
+    def __repr__(self) -> str:
+        return f"Stack({self.models}, weights={[round(weight, 4) for weight in self.weights]})"
+
+    @property
+    def factors(self) -> Factors:
+        """What all its models were trained on."""
+        return self._factors()
+
+    @property
+    def pipelines(self) -> tuple[FeaturePipeline, ...]:
+        """What prepares the features of each model."""
+        return tuple(model.pipeline for model in self.models)
+
+    @cached_property
+    def song_ids(self) -> list[str]:
+        """The songs that all its models were trained on."""
+        of_all = set.intersection(*(set(model.song_ids) for model in self.models))
+        return [song for song in self.models[0].song_ids if song in of_all]
+
+    @property
+    def user_ids(self) -> NDArray[np.object_]:
+        """The users, in the row order of :attr:`user_factors`."""
+        return self.factors.user_ids
+
+    @property
+    def user_factors(self) -> NDArray[np.float32]:
+        """The users whose inner product with a prediction is the score, (n_users, width) float32."""
+        return self.factors.user_factors if self.own_user_factors is None else self.own_user_factors
+
+    @cached_property
+    def own_user_factors(self) -> NDArray[np.float32] | None:
+        """Users of all its models side by side, (n_users, width) float32; None where the factors' serve."""
+        if not any(model.spec.has_users for model in self.models):
+            return None
+        return self._users(lambda model: model.user_factors)
+
+    def _users(self, of: Callable[[Model], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return users once for all models that score with the factors' and once for each of the others."""
+        shared = [model for model in self.models if not model.spec.has_users][:1]
+        return np.concatenate([of(model) for model in [*shared, *self._with_users]], axis=1)
+
+    @property
+    def _with_users(self) -> list[Model]:
+        return [model for model in self.models if model.spec.has_users]
+
+    def _predict(self, of: Callable[[Model], NDArray[np.float32]]) -> NDArray[np.float32]:
+        shared: list[NDArray[np.float32]] = []
+        own: list[NDArray[np.float32]] = []
+        for model, weight in zip(self.models, self.weights, strict=True):
+            (own if model.spec.has_users else shared).append(np.float32(weight) * of(model))
+        return np.concatenate([*([sum(shared[1:], shared[0])] if shared else []), *own], axis=1)
+
+    def predict_store(
+        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32."""
+        return self._predict(lambda model: model.predict_store(store, song_ids))
+
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise InputError when a store lacks what one of its models reads, or has it of other settings."""
+        for model in self.models:
+            model.check_store(store)
+
+    def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
+        """Return predictions for audio files, (n_files, width) float32; each model reads them for itself."""
+        return self._predict(lambda model: model.predict_files(paths))
+
+    def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
+        """Return factors of new users from their plays, (n, width) float32.
+
+        Parameters
+        ----------
+        counts : csr_array of shape (n, len(self.song_ids)), float32
+            Plays of the songs that all its models were trained on.
+        n_threads : int or None
+            None for every core.
+        """
+
+        def fold(model: Model) -> NDArray[np.float32]:
+            columns = rows_of(model.song_ids, self.song_ids)
+            return model.fold_in_users(
+                with_columns(counts, columns, len(model.song_ids)), n_threads=n_threads
+            )
+
+        return self._users(fold)
+
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the stack as a directory that appears whole or not at all; the factors are in it once."""
+        config = {"weights": self.weights, "n_models": len(self.models)}
+        with new_directory(Path(directory), kind=KIND, config=config, overwrite=overwrite) as new:
+            self.factors.save(new / "factors")
+            for number, model in enumerate(self.models):
+                model.save_without_factors(new / _name(number))
+
+    @classmethod
+    def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
+        """Read what :meth:`save` wrote, the factors when they are first asked for."""
+        directory = Path(directory)
+        config: dict[str, Any] = read_config(directory, kind=KIND)
+        factors = cache(partial(Factors.load, directory / "factors"))
+        stack = cls.__new__(cls)
+        names = map(_name, range(config["n_models"]))
+        models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
+        stack._fill(models, config["weights"], factors)
+        return stack
+
+
+def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model | Stack:
+    """Read a model or a stack, whichever a directory holds; see :meth:`dcbmr.Model.load`."""
+    loads = Stack.load if kind_of(Path(directory)) == KIND else Model.load
+    return loads(directory, n_threads=n_threads)
+
+
+def _name(number: int) -> str:
+    return f"model{number:02}"
+
+
+def _check_same(ours: Factors, theirs: Factors, what: str) -> None:
+    for name in ("user_ids", "song_ids", "user_factors", "song_factors"):
+        if ours is not theirs and not np.array_equal(getattr(ours, name), getattr(theirs, name)):
+            raise InputError(
+                f"{what} was trained on other factors than the first: {name} differ; train all of them on "
+                "one factorization"
+            )
