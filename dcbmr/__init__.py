@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dcbmr.audio.frames import MFCC, LogMel
     from dcbmr.base.progress import Progress
+    from dcbmr.base.tensors import load_tensors, save_tensors
+    from dcbmr.base.threads import resolve_n_threads
     from dcbmr.contract.contract import (
+        CONTRACT_VERSION,
         FactorTarget,
         FitRun,
         HasActivations,
+        HasCheck,
         HasUsers,
         Loss,
         LossSpec,
+        Peers,
         Regressor,
         RegressorSpec,
         SongFeatures,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 from dcbmr.base.version import __version__ as __version__
 
 _HOME = {
+    "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
     "FactorTarget": "contract.contract",
@@ -47,6 +53,7 @@ _HOME = {
     "FeatureStore": "features.store",
     "FitRun": "contract.contract",
     "HasActivations": "contract.contract",
+    "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
     "InputError": "errors",
     "LogMel": "audio.frames",
@@ -54,8 +61,9 @@ _HOME = {
     "LossSpec": "contract.contract",
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
-    "Progress": "base.progress",
+    "Peers": "contract.contract",
     "PlayCounts": "plays.counts",
+    "Progress": "base.progress",
     "RankingReport": "ranking.metrics",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
@@ -68,13 +76,17 @@ _HOME = {
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
+    "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
     "regressors": "contract.registry",
+    "resolve_n_threads": "base.threads",
+    "save_tensors": "base.tensors",
 }
 
 __all__ = [
+    "CONTRACT_VERSION",
     "MFCC",
     "Codebook",
     "DcbmrError",
@@ -83,12 +95,14 @@ __all__ = [
     "FeatureStore",
     "FitRun",
     "HasActivations",
+    "HasCheck",
     "HasUsers",
     "InputError",
     "LogMel",
     "Loss",
     "LossSpec",
     "MemoryFeatures",
+    "Peers",
     "PlayCounts",
     "Progress",
     "RankingReport",
@@ -103,10 +117,13 @@ __all__ = [
     "get_loss",
     "get_regressor",
     "hookimpl",
+    "load_tensors",
     "losses",
     "plot_tags",
     "random_row",
     "regressors",
+    "resolve_n_threads",
+    "save_tensors",
     "testing",
 ]
 

@@ -38,7 +38,8 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option, show
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Hyper-parameter of the regressor, repeatable; `dcbmr plugins NAME` lists them.",
+    help="Hyper-parameter of the regressor, or loss.NAME=VALUE of its loss; repeatable. `dcbmr plugins NAME` "
+    "lists them.",
 )
 @click.option(
     "--validation",
@@ -110,7 +111,7 @@ def command(
     """
     from dcbmr.base.directory import refuse_existing
     from dcbmr.contract import registry
-    from dcbmr.contract.params import parse_settings
+    from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.errors import InputError
     from dcbmr.evaluation.evaluation import refuse_codebook_leakage, refuse_leakage
     from dcbmr.factorization.factors import Factors
@@ -123,7 +124,7 @@ def command(
 
     refuse_existing(output, overwrite=overwrite)
     spec = registry.find_regressor(regressor)
-    params = parse_settings(registry.resolve(spec), settings)
+    params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
     learned = Factors.load(factors)
     artists = read_songs(songs).artist_of() if songs else None
@@ -154,7 +155,7 @@ def command(
             learned,
             store,
             regressor=regressor,
-            params=params,
+            params=params | {"loss_params": loss_params} if loss_params else params,
             loss=loss,
             device=device,
             artists=artists,

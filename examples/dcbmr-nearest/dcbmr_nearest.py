@@ -2,6 +2,8 @@
 
 from dcbmr import RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2  # the version of dcbmr.CONTRACT_VERSION that this plugin was made for
+
 
 @hookimpl
 def dcbmr_regressors():

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from dcbmr import RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2
+
 
 @hookimpl
 def dcbmr_regressors() -> Iterable[RegressorSpec]:

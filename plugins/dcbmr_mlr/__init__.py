@@ -10,6 +10,8 @@ from dcbmr import RegressorSpec, hookimpl
 if TYPE_CHECKING:
     from dcbmr_mlr.mlr import MLR
 
+DCBMR_CONTRACT = 2
+
 __all__ = ["MLR"]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dcbmr import LossSpec, RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2
+
 
 @hookimpl
 def dcbmr_regressors() -> list[RegressorSpec]:

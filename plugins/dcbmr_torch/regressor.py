@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from dcbmr import FitRun, InputError, get_loss
 from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
 from dcbmr_torch.hyperparameters import History, Training, settings_of
-from dcbmr_torch.losses import to_common_length
+from dcbmr_torch.losses import MSE
 from dcbmr_torch.networks import Standardized
 from dcbmr_torch.training import (
     compute,
@@ -48,14 +48,7 @@ FORMAT_VERSION = 1
 
 @dataclass(kw_only=True, eq=False)
 class NetworkRegressor(Training, ABC):
-    """A regressor whose model is a torch network.
-
-    Parameters
-    ----------
-    unit_norm : bool
-        Learn the direction of each song's factors and not their length (loss "mse" alone); predictions
-        then have the root mean square length of the training songs' factors. For all others see
-        :class:`dcbmr_torch.hyperparameters.Training`.
+    """A regressor whose model is a torch network; its parameters are those of :class:`Training`.
 
     Attributes
     ----------
@@ -63,7 +56,6 @@ class NetworkRegressor(Training, ABC):
         One per epoch, see :func:`dcbmr_torch.training.train`.
     """
 
-    unit_norm: bool = False
     history: History = field(init=False, default_factory=list, repr=False)
     _network: Standardized | None = field(init=False, default=None, repr=False)
 
@@ -87,8 +79,6 @@ class NetworkRegressor(Training, ABC):
         """
         run = run or FitRun()
         self.check()
-        if self.unit_norm and self.loss != "mse":
-            raise InputError(f"unit_norm is an option of the loss mse alone; the loss is {self.loss!r}")
         device = resolve_device(self.device)
         with torch_session(run.n_threads, device, self.random_state), memory_of(device, self.batch_size):
             examples = self.examples(songs, device)
@@ -96,15 +86,14 @@ class NetworkRegressor(Training, ABC):
             network = self._standardized(examples.n_dims, n_factors)
             learn = np.flatnonzero(~target.validation)
             rng = np.random.default_rng([self.random_state, 0x57A7])
-            factors = target.song_factors[learn]
-            network.standardize(
-                examples.statistics(learn, rng), to_common_length(factors) if self.unit_norm else factors
-            )
+            loss = get_loss(self.loss, target, **self.loss_params)
+            # The outputs are standardized by what they are drawn to.
+            factors = loss.factors if isinstance(loss, MSE) else target.song_factors
+            network.standardize(examples.statistics(learn, rng), factors[learn])
             network.to(device)
             if self.compile:
                 network.body.compile()
-            params: dict[str, Any] = {"unit_norm": True} if self.unit_norm else {}
-            self.history = train(network, examples, target, get_loss(self.loss, target, **params), self, run)
+            self.history = train(network, examples, target, loss, self, run)
         self._network = network
         return self
 
