@@ -83,7 +83,7 @@ class SongFeatures(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FactorTarget:
     """What factorize learned, restricted to the training songs.
 
@@ -133,6 +133,11 @@ class FactorTarget:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _read_only(getattr(self, name)))
         object.__setattr__(self, "surplus", _read_only_csr(self.surplus))
+
+    def __repr__(self) -> str:
+        (n_songs, n_factors), n_users = self.song_factors.shape, len(self.user_factors)
+        aside = int(self.validation.sum())
+        return f"<FactorTarget: {n_songs} songs x {n_factors} factors, {n_users} users, {aside} set aside>"
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ def dcbmr_regressors():
             shape="frames",
             kind="mel",
             losses=None,  # any that is installed
-            has_activations=False,
+            has_check=True,
             devices=("auto", "cpu", "cuda"),
         )
     ]

@@ -12,6 +12,6 @@ def dcbmr_regressors():
         RegressorSpec(
             name="nearest",
             factory="dcbmr_nearest_model:Nearest",
-            summary="mean factors of the songs whose bag of words is nearest",
+            summary="mean factors of the songs whose vectors are nearest",
         )
     ]

@@ -1,4 +1,4 @@
-"""Linear regression from the bag of words to the song factors."""
+"""Linear regression from a vector a song to the song factors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
         RegressorSpec(
             "linear",
             "dcbmr_linear.linear:Linear",
-            "ridge regression on the bag of words, its lambda by leave-one-out",
+            "ridge regression on a vector a song, its lambda by leave-one-out",
             losses=("mse", "wpe"),
+            has_check=True,
         )
     ]

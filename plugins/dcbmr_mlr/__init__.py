@@ -22,6 +22,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             name="mlr",
             factory="dcbmr_mlr.regressor:MLRRegressor",
             summary="metric learning to rank: near is what the same people play",
+            has_check=True,
             has_users=True,
         )
     ]

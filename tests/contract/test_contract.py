@@ -52,7 +52,9 @@ def test_unsorted_surplus_is_sorted_in_a_copy():
 
 
 def test_a_target_without_artists():
-    assert FactorTarget(**{**parts(), "groups": None}).groups is None
+    target = FactorTarget(**{**parts(), "groups": None})
+    assert target.groups is None
+    assert repr(target) == "<FactorTarget: 4 songs x 2 factors, 3 users, 1 set aside>"
 
 
 @pytest.mark.parametrize(
