@@ -14,7 +14,11 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
     ("name", "params"),
     [
         ("nearest", {"n_neighbours": 3}),
-        ("gru", {"units": 16, "window": 64, "epochs": 20, "batch_size": 8, "learning_rate": 1e-2}),
+        pytest.param(
+            "gru",
+            {"units": 8, "window": 64, "epochs": 10, "batch_size": 8, "learning_rate": 3e-2},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["nearest", "gru"],
 )
