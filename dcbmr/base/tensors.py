@@ -85,7 +85,7 @@ def load_tensors(
     if version != format_version:
         raise InputError(
             f"{file}: format_version is {version}, this package reads {format_version}; take the version of "
-            "the package that wrote it, or train the model again"
+            "the package that wrote it, or train the model again (dcbmr train --overwrite)"
         )
     data = Path(directory, f"{name}.safetensors")
     try:

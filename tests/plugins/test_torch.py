@@ -515,6 +515,29 @@ def test_wrong_parameters_are_named(planted_order, params, message):
         CNN(**{**SMALL_CNN, **params}).fit(songs, target)
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("cnn", {"epochs": 0}, "epochs must be at least 1; got 0"),
+        ("cnn", {"architecture": "vgg"}, "architecture must be one of nips2013, spotify2014; got 'vgg'"),
+        ("cnn", {"window": 6}, "a window of 6 frames is too short"),
+        ("cnn", {"device": "tpu"}, "'cnn' computes on auto, cpu, cuda; got device 'tpu'"),
+        ("mlp", {"hidden": 0}, "hidden must be at least 1"),
+        ("mlp", {"loss": "hinge"}, "'mlp' has no loss 'hinge': it takes mse, softmax, wpe"),
+    ],
+)
+def test_what_can_be_known_is_said_before_there_are_songs(name, params, message):
+    with pytest.raises(InputError, match=message):
+        dcbmr.get_regressor(name, **params)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_device_that_is_not_there_is_refused_before_there_are_songs(name):
+    with pytest.raises(InputError, match="this torch sees no CUDA device; take --device auto or cpu"):
+        dcbmr.get_regressor(name, device="cuda")
+
+
 def test_unfitted_and_mismatched(planted_vectors, tmp_path):
     songs, target = planted_vectors
     with pytest.raises(InputError, match="this MLP is not fitted"):
