@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dcbmr.audio.frames import MFCC, LogMel
     from dcbmr.base.progress import Progress
+    from dcbmr.base.tensors import load_tensors, save_tensors
+    from dcbmr.base.threads import resolve_n_threads
     from dcbmr.contract.contract import (
+        CONTRACT_VERSION,
         FactorTarget,
         FitRun,
         HasActivations,
+        HasCheck,
         HasUsers,
         Loss,
         LossSpec,
+        Peers,
         Regressor,
         RegressorSpec,
         SongFeatures,
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
 from dcbmr.base.version import __version__ as __version__
 
 _HOME = {
+    "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
     "Evaluation": "evaluation.evaluation",
@@ -61,6 +67,7 @@ _HOME = {
     "FeatureStore": "features.store",
     "FitRun": "contract.contract",
     "HasActivations": "contract.contract",
+    "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
     "InputError": "errors",
     "LogMel": "audio.frames",
@@ -73,6 +80,7 @@ _HOME = {
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
     "RandomRow": "ranking.metrics",
+    "Peers": "contract.contract",
     "RankingReport": "ranking.metrics",
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
@@ -96,6 +104,7 @@ _HOME = {
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
     "load_model": "models.stack",
+    "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.metrics",
@@ -104,9 +113,12 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "resolve_n_threads": "base.threads",
+    "save_tensors": "base.tensors",
 }
 
 __all__ = [
+    "CONTRACT_VERSION",
     "MFCC",
     "PCA",
     "Codebook",
@@ -119,6 +131,7 @@ __all__ = [
     "FeatureStore",
     "FitRun",
     "HasActivations",
+    "HasCheck",
     "HasUsers",
     "InputError",
     "LogMel",
@@ -126,6 +139,7 @@ __all__ = [
     "LossSpec",
     "MemoryFeatures",
     "Model",
+    "Peers",
     "PlayCounts",
     "Progress",
     "RandomRow",
@@ -152,11 +166,14 @@ __all__ = [
     "get_regressor",
     "hookimpl",
     "load_model",
+    "load_tensors",
     "losses",
     "plot_tags",
     "random_row",
     "read_songs",
     "regressors",
+    "resolve_n_threads",
+    "save_tensors",
     "split_plays",
     "testing",
     "top_songs",

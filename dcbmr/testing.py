@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest import SkipTest
 
 import numpy as np
 from safetensors import safe_open
@@ -28,12 +29,14 @@ from dcbmr.contract import registry
 from dcbmr.contract.contract import (
     FactorTarget,
     FitRun,
+    HasActivations,
     HasUsers,
     Loss,
     Regressor,
     RegressorSpec,
     SongFeatures,
 )
+from dcbmr.contract.kinds import find_kind
 from dcbmr.features.memory import MemoryFeatures, VectorFeatures
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 N_SONGS, N_USERS, N_FACTORS = 48, 30, 4
 # One thread is fastest for what is so small.
 RUN = FitRun(n_threads=1)
-N_DIMS = {"mel": 128, "mfcc": 39, "bow": 24, "bow_pca": 12}
+N_DIMS = {"frames": 128, "vectors": 12}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Check:
     run: Callable[[], None]
 
     def __call__(self) -> None:
-        """Raise AssertionError, with what was expected, when the plugin breaks the contract."""
+        """Raise AssertionError, with what was expected, when the plugin breaks the contract.
+
+        Where there is nothing to check, unittest.SkipTest says why, which pytest shows as skipped.
+        """
         self.run()
 
     def __str__(self) -> str:
@@ -65,50 +71,50 @@ def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, Fa
     """Return features of songs and factors that follow from them, small enough to fit in a second.
 
     The factors are a linear function of a song's mean frame or vector, plus noise; users play the songs
-    that their factors point at.
+    that their factors point at. All arrays are read-only.
 
     Parameters
     ----------
-    kind : {"mel", "mfcc", "bow", "bow_pca"}
-        Kind of the features.
+    kind : str
+        Kind of the features: ``mel``, ``mfcc``, ``bow``, ``bow_pca``.
     random_state : int
         Seed.
     """
     rng = np.random.default_rng(random_state)
-    n_dims = N_DIMS[kind]
+    described = find_kind(kind)
+    n_dims = N_DIMS[described.shape]
     traits = rng.standard_normal((N_SONGS, N_FACTORS)).astype(np.float32)
     loadings = rng.standard_normal((N_FACTORS, n_dims)).astype(np.float32)
     song_ids = [f"song {i}" for i in range(N_SONGS)]
     means = traits @ loadings
     features: SongFeatures
-    if kind == "mel" or kind == "mfcc":
+    if described.shape == "frames":
         # 2 to 5 s at 43 frames a second: some songs are shorter than a window of 3 s.
         lengths = rng.integers(86, 215, N_SONGS)
         frames = [
             (2 + 0.5 * mean + 0.3 * rng.standard_normal((length, n_dims))).astype(np.float32)
             for mean, length in zip(means, lengths, strict=True)
         ]
-        features = MemoryFeatures(kind, song_ids, frames)
-    elif kind == "bow":
-        counts = rng.poisson(np.exp(1 + 0.5 * means / np.abs(means).max() * 3))
-        features = VectorFeatures(kind, song_ids, csr_array(counts.astype(np.float32)))
+        features = MemoryFeatures(cast(Any, kind), song_ids, list(map(_read_only, frames)))
+    elif np.issubdtype(np.dtype(described.dtype), np.integer):
+        counts = csr_array(rng.poisson(np.exp(1 + 1.5 * means / np.abs(means).max())).astype(np.float32))
+        for part in (counts.data, counts.indices, counts.indptr):
+            _read_only(part)
+        features = VectorFeatures(kind, song_ids, counts)
     else:
         noise = 0.1 * rng.standard_normal(means.shape).astype(np.float32)
-        features = VectorFeatures(kind, song_ids, means + noise)
+        features = VectorFeatures(kind, song_ids, _read_only(means + noise))
     users = rng.standard_normal((N_USERS, N_FACTORS)).astype(np.float32)
     songs = (0.3 * traits + 0.02 * rng.standard_normal(traits.shape)).astype(np.float32)
     scores = songs @ users.T
     plays = scores > np.quantile(scores, 0.85, axis=0)
-    surplus = csr_array(np.where(plays, 27.6, 0).astype(np.float32))
     target = FactorTarget(
-        song_factors=_read_only(songs),
-        user_factors=_read_only(users),
-        surplus=surplus,
+        song_factors=songs,
+        user_factors=users,
+        surplus=csr_array(np.where(plays, 27.6, 0).astype(np.float32)),
         groups=np.arange(N_SONGS) // 3,
         validation=np.arange(N_SONGS) // 3 % 5 == 0,
     )
-    for part in (surplus.data, surplus.indices, surplus.indptr, target.groups, target.validation):
-        _read_only(part)
     return features, target
 
 
@@ -121,7 +127,7 @@ def subset(features: SongFeatures, rows: NDArray[np.int64]) -> SongFeatures:
     """Return the same features for some of the songs only."""
     song_ids = [features.song_ids[row] for row in rows]
     kind: Any = features.kind
-    if kind in ("mel", "mfcc"):
+    if find_kind(kind).shape == "frames":
         return MemoryFeatures(kind, song_ids, [features.frames(int(row)) for row in rows])
     return VectorFeatures(kind, song_ids, features.vectors()[rows])
 
@@ -142,7 +148,11 @@ def regressor_checks(name: str, **params: Any) -> list[Check]:
         Hyper-parameters that make it small enough for tests (its quality is not judged beyond beating
         the mean song).
     """
-    return _checks(_RegressorSuite(name, params))
+    suite = _RegressorSuite(name, params)
+    checks = _checks(suite)
+    if not suite.spec.has_activations:
+        checks = [check for check in checks if check.name != "activations_are_those_of_windows"]
+    return checks
 
 
 class _RegressorSuite:
@@ -157,11 +167,11 @@ class _RegressorSuite:
     def make(self) -> Regressor:
         return registry.get_regressor(self.name, **self.params)
 
-    def world(self, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
-        return planted_world(self.spec.kind, random_state=random_state)
+    def world(self, kind: str | None = None) -> tuple[SongFeatures, FactorTarget]:
+        return planted_world(kind or self.spec.kind)
 
-    def fitted(self, random_state: int = 0) -> tuple[Regressor, SongFeatures, FactorTarget]:
-        features, target = self.world(random_state)
+    def fitted(self, kind: str | None = None) -> tuple[Regressor, SongFeatures, FactorTarget]:
+        features, target = self.world(kind)
         return self.make().fit(features, target, run=RUN), features, target
 
     def check_constructor_takes_annotated_keywords(self) -> None:
@@ -176,11 +186,42 @@ class _RegressorSuite:
         for name, value in self.params.items():
             assert getattr(made, name) == value, f"{name} is not kept as given"
 
-    def check_declares_loss_where_it_has_a_choice(self) -> None:
-        declared = "loss" in registry.parameters(self.factory)
-        assert declared == (self.spec.losses is None or len(self.spec.losses) > 0), (
-            "spec.losses and the constructor's argument `loss` disagree"
-        )
+    def check_declares_the_reserved_names_where_it_has_a_choice(self) -> None:
+        declared = registry.parameters(self.factory)
+        losses, devices = registry.losses_of(self.spec), self.spec.devices
+        assert ("loss" in declared) == bool(losses), "spec.losses and the argument `loss` disagree"
+        if losses:
+            default = declared["loss"].default
+            assert default in losses, f"the default loss {default!r} is none of {', '.join(losses)}"
+        if self.spec.losses is None:
+            assert "loss_params" in declared, "what takes any registered loss takes its `loss_params`"
+        if "loss_params" in declared:
+            assert losses, "there are `loss_params`, and no loss to choose"
+            assert not self.factory().loss_params, "`loss_params` are not empty by default"
+        assert ("device" in declared) == (devices != ("cpu",)), "spec.devices and `device` disagree"
+        if "device" in declared:
+            default = declared["device"].default
+            assert default in devices, f"the default device {default!r} is none of {', '.join(devices)}"
+
+    def check_has_what_its_spec_declares(self) -> None:
+        for capability, method in (
+            ("has_check", "check"),
+            ("has_users", "user_factors"),
+            ("has_activations", "activations"),
+        ):
+            if getattr(self.spec, capability):
+                found = getattr(self.factory, method, None)
+                assert callable(found), f"the spec says {capability}, and there is no method {method}"
+
+    def check_leaves_what_it_is_given_alone(self) -> None:
+        features, target = self.world()
+        before = [part.copy() for part in _arrays(features, target)]
+        try:
+            self.make().fit(features, target, run=RUN).predict(features)
+        except ValueError as error:
+            raise AssertionError(f"fit or predict writes to what it is given? {error}") from error
+        for old, new in zip(before, _arrays(features, target), strict=True):
+            assert np.array_equal(old, new), "fit or predict wrote to what it was given"
 
     def check_fit_returns_self_and_predict_the_promised_shape(self) -> None:
         features, target = self.world()
@@ -203,22 +244,36 @@ class _RegressorSuite:
         assert np.isfinite(users).all(), "user_factors are not finite"
         return np.asarray(users)
 
-    def check_learns_what_is_planted(self) -> None:
-        model, features, target = self.fitted()
-        predicted = model.predict(features)
-        if self.spec.has_users:
-            scores = predicted @ self.users(model, target).T
-            played = target.surplus.toarray() > 0
-            better = [np.mean(s[p][:, None] > s[~p]) for s, p in zip(scores.T, played.T, strict=True)]
-            assert np.mean(better) > 0.6, f"AUC on its own training songs is {np.mean(better):.2f}"
-            return
-        songs = target.song_factors
-        error = np.square(predicted - songs).sum()
-        by_mean = np.square(songs - songs.mean(axis=0)).sum()
-        assert error < 0.9 * by_mean, (
-            f"squared error {error:.3g} on its own training songs; the mean song has {by_mean:.3g}. "
-            "Are predictions in the units of song_factors?"
+    def check_learns_what_is_planted_from_every_kind_of_its_shape(self) -> None:
+        for kind in registry.kinds_of(self.spec):
+            model, features, target = self.fitted(kind)
+            predicted = model.predict(features)
+            if self.spec.has_users:
+                scores = predicted @ self.users(model, target).T
+                played = target.surplus.toarray() > 0
+                better = [np.mean(s[p][:, None] > s[~p]) for s, p in zip(scores.T, played.T, strict=True)]
+                assert np.mean(better) > 0.6, f"{kind}: AUC on its training songs is {np.mean(better):.2f}"
+                continue
+            songs = target.song_factors
+            error = np.square(predicted - songs).sum()
+            by_mean = np.square(songs - songs.mean(axis=0)).sum()
+            assert error < 0.9 * by_mean, (
+                f"{kind}: squared error {error:.3g} on its training songs; the mean song has {by_mean:.3g}. "
+                "Are predictions in the units of song_factors?"
+            )
+
+    def check_activations_are_those_of_windows(self) -> None:
+        model, features, _ = self.fitted()
+        wanted = np.array([5, 2])
+        rows, starts, length, values = cast(HasActivations, model).activations(features, wanted)
+        assert list(dict.fromkeys(rows.tolist())) == wanted.tolist(), (
+            f"windows of songs {rows}, wanted {wanted}"
         )
+        assert starts.shape == rows.shape, f"{len(starts)} starts of {len(rows)} windows"
+        assert values.shape == (len(rows), N_FACTORS), f"values of shape {values.shape}"
+        assert values.dtype == np.float32, f"values are {values.dtype}, wanted float32"
+        last = np.maximum(features.n_frames[rows] - length, 0)
+        assert ((starts >= 0) & (starts <= last)).all(), f"windows of {length} frames start at {starts}"
 
     def check_a_song_does_not_depend_on_its_neighbours(self) -> None:
         model, features, _ = self.fitted()
@@ -268,12 +323,13 @@ class _RegressorSuite:
         def cancel(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             raise KeyboardInterrupt
 
-        if reports:
-            try:
-                self.make().fit(features, target, run=replace(RUN, report=cancel))
-            except KeyboardInterrupt:
-                return
-            raise AssertionError("report raised, and fit went on: nobody could cancel it")
+        if not reports:
+            raise SkipTest(f"{self.name}: fit never reports, so that there is nothing to cancel it by")
+        try:
+            self.make().fit(features, target, run=replace(RUN, report=cancel))
+        except KeyboardInterrupt:
+            return
+        raise AssertionError("report raised, and fit went on: nobody could cancel it")
 
     def check_resumes_after_a_cancel(self) -> None:
         features, target = self.world()
@@ -292,11 +348,26 @@ class _RegressorSuite:
             except KeyboardInterrupt:
                 again = replace(RUN, checkpoint=Path(name), resume=True)
                 resumed = self.make().fit(features, target, run=again)
-                unbroken, _, _ = self.fitted()
-                _assert_close(resumed.predict(features), unbroken.predict(features), "resumed and unbroken")
+            else:
+                raise SkipTest(f"{self.name}: fit reports {calls} times, so that it could not be cancelled")
             for path in Path(name).rglob("*"):
                 if path.is_file():
                     _assert_inert(path)
+        unbroken, _, _ = self.fitted()
+        _assert_close(resumed.predict(features), unbroken.predict(features), "resumed and unbroken")
+
+
+def _arrays(features: SongFeatures, target: FactorTarget) -> list[NDArray[Any]]:
+    """Return every array that a fit is given, a sparse one as its parts."""
+    found: list[Any] = [getattr(target, name) for name in ("song_factors", "user_factors", "surplus")]
+    found += [target.groups, target.validation]
+    if find_kind(features.kind).shape == "frames":
+        found += [features.frames(row) for row in range(N_SONGS)]
+    else:
+        found.append(features.vectors())
+    return [
+        part for x in found for part in ((x.data, x.indices, x.indptr) if isinstance(x, csr_array) else (x,))
+    ]
 
 
 def _assert_close(found: NDArray[Any], expected: NDArray[Any], what: str, *, exact: bool = False) -> None:
@@ -351,6 +422,14 @@ class _LossSuite:
         predicted = target.song_factors[rows] + noise * rng.standard_normal((16, N_FACTORS))
         return torch.tensor(predicted, dtype=torch.float32), torch.tensor(rows, dtype=torch.int64)
 
+    def check_factory_takes_annotated_keywords(self) -> None:
+        factory = registry.resolve(registry.find_loss(self.name))
+        target, *others = inspect.signature(factory).parameters.values()
+        assert target.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD, "the first argument is the target"
+        for parameter in others:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{parameter.name} is not keyword-only"
+            assert parameter.annotation is not inspect.Parameter.empty, f"{parameter.name} has no type"
+
     def check_returns_a_finite_scalar(self) -> None:
         loss, target = self.make()
         value = loss(*self.batch(target, 0.1))
@@ -370,6 +449,8 @@ class _LossSuite:
         assert abs(whole - alone) <= 1e-4 * abs(alone), f"batch {whole:.6g}, mean of its songs {alone:.6g}"
 
     def check_gradient_is_the_slope(self) -> None:
+        import torch
+
         loss, target = self.make()
         predicted, songs = self.batch(target, 0.1)
         predicted.requires_grad_()
@@ -381,6 +462,9 @@ class _LossSuite:
         with_step, against = (
             float(loss((predicted + sign * step * direction).detach(), songs)) for sign in (1, -1)
         )
+        if isinstance(loss, torch.nn.Module):
+            without = [name for name, p in loss.named_parameters() if p.requires_grad and p.grad is None]
+            assert not without, f"no gradient reaches its own {', '.join(without)}"
         slope, expected = (with_step - against) / (2 * step), float(gradient.norm())
         assert abs(slope - expected) <= 0.02 * expected, f"slope {slope:.5g}, gradient {expected:.5g}"
 

@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -64,3 +66,24 @@ def small_world(tmp_path_factory):
     als.factors_.save(root / "factors")
     featurize(root / "audio", root / "features")
     return root
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Lay a distribution with one plugin module into a folder that is on the path."""
+    from dcbmr.contract import registry
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def lay(distribution, source):
+        module = distribution.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[dcbmr]\n{module} = {module}\n")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        registry.plugins.cache_clear()
+
+    yield lay
+    registry.plugins.cache_clear()

@@ -1,65 +1,113 @@
-"""``dcbmr plugins``: what is installed, from which package, with which parameters."""
+"""``dcbmr plugins``: what is installed, from which package, what it can, with which parameters."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import print_rows, table_options
+
+if TYPE_CHECKING:
+    from dcbmr.contract.contract import LossSpec, RegressorSpec
+    from dcbmr.contract.registry import Plugin
 
 
 @click.command("plugins", short_help="List the installed regressors and losses.")
 @click.argument("name", required=False)
 @table_options
 def command(name: str | None, form: str | None) -> None:
-    """List the installed regressors and losses, or the parameters of one.
+    """List the installed regressors and losses, or what one takes and its parameters.
 
     \b
     Example:  dcbmr plugins
               dcbmr plugins cnn
+              dcbmr plugins softmax
     """
+    from dcbmr.base.version import __version__
     from dcbmr.contract import registry
+    from dcbmr.contract.contract import CONTRACT_VERSION
 
-    specs: dict[str, list[Any]] = {}
-    rows = []
-    for plugin in registry.plugins():
-        for kind, offers in (("regressor", plugin.regressors), ("loss", plugin.losses)):
-            for spec in offers:
-                specs.setdefault(spec.name, []).append(spec)
-                rows.append(
-                    {
-                        "kind": kind,
-                        "name": spec.name,
-                        "package": f"{plugin.distribution} {plugin.version}",
-                        "summary": spec.summary,
-                    }
-                )
+    offers: list[tuple[Plugin, RegressorSpec | LossSpec]] = []
+    offers += [(plugin, spec) for plugin in registry.plugins() for spec in plugin.regressors]
+    offers += [(plugin, spec) for plugin in registry.plugins() for spec in plugin.losses]
     # Asking for both maps reports two owners of one name.
     installed = [*registry.regressors(), *registry.losses()]
     if name is None:
-        print_rows(sorted(rows, key=lambda row: (row["kind"] != "regressor", row["name"])), form=form)
+        rows = [_row(plugin, spec) for plugin, spec in offers]
+        rows.sort(key=lambda row: (row["offers"] != "regressor", row["name"]))
+        print_rows(rows, form=form, title=f"dcbmr {__version__}, contract {CONTRACT_VERSION}")
         return
-    if name not in specs:
+    if name not in installed:
         raise click.UsageError(f"no plugin offers {name!r}; installed: {', '.join(installed)}")
-    for spec in specs[name]:
-        _print_parameters(spec, form)
+    for plugin, spec in offers:
+        if spec.name == name:
+            _describe(plugin, spec, form)
 
 
-def _print_parameters(spec: Any, form: str | None) -> None:
+def _row(plugin: Plugin, spec: RegressorSpec | LossSpec) -> dict[str, Any]:
     from dcbmr.contract import registry
-    from dcbmr.contract.params import describe
+    from dcbmr.contract.contract import RegressorSpec
 
-    rows = [
-        {
-            "parameter": parameter,
-            "type": describe(value.annotation),
-            "default": "required" if value.default is inspect.Parameter.empty else repr(value.default),
-            "set by": f"--{ {'random_state': 'seed'}.get(parameter, parameter) }"
-            if parameter in registry.RESERVED
-            else f"--set {parameter}=...",
-        }
-        for parameter, value in registry.parameters(registry.resolve(spec)).items()
+    kinds = registry.kinds_of(spec) if isinstance(spec, RegressorSpec) else ()
+    return {
+        "offers": "regressor" if kinds else "loss",
+        "name": spec.name,
+        "features": ", ".join(kinds),
+        "can": ", ".join(_capabilities(spec)),
+        "package": f"{plugin.distribution} {plugin.version}",
+        "contract": plugin.contract,
+        "summary": spec.summary,
+    }
+
+
+def _capabilities(spec: RegressorSpec | LossSpec) -> list[str]:
+    """Return in a few words what a regressor can that not all can."""
+    words = {"has_users": "users of its own", "has_activations": "explain"}
+    return [word for capability, word in words.items() if getattr(spec, capability, False)]
+
+
+def _describe(plugin: Plugin, spec: RegressorSpec | LossSpec, form: str | None) -> None:
+    """Print the parameters of an offer; of a regressor before them, in words, what it takes and can."""
+    from dcbmr.contract import registry
+    from dcbmr.contract.contract import RegressorSpec
+    from dcbmr.contract.params import LOSS_PREFIX, describe
+
+    prefix = "" if isinstance(spec, RegressorSpec) else LOSS_PREFIX
+    rows = []
+    for parameter, value in registry.parameters(registry.resolve(spec)).items():
+        default, set_by = repr(value.default), f"--set {prefix}{parameter}=..."
+        if value.default is inspect.Parameter.empty:
+            default = "required"
+        if not prefix and parameter == "loss_params":
+            default, set_by = "none", f"--set {LOSS_PREFIX}NAME=..."
+        elif not prefix and parameter in registry.RESERVED:
+            set_by = f"--{ {'random_state': 'seed'}.get(parameter, parameter) }"
+        row = {"parameter": parameter, "type": describe(value.annotation), "default": default}
+        rows.append({**row, "set by": set_by})
+    if form is None:
+        click.echo(f"{spec.name}: {spec.summary}")
+        click.echo(f"  from {plugin.distribution} {plugin.version}, contract {plugin.contract}")
+        for line in _lines(spec):
+            click.echo(f"  {line}")
+    print_rows(rows, form=form)
+
+
+def _lines(spec: RegressorSpec | LossSpec) -> list[str]:
+    from dcbmr.contract import registry
+    from dcbmr.contract.contract import RegressorSpec
+
+    if not isinstance(spec, RegressorSpec):
+        takers = [
+            name for name, other in registry.regressors().items() if spec.name in registry.losses_of(other)
+        ]
+        return [f"regressors: {', '.join(takers) or 'none'}"]
+    losses = ", ".join(registry.losses_of(spec))
+    own, *others = registry.kinds_of(spec)
+    return [
+        f"features of shape {spec.shape!r}: {own}" + (f", or {', '.join(others)}" if others else ""),
+        f"losses: {losses or 'none to choose'}",
+        f"devices: {', '.join(spec.devices)}",
+        *([f"can: {', '.join(cans)}"] if (cans := _capabilities(spec)) else []),
     ]
-    print_rows(rows, form=form, title=f"{spec.name}: {spec.summary}")

@@ -37,7 +37,8 @@ from dcbmr.cli._common import output_option, overwrite_option, seed_option, show
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Hyper-parameter of the regressor, repeatable; `dcbmr plugins NAME` lists them.",
+    help="Hyper-parameter of the regressor, or loss.NAME=VALUE of its loss; repeatable. `dcbmr plugins NAME` "
+    "lists them.",
 )
 @click.option(
     "--kind",
@@ -118,7 +119,7 @@ def command(
     """
     from dcbmr.base.directory import refuse_existing
     from dcbmr.contract import registry
-    from dcbmr.contract.params import parse_settings
+    from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.pipeline import FeaturePipeline
@@ -129,7 +130,7 @@ def command(
 
     refuse_existing(output, overwrite=overwrite, kind="model")
     spec = registry.find_regressor(regressor)
-    params = parse_settings(registry.resolve(spec), settings)
+    params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
     learned = Factors.load(factors)
     store = FeatureStore.open(features)
@@ -150,6 +151,7 @@ def command(
             learned,
             store,
             regressor=regressor,
+            loss_params=loss_params,
             loss=loss,
             params=params,
             pipeline=pipeline,

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from dcbmr.base.progress import Progress, silent
+from dcbmr.errors import InputError
 
-# Plugins say for which version they were made; see dcbmr.contract.registry.
+# The version of all that stands here. A plugin says for which one it was made (DCBMR_CONTRACT in the module
+# of its entry point), and one made for another is skipped with a warning: dcbmr.contract.registry.
 CONTRACT_VERSION = 2
 
 if TYPE_CHECKING:
@@ -81,21 +83,28 @@ class SongFeatures(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FactorTarget:
-    """What factorize learned, restricted to the training songs; the arrays are read-only.
+    """What factorize learned, restricted to the training songs.
+
+    Every array is a read-only view, those of ``surplus`` too: the caller's own stay as writable as they were.
 
     Attributes
     ----------
     song_factors : ndarray of shape (n_songs, n_factors), float32
     user_factors : ndarray of shape (n_users, n_factors), float32
     surplus : csr_array of shape (n_songs, n_users), float32
-        Confidence above one, s = c - 1 = alpha * log(1 + r / epsilon); songs in rows.
+        Confidence above one, s = c - 1 = alpha * log(1 + r / epsilon); songs in rows, indices sorted.
     groups : ndarray of shape (n_songs,), int64, or None
         The artist of each song, as a number, where artists are known.
     validation : ndarray of shape (n_songs,), bool
         Songs the host set aside for early stopping and model choice, by artist where known. The user
         factors have seen their plays: good enough to choose with, not to report.
+
+    Raises
+    ------
+    InputError
+        A shape does not fit the others: the message names it.
     """
 
     song_factors: NDArray[np.float32]
@@ -103,6 +112,80 @@ class FactorTarget:
     surplus: csr_array
     groups: NDArray[np.int64] | None
     validation: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Check the shapes, and put read-only views in the place of the arrays."""
+        (n_songs, n_factors), n_users = self.song_factors.shape, len(self.user_factors)
+        wanted = {
+            "user_factors": (n_users, n_factors),
+            "surplus": (n_songs, n_users),
+            "groups": (n_songs,),
+            "validation": (n_songs,),
+        }
+        for name, shape in wanted.items():
+            part = getattr(self, name)
+            if part is not None and part.shape != shape:
+                raise InputError(
+                    f"{name} has shape {part.shape}; the {n_songs} x {n_factors} song factors and "
+                    f"{n_users} users want {shape}"
+                )
+        for name in ("song_factors", "user_factors", "groups", "validation"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _read_only(getattr(self, name)))
+        object.__setattr__(self, "surplus", _read_only_csr(self.surplus))
+
+    def __repr__(self) -> str:
+        (n_songs, n_factors), n_users = self.song_factors.shape, len(self.user_factors)
+        aside = int(self.validation.sum())
+        return f"<FactorTarget: {n_songs} songs x {n_factors} factors, {n_users} users, {aside} set aside>"
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _read_only_csr(matrix: csr_array) -> csr_array:
+    """Return a matrix of read-only views; a copy only where its indices are not sorted yet."""
+    from scipy.sparse import csr_array
+
+    # What needs sorted indices would sort them in place, which is too late when they are read-only.
+    ordered = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
+    parts = tuple(map(_read_only, (ordered.data, ordered.indices, ordered.indptr)))
+    view = csr_array(parts, shape=matrix.shape)
+    view.has_sorted_indices = True
+    for part in (view.data, view.indices, view.indptr):  # scipy may have taken smaller indices
+        part.flags.writeable = False
+    return view
+
+
+class Peers(Protocol):
+    """The other processes of a fit that several do together, each on songs of its own.
+
+    ``sum`` and ``gather`` are called by all of them in the same order, and wait for the last one.
+
+    Attributes
+    ----------
+    rank : int
+        The number of this process, from 0.
+    size : int
+        How many there are.
+    """
+
+    rank: int
+    size: int
+
+    def sum(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of every process's ``array``, which all have the same shape and dtype.
+
+        It is added in the order of the ranks, so that all get the same bits.
+        """
+        ...
+
+    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return every process's ``array`` in the order of the ranks; shapes may differ."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -120,23 +203,37 @@ class FitRun:
     report : Progress
         ``report(stage, step, n_steps, figures)`` shows progress. It raises to cancel the fit, which the fit
         lets through.
+    peers : Peers or None
+        Who learns together with this fit; None when it is alone, as every fit is today.
     """
 
     checkpoint: Path | None = None
     resume: bool = False
     n_threads: int | None = None
     report: Progress = silent
+    peers: Peers | None = None
 
 
 @runtime_checkable
 class Regressor(Protocol):
     """Predicts song factors from features.
 
-    A class whose constructor takes annotated, keyword-only hyper-parameters and only stores them. The
-    names ``loss``, ``device`` and ``random_state`` are reserved: the command-line flags of those names
-    fill them where the constructor declares them.
+    A class whose constructor takes annotated, keyword-only hyper-parameters and only stores them. Four
+    names are reserved, and filled by the host where the constructor declares them:
 
-    A model may be more than that, which its spec declares: :class:`HasUsers`, :class:`HasActivations`.
+    ``loss`` : str
+        The objective, from ``--loss``.
+    ``loss_params`` : mapping of str to value, empty by default
+        Parameters of the objective, from ``--set loss.NAME=VALUE``. A regressor that takes registered losses
+        declares it and makes its loss by ``dcbmr.get_loss(loss, target, **loss_params)``; one that computes
+        its objectives itself does not.
+    ``device`` : str
+        One of its spec's ``devices``, from ``--device``.
+    ``random_state`` : int
+        The seed of every random choice, from ``--seed``.
+
+    A regressor may be more than that, which its spec declares: :class:`HasCheck`, :class:`HasUsers`,
+    :class:`HasActivations`.
     """
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
@@ -154,6 +251,18 @@ class Regressor(Protocol):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what ``save`` wrote; import and execute nothing that the directory names."""
+        ...
+
+
+class HasCheck(Regressor, Protocol):
+    """A regressor that can say before the work what is wrong with its parameters; spec: ``has_check``."""
+
+    def check(self) -> None:
+        """Raise InputError for a hyper-parameter out of its range, or a device that is not there.
+
+        ``dcbmr.get_regressor`` calls it on what it made, so that nobody waits for features to be prepared
+        before a mistake is named.
+        """
         ...
 
 
@@ -204,7 +313,11 @@ class HasActivations(Regressor, Protocol):
 class Loss(Protocol):
     """Objective of a batch: the mean over its songs of a sum over factors, or over users.
 
-    ``factory(target, **params)`` makes one for a :class:`FactorTarget`.
+    ``factory(target, **params)`` makes one for a :class:`FactorTarget`; its parameters are annotated and
+    keyword-only. It may be a torch Module with parameters that are learned beside the regressor's: they are
+    moved to its device, optimized in a group of their own (without weight decay, or with the Module's
+    attribute ``weight_decay``), checkpointed, set back to the best epoch's and saved with the model. What
+    follows from the target is no state of it: a buffer that is not persistent.
     """
 
     def __call__(self, predicted: Tensor, songs: Tensor) -> Tensor:
@@ -247,12 +360,14 @@ class RegressorSpec:
     losses : tuple of str, or None
         The objectives the regressor takes as its argument ``loss``: None for any registered loss, empty
         where there is nothing to choose.
+    has_check : bool
+        It can say before the work what is wrong with its parameters: :class:`HasCheck`.
     has_users : bool
         The model has users of its own: :class:`HasUsers`.
     has_activations : bool
         It can say what its units respond to: :class:`HasActivations`.
     devices : tuple of str
-        What its argument ``device`` takes, where it declares one.
+        What its argument ``device`` takes, where it declares one; others are refused.
     """
 
     name: str
@@ -261,6 +376,7 @@ class RegressorSpec:
     shape: Literal["vectors", "frames"] = "vectors"
     kind: str = "bow_pca"
     losses: tuple[str, ...] | None = ()
+    has_check: bool = False
     has_users: bool = False
     has_activations: bool = False
     devices: tuple[str, ...] = ("cpu",)

@@ -1,20 +1,32 @@
-"""Hyper-parameters as text: ``--set name=value``, typed by the annotations of a constructor."""
+"""Hyper-parameters as text: ``--set name=value`` and ``--set loss.name=value``, typed by annotations."""
 
 from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from dcbmr.contract import registry
+from dcbmr.contract.contract import RegressorSpec
 from dcbmr.errors import InputError
 
+LOSS_PREFIX = "loss."
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse_settings(factory: Callable[..., Any], settings: Iterable[str]) -> dict[str, Any]:
+def parse_settings(
+    factory: Callable[..., Any], settings: Iterable[str], *, prefix: str = ""
+) -> dict[str, Any]:
     """Return the keyword arguments that settings like ``"hidden=500"`` spell for ``factory``.
+
+    Parameters
+    ----------
+    factory : callable
+    settings : iterable of str
+        Without the prefix.
+    prefix : str
+        What stood before each of them, for the messages; with one, no name is reserved.
 
     Raises
     ------
@@ -23,24 +35,61 @@ def parse_settings(factory: Callable[..., Any], settings: Iterable[str]) -> dict
         does not read as the parameter's type.
     """
     known = registry.parameters(factory)
+    reserved = () if prefix else registry.RESERVED
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
+        complaint = f"--set {prefix}{setting}"
         if not equals:
-            raise InputError(f"--set {setting}: wanted name=value")
-        if name in registry.RESERVED:
-            raise InputError(f"--set {setting}: {name} has a flag of its own")
+            raise InputError(f"{complaint}: wanted name=value")
+        if name in reserved:
+            own = "is set by loss.NAME=VALUE" if name == "loss_params" else "has a flag of its own"
+            raise InputError(f"{complaint}: {name} {own}")
         if name not in known:
-            free = [other for other in known if other not in registry.RESERVED]
-            raise InputError(f"--set {setting}: no parameter {name!r}; there are {', '.join(free) or 'none'}")
+            free = [other for other in known if other not in reserved]
+            raise InputError(f"{complaint}: no parameter {name!r}; there are {', '.join(free) or 'none'}")
         if name in values:
-            raise InputError(f"--set {name} is given twice")
+            raise InputError(f"--set {prefix}{name} is given twice")
         annotation = known[name].annotation
         try:
             values[name] = _parse(text, annotation)
         except ValueError:
-            raise InputError(f"--set {setting}: wanted {describe(annotation)}, got {text!r}") from None
+            raise InputError(f"{complaint}: wanted {describe(annotation)}, got {text!r}") from None
     return values
+
+
+def parse_regressor_settings(
+    spec: RegressorSpec, settings: Iterable[str], *, loss: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters of a regressor, and those of its loss, ``"loss.margin=1"``, beside them.
+
+    Parameters
+    ----------
+    spec : RegressorSpec
+    settings : iterable of str
+        What was given by ``--set``.
+    loss : str, optional
+        The loss that was chosen; the regressor's default if None.
+
+    Returns
+    -------
+    params, loss_params : dict
+
+    Raises
+    ------
+    InputError
+        As :func:`parse_settings`; or a parameter of a loss where the loss has none.
+    """
+    of_regressor: list[str] = []
+    of_loss: list[str] = []
+    for setting in settings:
+        (of_loss if setting.startswith(LOSS_PREFIX) else of_regressor).append(setting)
+    params = parse_settings(registry.resolve(spec), of_regressor)
+    factory = registry.loss_factory(spec, loss)
+    if of_loss and factory is None:
+        raise InputError(f"--set {of_loss[0]}: {registry.no_loss_params(spec)}")
+    names = [setting.removeprefix(LOSS_PREFIX) for setting in of_loss]
+    return params, parse_settings(factory, names, prefix=LOSS_PREFIX) if names else {}
 
 
 def _parse(text: str, annotation: Any) -> Any:
@@ -81,5 +130,7 @@ def describe(annotation: Any) -> str:
         return " or ".join(map(str, args))
     if origin in (tuple, list, Sequence):
         return f"{describe(args[0])}, or several with commas between"
+    if origin is Mapping:
+        return "names and values"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     return names.get(annotation, "none" if annotation is types.NoneType else str(annotation))

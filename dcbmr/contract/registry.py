@@ -11,21 +11,31 @@ import sys
 import typing
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 
+from dcbmr.base.version import __version__
 from dcbmr.contract import hookspecs
-from dcbmr.contract.contract import FactorTarget, Loss, LossSpec, Regressor, RegressorSpec
+from dcbmr.contract.contract import (
+    CONTRACT_VERSION,
+    FactorTarget,
+    HasCheck,
+    Loss,
+    LossSpec,
+    Regressor,
+    RegressorSpec,
+)
+from dcbmr.contract.kinds import kinds
 from dcbmr.errors import DcbmrError, InputError
 
 ENTRY_POINT_GROUP = "dcbmr"
 # Constructor names that the host fills itself; --set does not reach them.
-RESERVED = ("loss", "device", "random_state")
+RESERVED = ("loss", "loss_params", "device", "random_state")
 
 SpecT = TypeVar("SpecT", RegressorSpec, LossSpec)
 
@@ -37,49 +47,114 @@ class Plugin:
     name: str
     distribution: str
     version: str
+    contract: int
     regressors: tuple[RegressorSpec, ...]
     losses: tuple[LossSpec, ...]
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution}"
 
 
 def _load(found: list[EntryPoint]) -> list[Plugin]:
     manager = pluggy.PluginManager("dcbmr")
     manager.add_hookspecs(hookspecs)
-    loaded: list[tuple[EntryPoint, str, Any]] = []
+    loaded: dict[str, tuple[Plugin, Any]] = {}
     for entry in found:
         origin = entry.dist.name if entry.dist else "unknown"
+        version = entry.dist.version if entry.dist else "unknown"
+        plugin = Plugin(entry.name, origin, version, CONTRACT_VERSION, (), ())
         try:
             module = entry.load()
         except Exception as error:
             warnings.warn(
-                f"plugin {entry.name!r} of {origin} cannot be imported and is skipped: "
-                f"{type(error).__name__}: {error}",
+                f"{plugin} cannot be imported and is skipped: {type(error).__name__}: {error}; install what "
+                f"it needs (pip install --upgrade {origin}), or remove it (pip uninstall {origin})",
                 stacklevel=2,
             )
+            continue
+        if why := _made_for_another(plugin, getattr(module, "DCBMR_CONTRACT", None)):
+            warnings.warn(why, stacklevel=2)
             continue
         name = f"{origin}:{entry.name}"
         try:
             manager.register(module, name)
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise DcbmrError(f"plugin {entry.name!r} of {origin}: {error}") from error
-        loaded.append((entry, name, module))
+            raise DcbmrError(f"{plugin}: {error}") from error
+        loaded[name] = plugin, module
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise DcbmrError(f"misspelt hook: {error}; dcbmr knows dcbmr_regressors and dcbmr_losses") from error
     plugins = []
-    for entry, name, _ in loaded:
-        others = [other for _, other_name, other in loaded if other_name != name]
-        hooks = manager.subset_hook_caller
+    for name, (plugin, _) in loaded.items():
+        others = [module for other, (_, module) in loaded.items() if other != name]
         plugins.append(
-            Plugin(
-                name=entry.name,
-                distribution=entry.dist.name if entry.dist else "unknown",
-                version=entry.dist.version if entry.dist else "unknown",
-                regressors=tuple(spec for specs in hooks("dcbmr_regressors", others)() for spec in specs),
-                losses=tuple(spec for specs in hooks("dcbmr_losses", others)() for spec in specs),
+            replace(
+                plugin,
+                regressors=_offers(plugin, manager, others, "dcbmr_regressors", RegressorSpec),
+                losses=_offers(plugin, manager, others, "dcbmr_losses", LossSpec),
             )
         )
     return plugins
+
+
+def _offers(
+    plugin: Plugin, manager: pluggy.PluginManager, others: list[Any], hook: str, wanted: type[SpecT]
+) -> tuple[SpecT, ...]:
+    """Return what a plugin's hook offers; DcbmrError names the plugin where that breaks a rule."""
+    specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
+    for spec in specs:
+        if fault := _fault(spec, wanted):
+            raise DcbmrError(
+                f"{plugin}, {hook}: {fault}; tell its makers, or remove it (pip uninstall "
+                f"{plugin.distribution})"
+            )
+    return specs
+
+
+def _made_for_another(plugin: Plugin, version: Any) -> str | None:
+    """Say what to do with a plugin that was made for another version of the contract; None if it was not."""
+    if version == CONTRACT_VERSION:
+        return None
+    if version is None:
+        made = "declares no version of the contract (DCBMR_CONTRACT), as those do that were made before 2"
+    else:
+        made = f"was made for version {version} of the contract"
+    if isinstance(version, int) and version > CONTRACT_VERSION:
+        remedy = f"upgrade dcbmr (pip install --upgrade dcbmr), or install a {plugin.distribution} for it"
+    else:
+        remedy = (
+            f"upgrade it (pip install --upgrade {plugin.distribution}), or install the dcbmr it was made for"
+        )
+    return (
+        f"{plugin} {plugin.version} {made}, and is skipped: dcbmr {__version__} has version "
+        f"{CONTRACT_VERSION}; {remedy}"
+    )
+
+
+def _fault(spec: Any, wanted: type[RegressorSpec | LossSpec]) -> str | None:
+    """Say which rule of its own a spec breaks; None for a whole one."""
+    if not isinstance(spec, wanted):
+        return f"wanted {wanted.__name__}, got {spec!r}"
+    if not isinstance(spec.name, str) or not spec.name.strip():
+        return f"a {wanted.__name__} has an empty name: {spec}"
+    if isinstance(spec.factory, str) and not all(spec.factory.partition(":")):
+        return f"{spec.name!r} has the factory {spec.factory!r}; wanted 'package.module:Name'"
+    if not isinstance(spec, RegressorSpec):
+        return None
+    known = kinds()
+    if spec.kind not in known:
+        return f"{spec.name!r} has the kind {spec.kind!r}, which nobody knows; there are {', '.join(known)}"
+    if spec.shape != known[spec.kind].shape:
+        return (
+            f"{spec.name!r} has the shape {spec.shape!r}, but its kind {spec.kind!r} has the shape "
+            f"{known[spec.kind].shape!r}"
+        )
+    for name in ("losses", "devices"):
+        value = getattr(spec, name)
+        if value is not None and not isinstance(value, tuple):
+            return f"{spec.name!r}: {name} must be a tuple of names; got {value!r}"
+    return None
 
 
 @cache
@@ -97,9 +172,7 @@ def _by_name(kind: str, offers: list[tuple[Plugin, SpecT]]) -> dict[str, SpecT]:
     specs: dict[str, SpecT] = {}
     for plugin, spec in offers:
         if spec.name in owners:
-            rivals = " and ".join(
-                f"plugin {p.name!r} of {p.distribution}" for p in (owners[spec.name], plugin)
-            )
+            rivals = f"{owners[spec.name]} and {plugin}"
             raise DcbmrError(f"two owners of the {kind} {spec.name!r}: {rivals}; uninstall one of them")
         owners[spec.name] = plugin
         specs[spec.name] = spec
@@ -133,37 +206,47 @@ def _find(kind: str, name: str, specs: Mapping[str, SpecT]) -> SpecT:
 
 
 def get_regressor(name: str, **params: Any) -> Regressor:
-    """Make a regressor.
+    """Make a regressor, and check all that can be known of it before it fits.
 
     Parameters
     ----------
     name : str
         One of :func:`regressors`.
     **params
-        Keyword arguments of its constructor.
+        Keyword arguments of its constructor, those of its loss in ``loss_params``.
 
     Raises
     ------
     InputError
-        The name is unknown (the installed ones are listed), a parameter is, or the loss is not one that
-        the regressor takes.
+        The name is unknown (the installed ones are listed), a parameter is, or one of its loss; the loss or
+        the device is not one that the regressor takes; a parameter is out of its range.
     """
     spec = find_regressor(name)
     factory = resolve(spec)
-    _check_names(name, factory, params)
-    if "loss" in params:
-        allowed = losses_of(spec)
-        if params["loss"] not in allowed:
-            takes = f"it takes {', '.join(allowed)}" if allowed else "it has none to choose"
-            raise InputError(f"regressor {name!r} has no loss {params['loss']!r}: {takes}")
+    loss_params = params.get("loss_params")
+    if not loss_params:
+        params.pop("loss_params", None)
+    makes_loss = loss_factory(spec, params.get("loss"))
+    if makes_loss is not None:
+        loss = params.get("loss", parameters(factory)["loss"].default)
+        _check_names(f"loss {loss!r}", makes_loss, loss_params or {})
+    elif loss_params:
+        raise InputError(f"{no_loss_params(spec)}; got {', '.join(loss_params)}")
+    _check_names(repr(name), factory, params)
+    if params.get("device", spec.devices[0]) not in spec.devices:
+        raise InputError(
+            f"regressor {name!r} computes on {', '.join(spec.devices)}; got device {params['device']!r}"
+        )
     regressor: Regressor = factory(**params)
+    if spec.has_check:
+        cast(HasCheck, regressor).check()
     return regressor
 
 
 def get_loss(name: str, target: FactorTarget, **params: Any) -> Loss:
     """Make the loss ``name`` for ``target``; ``params`` go to its factory."""
     factory = resolve(find_loss(name))
-    _check_names(name, factory, params)
+    _check_names(f"loss {name!r}", factory, params)
     loss: Loss = factory(target, **params)
     return loss
 
@@ -171,6 +254,47 @@ def get_loss(name: str, target: FactorTarget, **params: Any) -> Loss:
 def losses_of(spec: RegressorSpec) -> tuple[str, ...]:
     """Return the names of the losses that a regressor takes."""
     return tuple(losses()) if spec.losses is None else spec.losses
+
+
+def loss_factory(spec: RegressorSpec, loss: str | None = None) -> Any:
+    """Return the factory of the loss that a regressor minimises, which says what ``loss_params`` may be.
+
+    Parameters
+    ----------
+    spec : RegressorSpec
+    loss : str, optional
+        The regressor's default if None.
+
+    Returns
+    -------
+    callable or None
+        None where the regressor declares no ``loss_params``: it has no loss, or computes it itself.
+
+    Raises
+    ------
+    InputError
+        The regressor does not take that loss.
+    """
+    allowed = losses_of(spec)
+    if loss is not None and loss not in allowed:
+        takes = f"it takes {', '.join(allowed)}" if allowed else "it has none to choose"
+        raise InputError(f"regressor {spec.name!r} has no loss {loss!r}: {takes}")
+    declared = parameters(resolve(spec))
+    if "loss_params" not in declared:
+        return None
+    return resolve(find_loss(declared["loss"].default if loss is None else loss))
+
+
+def no_loss_params(spec: RegressorSpec) -> str:
+    """Say why a loss has no parameters with this regressor."""
+    why = "computes its losses itself, which have" if losses_of(spec) else "has no loss to choose and so"
+    return f"regressor {spec.name!r} {why} no parameters"
+
+
+def kinds_of(spec: RegressorSpec) -> tuple[str, ...]:
+    """Return the kinds of feature that a regressor works on, its own choice first."""
+    others = (kind.name for kind in kinds().values() if kind.shape == spec.shape and kind.name != spec.kind)
+    return (spec.kind, *others)
 
 
 def parameters(factory: Any) -> dict[str, inspect.Parameter]:
@@ -210,10 +334,13 @@ def resolve(spec: RegressorSpec | LossSpec) -> Any:
         ) from error
 
 
-def _check_names(name: str, factory: Any, params: Mapping[str, Any]) -> None:
+def _check_names(what: str, factory: Any, params: Mapping[str, Any]) -> None:
     known = parameters(factory)
     unknown = sorted(set(params) - set(known))
     if unknown:
         raise InputError(
-            f"{name!r} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(known) or 'none'}"
+            f"{what} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(known) or 'none'}"
         )
+    missing = [name for name, p in known.items() if p.default is p.empty and name not in params]
+    if missing:
+        raise InputError(f"{what} needs the parameter {', '.join(map(repr, missing))}")

@@ -209,19 +209,13 @@ def train(
     spec = registry.find_regressor(regressor)
     declared = registry.parameters(registry.resolve(spec))
     arguments = dict(params or {})
-    arguments |= _reserved(
-        regressor, declared, loss=loss, device=device, random_state=random_state, loss_params=loss_params
-    )
-    if device is not None and device not in spec.devices:
-        raise InputError(
-            f"regressor {regressor!r} has no device {device!r}: it takes {', '.join(spec.devices)}"
-        )
+    arguments |= _reserved(regressor, declared, loss=loss, device=device, random_state=random_state)
+    if loss_params:
+        arguments["loss_params"] = dict(loss_params)
     if not 0 <= validation_fraction <= 0.9:
         raise InputError(f"validation_fraction must lie between 0 and 0.9; got {validation_fraction}")
     n_cores = resolve_n_threads(n_threads)
     made = registry.get_regressor(regressor, **arguments)
-    if hasattr(made, "check"):
-        made.check()
 
     kind = kind or (spec.kind if pipeline is None else pipeline.kind)
     check_kind(spec, kind, features)

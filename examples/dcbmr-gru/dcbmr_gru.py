@@ -2,6 +2,8 @@
 
 from dcbmr import RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2  # the version of dcbmr.CONTRACT_VERSION that this plugin was made for
+
 
 @hookimpl
 def dcbmr_regressors():
@@ -14,7 +16,7 @@ def dcbmr_regressors():
             shape="frames",
             kind="mel",
             losses=None,  # any that is installed
-            has_activations=False,
+            has_check=True,
             devices=("auto", "cpu", "cuda"),
         )
     ]

@@ -2,6 +2,8 @@
 
 from dcbmr import RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2  # the version of dcbmr.CONTRACT_VERSION that this plugin was made for
+
 
 @hookimpl
 def dcbmr_regressors():
@@ -10,6 +12,6 @@ def dcbmr_regressors():
         RegressorSpec(
             name="nearest",
             factory="dcbmr_nearest_model:Nearest",
-            summary="mean factors of the songs whose bag of words is nearest",
+            summary="mean factors of the songs whose vectors are nearest",
         )
     ]

@@ -1,9 +1,9 @@
 """A regressor in forty lines: the mean factors of the ``n_neighbours`` songs that sound most alike."""
 
-import json
-
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from scipy.sparse import issparse
+
+from dcbmr import load_tensors, save_tensors
 
 
 class Nearest:
@@ -34,18 +34,19 @@ class Nearest:
     def save(self, directory):
         """Write safetensors and JSON."""
         tensors = {"directions": self.directions_, "song_factors": self.song_factors_}
-        save_file(tensors, directory / "songs.safetensors")
-        (directory / "config.json").write_text(json.dumps({"n_neighbours": self.n_neighbours}))
+        header = {"n_neighbours": self.n_neighbours}
+        save_tensors(directory, tensors, header, name="nearest", format_version=1)
 
     @classmethod
     def load(cls, directory):
         """Read what ``save`` wrote."""
-        model = cls(**json.loads((directory / "config.json").read_text()))
-        tensors = load_file(directory / "songs.safetensors")
+        header, tensors = load_tensors(directory, name="nearest", format_version=1)
+        model = cls(n_neighbours=header["n_neighbours"])
         model.directions_, model.song_factors_ = tensors["directions"], tensors["song_factors"]
         return model
 
 
 def _unit(vectors):
-    vectors = np.asarray(vectors, np.float32)
+    # Kinds with many dimensions, as word counts, come as a sparse matrix.
+    vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

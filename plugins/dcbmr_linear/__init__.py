@@ -1,10 +1,12 @@
-"""Linear regression from the bag of words to the song factors."""
+"""Linear regression from a vector a song to the song factors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from dcbmr import RegressorSpec, hookimpl
+
+DCBMR_CONTRACT = 2
 
 
 @hookimpl
@@ -14,7 +16,8 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
         RegressorSpec(
             "linear",
             "dcbmr_linear.linear:Linear",
-            "ridge regression on the bag of words, its lambda by leave-one-out",
+            "ridge regression on a vector a song, its lambda by leave-one-out",
             losses=("mse", "wpe"),
+            has_check=True,
         )
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, solve_triangular
 from scipy.sparse import csr_array, issparse
 
-from dcbmr import FactorTarget, FitRun, InputError, SongFeatures
+from dcbmr import FactorTarget, FitRun, InputError, SongFeatures, load_tensors, save_tensors
 
 Float64 = NDArray[np.float64]
 
@@ -64,18 +63,22 @@ class Linear:
         self.loss = loss
         self.regularization = regularization
 
+    def check(self) -> None:
+        """Raise InputError for another loss, or a lambda below 0."""
+        if self.loss not in ("mse", "wpe"):
+            raise InputError(f"loss must be 'mse' or 'wpe'; got {self.loss!r}")
+        if self.regularization is not None and not 0 <= self.regularization < np.inf:
+            raise InputError(f"regularization must be at least 0 and finite; got {self.regularization}")
+
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
-        """Learn from vectors of kind "bow_pca" or "bow", which are taken block by block into float64.
+        """Learn from the songs' vectors, which are taken block by block into float64.
 
         Raises
         ------
         InputError
             Fewer than two songs, rows that do not match, values that are not finite, a lambda below 0.
         """
-        if self.loss not in ("mse", "wpe"):
-            raise InputError(f"loss must be 'mse' or 'wpe'; got {self.loss!r}")
-        if self.regularization is not None and not 0 <= self.regularization < np.inf:
-            raise InputError(f"regularization must be at least 0 and finite; got {self.regularization}")
+        self.check()
         vectors = songs.vectors()
         factors = np.asarray(target.song_factors, np.float64)
         if vectors.shape[0] != len(factors) or len(factors) < 2:
@@ -119,34 +122,23 @@ class Linear:
 
     def save(self, directory: Path) -> None:
         """Write linear.safetensors and linear.json."""
-        from safetensors.numpy import save_file
-
-        config = {
-            "format_version": FORMAT_VERSION,
+        header = {
             "loss": self.loss,
             "regularization": self.regularization,
             "regularization_used": self.regularization_,
             "leave_one_out": list(self.leave_one_out_.items()),
         }
-        save_file({"weights": self.weights_, "intercept": self.intercept_}, directory / "linear.safetensors")
-        (directory / "linear.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        tensors = {"weights": self.weights_, "intercept": self.intercept_}
+        save_tensors(directory, tensors, header, name="linear", format_version=FORMAT_VERSION)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what :meth:`save` wrote."""
-        from safetensors.numpy import load_file
-
-        config = json.loads((directory / "linear.json").read_text("utf-8"))
-        if config["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"{directory}: format_version is {config['format_version']}, this dcbmr_linear reads "
-                f"{FORMAT_VERSION}"
-            )
-        tensors = load_file(directory / "linear.safetensors")
-        model = cls(loss=config["loss"], regularization=config["regularization"])
+        header, tensors = load_tensors(directory, name="linear", format_version=FORMAT_VERSION)
+        model = cls(loss=header["loss"], regularization=header["regularization"])
         model.weights_, model.intercept_ = tensors["weights"], tensors["intercept"]
-        model.regularization_ = config["regularization_used"]
-        model.leave_one_out_ = {float(value): error for value, error in config["leave_one_out"]}
+        model.regularization_ = header["regularization_used"]
+        model.leave_one_out_ = {float(value): error for value, error in header["leave_one_out"]}
         return model
 
 
@@ -264,13 +256,7 @@ def _groups(target: FactorTarget) -> NDArray[np.int64]:
 def _mean_confidence(target: FactorTarget) -> Float64:
     """Return the mean over songs of A_i = sum over users of c x x'."""
     users = np.asarray(target.user_factors, np.float64)
-    n_songs, n_users = target.surplus.shape
-    if (n_songs, n_users) != (len(target.song_factors), len(users)):
-        raise InputError(
-            f"the surplus is of {n_songs} songs and {n_users} users, the factors of "
-            f"{len(target.song_factors)} and {len(users)}"
-        )
-    surplus = np.asarray(target.surplus.sum(axis=0, dtype=np.float64)).ravel() / n_songs
+    surplus = np.asarray(target.surplus.sum(axis=0, dtype=np.float64)).ravel() / target.surplus.shape[0]
     mean: Float64 = (users * (1 + surplus)[:, None]).T @ users
     # A trace of the identity, for a factor that no user has.
     return mean + (1e-9 * np.trace(mean) / len(mean) or 1.0) * np.eye(len(mean))

@@ -10,6 +10,8 @@ from dcbmr import RegressorSpec, hookimpl
 if TYPE_CHECKING:
     from dcbmr_mlr.mlr import MLR
 
+DCBMR_CONTRACT = 2
+
 __all__ = ["MLR"]
 
 
@@ -20,6 +22,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             name="mlr",
             factory="dcbmr_mlr.regressor:MLRRegressor",
             summary="metric learning to rank: near is what the same people play",
+            has_check=True,
             has_users=True,
         )
     ]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
-import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from scipy.sparse import issparse
 
-from dcbmr import InputError, Progress
+from dcbmr import InputError, Progress, load_tensors, resolve_n_threads, save_tensors
 from dcbmr_mlr._cone import Array, Cone, DiagonalCone, FullCone
 from dcbmr_mlr._oracle import most_violated
 from dcbmr_mlr._solver import CuttingPlane, minimize
@@ -107,6 +102,31 @@ class MLR:
         self.n_threads = n_threads
         self.random_state = random_state
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, as scikit-learn wants them; ``deep`` is for its sake alone."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters; InputError names one that there is not."""
+        for name, value in params.items():
+            if name not in _PARAMETERS:
+                raise InputError(f"MLR has no parameter {name!r}; it has {', '.join(_PARAMETERS)}")
+            setattr(self, name, value)
+        return self
+
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range."""
+        if self.loss not in LOSSES:
+            raise InputError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        for name, low in (("C", 0.0), ("tolerance", 0.0)):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > low):
+                raise InputError(f"{name} must be above {low:g} and finite; got {getattr(self, name)}")
+        for name in ("max_iterations", "n_queries"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1; got {value}")
+        resolve_n_threads(self.n_threads)
+
     def fit(
         self,
         X: ArrayLike,
@@ -131,7 +151,7 @@ class MLR:
         InputError
             An argument or a parameter is not as described here, or no sample is a query.
         """
-        self._check_parameters()
+        self.check()
         samples = _samples(X, "X")
         n_samples, n_dims = samples.shape
         mean = samples.mean(axis=0)
@@ -142,7 +162,7 @@ class MLR:
         samples /= scale
         rows, mask = self._draw(*_mask(relevance, n_samples, n_samples, square=True))
         queries = samples[rows]
-        n_threads = _resolve_n_threads(self.n_threads)
+        n_threads = resolve_n_threads(self.n_threads)
         cone: Cone = DiagonalCone(n_dims) if self.diagonal else FullCone(n_dims)
 
         def oracle(w: Array) -> tuple[float, Array]:
@@ -190,7 +210,7 @@ class MLR:
         Parameters
         ----------
         X : array-like of shape (n_queries, n_dims)
-            The queries; samples without relevant or without irrelevant ones are passed over.
+            The queries; samples without relevant or without irrelevant ones are skipped.
         relevance : as in :meth:`fit`, of shape (n_queries, n_corpus)
             Labels only without a corpus.
         corpus : array-like of shape (n_corpus, n_dims), optional
@@ -214,13 +234,12 @@ class MLR:
     def save(self, directory: Path) -> None:
         """Write the fitted metric into an existing directory: mlr.json and mlr.safetensors."""
         self._check_fitted()
-        settings = {name: getattr(self, name) for name in _PARAMETERS}
-        learned = {name: getattr(self, f"{name}_") for name in _LEARNED}
-        write_json(Path(directory, "mlr.json"), {"settings": settings, "learned": learned})
+        header = {
+            "settings": self.get_params(),
+            "learned": {name: getattr(self, f"{name}_") for name in _LEARNED},
+        }
         tensors = {name: getattr(self, f"{name}_") for name in _TENSORS}
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in tensors.items()}, Path(directory, "mlr.safetensors")
-        )
+        save_tensors(directory, tensors, header, name="mlr", format_version=FORMAT_VERSION)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -231,15 +250,11 @@ class MLR:
         InputError
             A file is missing, damaged, or of another version; names it.
         """
-        document = read_json(Path(directory, "mlr.json"))
-        tensors = read_tensors(Path(directory, "mlr.safetensors"))
-        try:
-            model = cls(**document["settings"])
-            for source, names in ((document["learned"], _LEARNED), (tensors, _TENSORS)):
-                for name in names:
-                    setattr(model, f"{name}_", source[name])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{directory}: mlr.json or mlr.safetensors is damaged: {error!r}") from error
+        header, tensors = load_tensors(directory, name="mlr", format_version=FORMAT_VERSION)
+        model = cls().set_params(**header["settings"])
+        for source, names in ((header["learned"], _LEARNED), (tensors, _TENSORS)):
+            for name in names:
+                setattr(model, f"{name}_", source[name])
         return model
 
     def _draw(
@@ -253,17 +268,6 @@ class MLR:
         drawn.sort()
         return rows[drawn], mask[drawn]
 
-    def _check_parameters(self) -> None:
-        if self.loss not in LOSSES:
-            raise InputError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
-        for name, low in (("C", 0.0), ("tolerance", 0.0)):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > low):
-                raise InputError(f"{name} must be above {low:g} and finite; got {getattr(self, name)}")
-        for name in ("max_iterations", "n_queries", "n_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1; got {value}")
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "components_"):
             raise InputError("this MLR has not been fitted; call fit first")
@@ -272,39 +276,6 @@ class MLR:
 _PARAMETERS = tuple(inspect.signature(MLR).parameters)
 _LEARNED = ("converged", "n_queries", "history")
 _TENSORS = ("metric", "components", "mean")
-
-
-def write_json(file: Path, document: Mapping[str, Any]) -> None:
-    """Write a document with the version of its format."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, allow_nan=False)
-    file.write_text(text + "\n", "utf-8")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read what :func:`write_json` wrote; InputError names the file that is not so."""
-    try:
-        document: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        version = document.pop("format_version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
-    if version != FORMAT_VERSION:
-        raise InputError(f"{file}: format_version is {version}, this dcbmr_mlr reads {FORMAT_VERSION}")
-    return document
-
-
-def read_tensors(file: Path) -> dict[str, NDArray[Any]]:
-    """Read a safetensors file; InputError names the file when it cannot be."""
-    try:
-        tensors: dict[str, NDArray[Any]] = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
-    return tensors
-
-
-def _resolve_n_threads(n_threads: int | None) -> int:
-    if n_threads is not None:
-        return n_threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _samples(X: ArrayLike, name: str, n_dims: int | None = None) -> NDArray[np.float64]:

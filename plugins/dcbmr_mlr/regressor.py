@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from scipy.sparse import csr_array, issparse
 
-from dcbmr import FactorTarget, FitRun, InputError, SongFeatures
-from dcbmr_mlr.mlr import MLR, read_json, read_tensors, write_json
+from dcbmr import FactorTarget, FitRun, InputError, SongFeatures, load_tensors, save_tensors
+from dcbmr_mlr.mlr import LOSSES, MLR
+
+FORMAT_VERSION = 2
 
 
 class MLRRegressor:
@@ -52,7 +53,7 @@ class MLRRegressor:
         self,
         *,
         C: float = 300.0,
-        ranking_loss: str = "auc",
+        ranking_loss: Literal["auc", "map"] = "auc",
         diagonal: bool = False,
         n_relevant: int = 20,
         min_shared: int = 2,
@@ -71,12 +72,29 @@ class MLRRegressor:
         self.max_iterations = max_iterations
         self.random_state = random_state
 
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range."""
+        if self.ranking_loss not in LOSSES:
+            raise InputError(f"ranking_loss must be one of {', '.join(LOSSES)}; got {self.ranking_loss!r}")
+        for name in ("n_relevant", "min_shared", "n_queries"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1; got {value}")
+        self._unfitted().check()
+
+    def _unfitted(self) -> MLR:
+        return MLR(
+            loss=self.ranking_loss,
+            C=self.C,
+            diagonal=self.diagonal,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+        )
+
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
         """Learn the metric from the songs' vectors and the audiences in ``target.surplus``."""
         run = run or FitRun()
-        for name in ("n_relevant", "min_shared"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
+        self.check()
         vectors = _vectors(songs)
         audiences = _ones(target.surplus)
         queries = self._draw(audiences)
@@ -88,15 +106,8 @@ class MLRRegressor:
                 f"no two songs share {self.min_shared} listeners, so that none is relevant to another; "
                 "lower min_shared, or give more plays"
             )
-
-        self.mlr_ = MLR(
-            loss=self.ranking_loss,
-            C=self.C,
-            diagonal=self.diagonal,
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-            n_threads=run.n_threads,
-        ).fit(vectors, relevance, progress=run.report)
+        self.mlr_ = self._unfitted().set_params(n_threads=run.n_threads)
+        self.mlr_.fit(vectors, relevance, progress=run.report)
         self.embedding_ = self.mlr_.transform(vectors).astype(np.float32)
         return self
 
@@ -127,15 +138,18 @@ class MLRRegressor:
         """Write the metric and the training songs' places into an existing directory."""
         self.mlr_.save(directory)
         settings = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        write_json(Path(directory, "regressor.json"), {"settings": settings})
-        save_file({"embedding": self.embedding_}, Path(directory, "songs.safetensors"))
+        tensors = {"embedding": self.embedding_}
+        save_tensors(
+            directory, tensors, {"settings": settings}, name="regressor", format_version=FORMAT_VERSION
+        )
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what :meth:`save` wrote."""
-        model = cls(**read_json(Path(directory, "regressor.json"))["settings"])
+        header, tensors = load_tensors(directory, name="regressor", format_version=FORMAT_VERSION)
+        model = cls(**header["settings"])
         model.mlr_ = MLR.load(directory)
-        model.embedding_ = read_tensors(Path(directory, "songs.safetensors"))["embedding"]
+        model.embedding_ = tensors["embedding"]
         return model
 
     def _draw(self, audiences: csr_array) -> NDArray[np.int64]:

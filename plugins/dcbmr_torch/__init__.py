@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dcbmr import LossSpec, RegressorSpec, hookimpl
 
+DCBMR_CONTRACT = 2
+
 
 @hookimpl
 def dcbmr_regressors() -> list[RegressorSpec]:
@@ -16,17 +18,19 @@ def dcbmr_regressors() -> list[RegressorSpec]:
         RegressorSpec(
             "mlp",
             "dcbmr_torch.mlp:MLP",
-            "one hidden layer of ReLU units on the reduced bag of words",
+            "one hidden layer of ReLU units on a vector a song",
             losses=None,
+            has_check=True,
             devices=("auto", "cpu", "cuda"),
         ),
         RegressorSpec(
             "cnn",
             "dcbmr_torch.cnn:CNN",
-            "convolutions over time on log-mel windows, averaged over a clip",
+            "convolutions over time on windows of frames, averaged over a song",
             shape="frames",
             kind="mel",
             losses=None,
+            has_check=True,
             has_activations=True,
             devices=("auto", "cpu", "cuda"),
         ),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dcbmr import FitRun
     from dcbmr_torch.examples import Examples
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def write_whole(file: Path, content: bytes) -> None:
@@ -36,7 +36,7 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 class Checkpoint:
-    """The state of a fit after each epoch: weights, best weights, optimizer, history.
+    """The state of a fit after each epoch: what was learned, the best of it, optimizer, history.
 
     It lies in ``run.checkpoint`` as ``checkpoint.safetensors``, with ``log.jsonl``, one line an epoch, beside
     it. Without such a directory only the best weights are kept, in memory.
@@ -45,12 +45,12 @@ class Checkpoint:
     def __init__(
         self,
         run: FitRun,
-        network: nn.Module,
+        learned: nn.Module,
         optimizer: torch.optim.Optimizer,
         how: Training,
         examples: Examples,
     ) -> None:
-        self._run, self._network, self._optimizer = run, network, optimizer
+        self._run, self._learned, self._optimizer = run, learned, optimizer
         self._best: dict[str, Tensor] | None = None
         self._settings = {**settings_of(how), "n_songs": examples.n_songs, "n_dims": examples.n_dims}
         self.file = run.checkpoint / "checkpoint.safetensors" if run.checkpoint is not None else None
@@ -69,15 +69,16 @@ class Checkpoint:
         return history
 
     def write(self, history: History, *, is_best: bool) -> None:
-        """Keep the weights if they are the best so far, and write everything to the directory."""
+        """Keep what was learned if it is the best so far, and write everything to the directory."""
+        state = self._learned.state_dict()
         if is_best:
-            self._best = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
+            self._best = {name: value.detach().clone() for name, value in state.items()}
         if self.file is None:
             return
-        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
+        tensors = {f"last.{name}": value for name, value in state.items()}
         tensors |= {f"best.{name}": value for name, value in (self._best or {}).items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         header = {"format_version": FORMAT_VERSION, "settings": self._settings, "history": history}
         content = save(
             {name: value.contiguous().cpu() for name, value in tensors.items()},
@@ -89,9 +90,9 @@ class Checkpoint:
         self.written = True
 
     def restore_best(self) -> None:
-        """Put the best weights into the network."""
+        """Put the best back into what learned it."""
         if self._best is not None:
-            self._network.load_state_dict(self._best)
+            self._learned.load_state_dict(self._best)
 
     def _read(self, file: Path) -> History:
         try:
@@ -105,7 +106,7 @@ class Checkpoint:
         if header.get("format_version") != FORMAT_VERSION:
             raise InputError(
                 f"{file}: format_version is {header.get('format_version')}, "
-                f"this package reads {FORMAT_VERSION}"
+                f"this package reads {FORMAT_VERSION}; delete it to start anew"
             )
         for name, value in self._settings.items():
             found = header["settings"].get(name)
@@ -118,8 +119,8 @@ class Checkpoint:
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
-        self._network.load_state_dict(part("network."))
-        device = next(self._network.parameters()).device
+        self._learned.load_state_dict(part("last."))
+        device = next(self._learned.parameters()).device
         self._best = {name: value.to(device) for name, value in part("best.").items()}
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in part("optimizer.").items():

@@ -64,24 +64,37 @@ class CNN(WindowRegressor):
     batch_norm: bool = True
     dropout: float = 0.0
 
-    def network(self, n_dims: int, n_factors: int) -> nn.Module:
-        """Return the network: (B, window, n_dims) -> (B, n_factors)."""
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range, or a window too short for the layers."""
+        super().check()
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise InputError(f"architecture must be one of {known}; got {self.architecture!r}")
-        own = ARCHITECTURES[self.architecture]
-        channels, pools = self.channels or own.channels, self.pools or own.pools
-        filter_length, hidden = self.filter_length or own.filter_length, self.hidden or own.hidden
-        if len(channels) != len(pools):
-            raise InputError(f"channels {channels} and pools {pools} must be as many")
-        if min((*channels, *pools, *hidden, filter_length)) < 1 or not 0 <= self.dropout < 1:
+        own = self._completed()
+        if len(own.channels) != len(own.pools):
+            raise InputError(f"channels {own.channels} and pools {own.pools} must be as many")
+        if min((*own.channels, *own.pools, *own.hidden, own.filter_length)) < 1 or not 0 <= self.dropout < 1:
             raise InputError(
                 "channels, pools, hidden and filter_length must be at least 1, and dropout in [0, 1); got "
-                f"{channels}, {pools}, {hidden}, {filter_length}, {self.dropout}"
+                f"{own.channels}, {own.pools}, {own.hidden}, {own.filter_length}, {self.dropout}"
             )
-        check_length(self.window, pools, filter_length)
+        check_length(self.window, own.pools, own.filter_length)
+
+    def _completed(self) -> Architecture:
+        """Return the architecture with what the parameters say of it."""
+        own = ARCHITECTURES[self.architecture]
+        return Architecture(
+            channels=self.channels or own.channels,
+            pools=self.pools or own.pools,
+            filter_length=self.filter_length or own.filter_length,
+            hidden=self.hidden or own.hidden,
+        )
+
+    def network(self, n_dims: int, n_factors: int) -> nn.Module:
+        """Return the network: (B, window, n_dims) -> (B, n_factors)."""
+        own = self._completed()
         return nn.Sequential(
-            Convolutions(n_dims, channels, pools, filter_length, self.batch_norm),
+            Convolutions(n_dims, own.channels, own.pools, own.filter_length, self.batch_norm),
             PoolOverTime(),
-            dense(3 * channels[-1], hidden, n_factors, self.dropout),
+            dense(3 * own.channels[-1], own.hidden, n_factors, self.dropout),
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dcbmr import InputError
@@ -19,6 +20,8 @@ class Training:
     ----------
     loss : str
         Any registered loss.
+    loss_params : mapping of str to value
+        Its parameters.
     device : {"auto", "cpu", "cuda"}
         "auto" is CUDA where there is one.
     random_state : int
@@ -50,6 +53,7 @@ class Training:
     """
 
     loss: str = "mse"
+    loss_params: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     random_state: int = 0
     epochs: int = 40

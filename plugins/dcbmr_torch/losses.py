@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcbmr import FactorTarget, InputError
+from dcbmr import FactorTarget
 
 
 class MSE:
@@ -23,11 +23,17 @@ class MSE:
     unit_norm : bool
         Scale every song's factors to one common length, the root mean square of their lengths: the
         direction (what kind of music) is learned, and the length (how popular) is left out.
+
+    Attributes
+    ----------
+    factors : ndarray of shape (n_songs, n_factors), float32
+        Where a loss of zero is.
     """
 
     def __init__(self, target: FactorTarget, *, unit_norm: bool = False) -> None:
-        factors = np.asarray(target.song_factors, np.float32)
-        self._factors = torch.from_numpy(to_common_length(factors) if unit_norm else factors.copy())
+        factors = np.array(target.song_factors, np.float32)
+        self.factors = to_common_length(factors) if unit_norm else factors
+        self._factors = torch.from_numpy(self.factors)
 
     def __call__(self, predicted: Tensor, songs: Tensor) -> Tensor:
         """Return the loss of ``predicted`` (B, n_factors) for the rows ``songs`` (B,): a scalar."""
@@ -99,12 +105,7 @@ class Listeners:
     """Who played each song: the surplus in CSR form, on the device that asks for it."""
 
     def __init__(self, target: FactorTarget) -> None:
-        surplus, n_songs, n_users = target.surplus, len(target.song_factors), len(target.user_factors)
-        if surplus.shape != (n_songs, n_users):
-            raise InputError(
-                f"the loss needs the surplus of {n_songs} songs x {n_users} users; "
-                f"got {surplus.shape[0]} x {surplus.shape[1]}"
-            )
+        surplus = target.surplus
         self._indptr = torch.from_numpy(surplus.indptr.astype(np.int64))  # (n_songs + 1,)
         self._users = torch.from_numpy(surplus.indices.astype(np.int64))  # (n_plays,)
         self._surplus = torch.from_numpy(surplus.data.astype(np.float32))  # (n_plays,)

@@ -1,4 +1,4 @@
-"""The paper's multilayer perceptron on the bag of words."""
+"""The paper's multilayer perceptron on one vector a song."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ class MLP(VectorRegressor):
     epochs: int = 30
     learning_rate: float = 3e-4
 
-    def network(self, n_dims: int, n_factors: int) -> nn.Module:
-        """Return the perceptron: (B, n_dims) -> (B, n_factors)."""
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range."""
+        super().check()
         if self.hidden < 1 or not 0 <= self.dropout < 1:
             raise InputError(
                 f"hidden must be at least 1 and dropout in [0, 1); got {self.hidden} and {self.dropout}"
             )
+
+    def network(self, n_dims: int, n_factors: int) -> nn.Module:
+        """Return the perceptron: (B, n_dims) -> (B, n_factors)."""
         return dense(n_dims, (self.hidden,), n_factors, self.dropout)

@@ -13,7 +13,6 @@ The network sees standardized inputs and gives standardized factors; examples/dc
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,14 +21,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dcbmr import FitRun, InputError, get_loss
+from dcbmr import FitRun, InputError, get_loss, load_tensors, save_tensors
 from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
 from dcbmr_torch.hyperparameters import History, Training, settings_of
-from dcbmr_torch.losses import to_common_length
+from dcbmr_torch.losses import MSE
 from dcbmr_torch.networks import Standardized
 from dcbmr_torch.training import (
     compute,
@@ -43,29 +40,30 @@ from dcbmr_torch.training import (
 if TYPE_CHECKING:
     from dcbmr import FactorTarget, SongFeatures
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(kw_only=True, eq=False)
 class NetworkRegressor(Training, ABC):
-    """A regressor whose model is a torch network.
-
-    Parameters
-    ----------
-    unit_norm : bool
-        Learn the direction of each song's factors and not their length (loss "mse" alone); predictions
-        then have the root mean square length of the training songs' factors. For all others see
-        :class:`dcbmr_torch.hyperparameters.Training`.
+    """A regressor whose model is a torch network; its parameters are those of :class:`Training`.
 
     Attributes
     ----------
     history : list of dict
         One per epoch, see :func:`dcbmr_torch.training.train`.
+    loss_state : dict of str to tensor
+        What a loss that is a Module has learned, of the best epoch; empty for others. Nothing that predicts
+        needs it: it is kept for who goes on from this model.
     """
 
-    unit_norm: bool = False
     history: History = field(init=False, default_factory=list, repr=False)
+    loss_state: dict[str, Tensor] = field(init=False, default_factory=dict, repr=False)
     _network: Standardized | None = field(init=False, default=None, repr=False)
+
+    def check(self) -> None:
+        """Raise InputError for a parameter that is out of its range, or a device that is not there."""
+        super().check()
+        resolve_device(self.device)
 
     @abstractmethod
     def network(self, n_dims: int, n_factors: int) -> nn.Module:
@@ -87,8 +85,6 @@ class NetworkRegressor(Training, ABC):
         """
         run = run or FitRun()
         self.check()
-        if self.unit_norm and self.loss != "mse":
-            raise InputError(f"unit_norm is an option of the loss mse alone; the loss is {self.loss!r}")
         device = resolve_device(self.device)
         with torch_session(run.n_threads, device, self.random_state), memory_of(device, self.batch_size):
             examples = self.examples(songs, device)
@@ -96,15 +92,16 @@ class NetworkRegressor(Training, ABC):
             network = self._standardized(examples.n_dims, n_factors)
             learn = np.flatnonzero(~target.validation)
             rng = np.random.default_rng([self.random_state, 0x57A7])
-            factors = target.song_factors[learn]
-            network.standardize(
-                examples.statistics(learn, rng), to_common_length(factors) if self.unit_norm else factors
-            )
+            loss = get_loss(self.loss, target, **self.loss_params)
+            # The outputs are standardized by what they are drawn to.
+            factors = loss.factors if isinstance(loss, MSE) else target.song_factors
+            network.standardize(examples.statistics(learn, rng), factors[learn])
             network.to(device)
             if self.compile:
                 network.body.compile()
-            params: dict[str, Any] = {"unit_norm": True} if self.unit_norm else {}
-            self.history = train(network, examples, target, get_loss(self.loss, target, **params), self, run)
+            self.history = train(network, examples, target, loss, self, run)
+            if isinstance(loss, nn.Module):
+                self.loss_state = {name: value.cpu() for name, value in loss.state_dict().items()}
         self._network = network
         return self
 
@@ -122,46 +119,41 @@ class NetworkRegressor(Training, ABC):
             return predict(network.to(device), examples, np.arange(examples.n_songs), self.batch_size)
 
     def save(self, directory: Path) -> None:
-        """Write the weights, the settings and the history into ``directory``."""
+        """Write the weights, the settings and the history, and what the loss has learned, if it has."""
         network = self._fitted()
-        config = {
-            "format_version": FORMAT_VERSION,
+        header = {
             "n_dims": len(network.input_mean),
             "n_factors": len(network.output_mean),
             "parameters": settings_of(self),
+            "history": self.history,
         }
-        tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-        save_file(tensors, directory / "network.safetensors")
-        for name, value in (("network.json", config), ("history.json", self.history)):
-            (directory / name).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+        files = {"network": (network.state_dict(), header)}
+        if self.loss_state:
+            files["loss"] = self.loss_state, {"loss": self.loss}
+        for name, (state, described) in files.items():
+            tensors = {key: value.cpu().numpy() for key, value in state.items()}
+            save_tensors(directory, tensors, described, name=name, format_version=FORMAT_VERSION)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what ``save`` wrote."""
+        header, tensors = load_tensors(directory, name="network", format_version=FORMAT_VERSION)
+        known = {f.name for f in fields(cls) if f.init}
+        unknown = sorted(set(header["parameters"]) - known)
+        if unknown:
+            raise InputError(f"{directory}: {cls.__name__} has no parameter {', '.join(unknown)}")
+        n_dims, n_factors = header["n_dims"], header["n_factors"]
         try:
-            config = json.loads((directory / "network.json").read_text("utf-8"))
-            if config["format_version"] != FORMAT_VERSION:
-                raise InputError(
-                    f"{directory}: format_version is {config['format_version']}, "
-                    f"this package reads {FORMAT_VERSION}"
-                )
-            known = {f.name for f in fields(cls) if f.init}
-            unknown = sorted(set(config["parameters"]) - known)
-            if unknown:
-                raise InputError(f"{directory}: {cls.__name__} has no parameter {', '.join(unknown)}")
-            parameters: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in config["parameters"].items()
-            }
-            model = cls(**parameters)
-            n_dims, n_factors = config["n_dims"], config["n_factors"]
+            model = cls(**{name: _tuples(value) for name, value in header["parameters"].items()})
             network = model._standardized(n_dims, n_factors)
-            network.load_state_dict(load_file(directory / "network.safetensors"))
-            model.history = json.loads((directory / "history.json").read_text("utf-8"))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{directory} holds no {cls.__name__} that can be read: {error}") from error
+            network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{directory} holds no {cls.__name__} that can be read: {reason}") from error
+        model.history = header["history"]
+        if (directory / "loss.json").exists():
+            _, learned = load_tensors(directory, name="loss", format_version=FORMAT_VERSION)
+            model.loss_state = {name: torch.from_numpy(value) for name, value in learned.items()}
         model._network = network.eval()
         return model
 
@@ -174,9 +166,16 @@ class NetworkRegressor(Training, ABC):
         return self._network
 
 
+def _tuples(value: Any) -> Any:
+    """Return a value read from JSON with tuples in the place of lists."""
+    if isinstance(value, dict):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 @dataclass(kw_only=True, eq=False)
 class VectorRegressor(NetworkRegressor):
-    """A network on one vector a song (feature kinds "bow" and "bow_pca")."""
+    """A network on one vector a song: kinds of shape "vectors"."""
 
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return the songs' vectors."""
@@ -185,7 +184,7 @@ class VectorRegressor(NetworkRegressor):
 
 @dataclass(kw_only=True, eq=False)
 class WindowRegressor(NetworkRegressor):
-    """A network on windows of frames (feature kinds "mel" and "mfcc").
+    """A network on windows of frames: kinds of shape "frames".
 
     Parameters
     ----------

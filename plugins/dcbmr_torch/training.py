@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcbmr import DcbmrError, InputError, evaluate_ranking
 from dcbmr_torch.checkpoint import Checkpoint
@@ -51,7 +51,8 @@ def train(
     target : FactorTarget
         ``validation`` is never learned from: it chooses the epoch. Where it is empty the last one is kept.
     loss : Loss
-        In song_factors units, as every loss.
+        In song_factors units, as every loss. Of a Module, the parameters are learned beside the network's,
+        and left as they were in the best epoch.
     how : Training
         Hyper-parameters.
     run : FitRun
@@ -73,9 +74,12 @@ def train(
     n_batches = len(learn) // batch_size  # the few songs left over wait for the next epoch's order
     n_steps = how.epochs * n_batches
     judge = Judge(examples, target, loss, how)
+    learned = nn.ModuleDict({"network": network})
+    if isinstance(loss, nn.Module):
+        learned["loss"] = loss.to(device)
     scale = gradient_scale(network, loss, learn[:batch_size])
-    optimizer = make_optimizer(network, how)
-    checkpoint = Checkpoint(run, network, optimizer, how, examples)
+    optimizer = make_optimizer(learned, how)
+    checkpoint = Checkpoint(run, learned, optimizer, how, examples)
     history = checkpoint.resume()
     shown = 0.0
 
@@ -83,7 +87,8 @@ def train(
         value = loss(network(inputs), songs)
         optimizer.zero_grad(set_to_none=True)
         (scale * value).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+        for module in learned.values():  # each by itself: what a loss learns is none of the network's
+            nn.utils.clip_grad_norm_(module.parameters(), how.clip)
         optimizer.step()
         return value.detach()
 
@@ -95,7 +100,7 @@ def train(
         rows = rng.permutation(learn)[: n_batches * batch_size].reshape(n_batches, batch_size)
         losses = torch.zeros(n_batches, device=device)
         began = time.perf_counter()
-        network.train()
+        learned.train()
         on_device = torch.from_numpy(rows).to(device)  # all at once: a copy in every step would wait
         for batch, (_, inputs) in enumerate(examples.sample(rows, rng)):
             step = epoch * n_batches + batch
@@ -118,6 +123,7 @@ def train(
                 figures = {"loss": float(losses[: batch + 1].mean()), f"{examples.unit}_per_s": speed}
                 run.report("fit", step + 1, n_steps, figures)
         seconds = time.perf_counter() - began
+        learned.eval()
         figures = {
             "loss": float(losses.mean()),
             **judge(network),
@@ -127,7 +133,7 @@ def train(
         checkpoint.write(history, is_best=judge.best(history) == epoch)
         run.report("fit", (epoch + 1) * n_batches, n_steps, figures)
     checkpoint.restore_best()
-    network.eval()
+    learned.eval()
     return history
 
 
@@ -138,13 +144,16 @@ def learning_rate_at(progress: float, peak: float, warm_up: float = 0.05) -> flo
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def make_optimizer(network: torch.nn.Module, how: Training) -> torch.optim.Optimizer:
-    """Return the optimizer; weight decay is for matrices alone."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def make_optimizer(learned: nn.ModuleDict, how: Training) -> torch.optim.Optimizer:
+    """Return the optimizer of the network, whose matrices alone decay, and of the loss, if it learns."""
+    parameters = [p for p in learned["network"].parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": how.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    if "loss" in learned:
+        of_loss = [p for p in learned["loss"].parameters() if p.requires_grad]
+        groups.append({"params": of_loss, "weight_decay": getattr(learned["loss"], "weight_decay", 0.0)})
     if how.optimizer == "nesterov":
         return torch.optim.SGD(groups, lr=how.learning_rate, momentum=0.9, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=how.learning_rate, fused=True)

@@ -4,7 +4,8 @@ from typing import Literal
 
 import pytest
 
-from dcbmr.contract.params import parse_settings
+import dcbmr
+from dcbmr.contract.params import parse_regressor_settings, parse_settings
 from dcbmr.errors import InputError
 
 
@@ -59,3 +60,32 @@ def test_settings_are_typed_by_the_annotations(setting, expected):
 def test_what_does_not_read_says_what_was_wanted(settings, message):
     with pytest.raises(InputError, match=message):
         parse_settings(Machine, settings)
+
+
+def test_settings_of_a_loss_reach_the_loss():
+    mlp = dcbmr.regressors()["mlp"]
+    given = ["epochs=3", "loss.temperature=0.5", "loss.n_songs=10", "loss.random_state=4"]
+    params, loss_params = parse_regressor_settings(mlp, given, loss="softmax")
+    assert params == {"epochs": 3}
+    assert loss_params == {"temperature": 0.5, "n_songs": 10, "random_state": 4}
+    assert parse_regressor_settings(mlp, ["loss.unit_norm=yes"]) == ({}, {"unit_norm": True})
+    assert parse_regressor_settings(mlp, ["epochs=3"], loss="wpe") == ({"epochs": 3}, {})
+
+
+@pytest.mark.parametrize(
+    ("regressor", "loss", "setting", "message"),
+    [
+        ("mlp", "softmax", "loss.heat=1", "--set loss.heat=1: no parameter 'heat'; there are temperature"),
+        ("mlp", "softmax", "loss.n_songs=x", "--set loss.n_songs=x: wanted a whole number, got 'x'"),
+        ("mlp", "softmax", "loss.n_songs", "--set loss.n_songs: wanted name=value"),
+        ("mlp", "wpe", "loss.unit_norm=yes", "no parameter 'unit_norm'; there are none"),
+        ("mlp", None, "loss_params=3", "loss_params is set by loss.NAME=VALUE"),
+        ("mlp", None, "loss=wpe", "loss has a flag of its own"),
+        ("linear", "wpe", "loss.x=1", "loss.x=1: regressor 'linear' computes its losses itself"),
+        ("mlr", None, "loss.x=1", "regressor 'mlr' has no loss to choose and so no parameters"),
+        ("linear", "hinge", "regularization=1", "'linear' has no loss 'hinge': it takes mse, wpe"),
+    ],
+)
+def test_wrong_settings_of_a_loss(regressor, loss, setting, message):
+    with pytest.raises(InputError, match=message):
+        parse_regressor_settings(dcbmr.regressors()[regressor], [setting], loss=loss)

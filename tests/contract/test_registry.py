@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -17,6 +16,8 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dcbmr-nearest"
 GOOD = """
     from dcbmr import RegressorSpec, hookimpl
 
+    DCBMR_CONTRACT = 2
+
     class Mean:
         def __init__(self, *, shrink: float = 0.0, random_state: int = 0) -> None:
             self.shrink = shrink
@@ -27,31 +28,12 @@ GOOD = """
 """
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Lay a distribution with one plugin module into a folder that is on the path."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def lay(distribution, source):
-        module = distribution.replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
-        info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[dcbmr]\n{module} = {module}\n")
-        monkeypatch.delitem(sys.modules, module, raising=False)
-        registry.plugins.cache_clear()
-
-    yield lay
-    registry.plugins.cache_clear()
-
-
 def test_a_plugin_is_found_and_made(install):
     install("mean-plugin", GOOD)
     assert "mean" in dcbmr.regressors()
     assert dcbmr.get_regressor("mean", shrink=0.5).shrink == 0.5
     plugin = next(p for p in registry.plugins() if p.name == "mean_plugin")
-    assert (plugin.distribution, plugin.version) == ("mean-plugin", "1.0")
+    assert (plugin.distribution, plugin.version, plugin.contract) == ("mean-plugin", "1.0", 2)
 
 
 def test_the_built_ins_enter_as_anyone_does():
@@ -64,12 +46,64 @@ def test_the_built_ins_enter_as_anyone_does():
 def test_a_broken_plugin_is_named_and_skipped(install):
     install("broken-plugin", "import a_module_that_nobody_has")
     install("mean-plugin", GOOD)
-    with pytest.warns(
-        UserWarning, match="'broken_plugin' of broken-plugin cannot be imported and is skipped"
-    ):
+    message = (
+        "'broken_plugin' of broken-plugin cannot be imported and is skipped: ModuleNotFoundError.*"
+        "pip install --upgrade broken-plugin.*pip uninstall broken-plugin"
+    )
+    with pytest.warns(UserWarning, match=message):
         found = registry.plugins()
     assert "mean_plugin" in [p.name for p in found]
     assert "broken_plugin" not in [p.name for p in found]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            "",
+            "declares no version of the contract .DCBMR_CONTRACT.*pip install --upgrade old-plugin",
+        ),
+        ("DCBMR_CONTRACT = 1", "was made for version 1 of the contract.*pip install --upgrade old-plugin"),
+        ("DCBMR_CONTRACT = 3", "was made for version 3 of the contract.*pip install --upgrade dcbmr"),
+    ],
+    ids=["none", "older", "newer"],
+)
+def test_a_plugin_made_for_another_contract_is_named_and_skipped(install, declared, message):
+    install("old-plugin", GOOD.replace("DCBMR_CONTRACT = 2", declared))
+    with pytest.warns(UserWarning, match=f"'old_plugin' of old-plugin 1.0 {message}") as told:
+        found = registry.plugins()
+    assert "and is skipped: dcbmr 0.1.0 has version 2" in str(told[0].message)
+    assert "old_plugin" not in [p.name for p in found]
+    assert "linear" in dcbmr.regressors()
+
+
+def test_the_public_version_is_the_one_of_the_built_ins():
+    assert dcbmr.CONTRACT_VERSION == 2
+    assert {plugin.contract for plugin in registry.plugins()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": " "}, "RegressorSpec has an empty name"),
+        ({"factory": "mean"}, "'mean' has the factory 'mean'; wanted 'package.module:Name'"),
+        ({"kind": "chroma"}, "kind 'chroma', which nobody knows; there are mel, mfcc, bow"),
+        ({"shape": "frames"}, "shape 'frames', but its kind 'bow_pca' has the shape 'vectors'"),
+        ({"losses": "mse"}, "losses must be a tuple of names; got 'mse'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_spec_that_breaks_its_own_rules_is_named(install, changed, message):
+    spec = {"name": "mean", "factory": "mean_model:Mean", "summary": "", **changed}
+    install("odd-plugin", GOOD.replace('name="mean", factory=Mean, summary="the mean song"', f"**{spec}"))
+    with pytest.raises(DcbmrError, match=f"'odd_plugin' of odd-plugin, dcbmr_regressors: .*{message}"):
+        registry.plugins()
+
+
+def test_what_is_no_spec_is_named(install):
+    install("odd-plugin", GOOD.replace("[RegressorSpec(", "[dict("))
+    with pytest.raises(DcbmrError, match="of odd-plugin, dcbmr_regressors: wanted RegressorSpec, got {"):
+        registry.plugins()
 
 
 def test_two_owners_of_a_name_are_both_named(install):
@@ -100,6 +134,80 @@ def test_an_unknown_parameter_lists_the_known_ones(install):
     install("mean-plugin", GOOD)
     with pytest.raises(InputError, match="'mean' has no parameter 'depth'; it has shrink, random_state"):
         dcbmr.get_regressor("mean", depth=3)
+
+
+def test_parameters_of_a_loss_are_checked_against_its_factory():
+    assert dcbmr.get_regressor("mlp", loss="softmax", loss_params={"temperature": 0.5}).loss_params == {
+        "temperature": 0.5
+    }
+    with pytest.raises(
+        InputError, match="loss 'softmax' has no parameter 'heat'; it has temperature, n_songs"
+    ):
+        dcbmr.get_regressor("mlp", loss="softmax", loss_params={"heat": 1})
+    with pytest.raises(InputError, match="loss 'mse' has no parameter 'temperature'; it has unit_norm"):
+        dcbmr.get_regressor("mlp", loss_params={"temperature": 1})
+    with pytest.raises(
+        InputError, match="'linear' computes its losses itself, which have no parameters; got x"
+    ):
+        dcbmr.get_regressor("linear", loss="wpe", loss_params={"x": 1})
+    with pytest.raises(InputError, match="'mlr' has no loss to choose and so no parameters; got x"):
+        dcbmr.get_regressor("mlr", loss_params={"x": 1})
+    assert dcbmr.get_regressor("linear", loss_params={}).loss == "mse"
+
+
+LOSS = """
+    from dcbmr import LossSpec, hookimpl
+
+    DCBMR_CONTRACT = 2
+
+    def margin(target, *, width: float):
+        return lambda predicted, songs: predicted.sum() * width
+
+    @hookimpl
+    def dcbmr_losses():
+        return [LossSpec(name="margin", factory=margin, summary="a margin")]
+"""
+
+
+def test_a_loss_whose_parameter_has_no_default_asks_for_it(install):
+    install("margin-plugin", LOSS)
+    with pytest.raises(InputError, match="loss 'margin' needs the parameter 'width'"):
+        dcbmr.get_regressor("mlp", loss="margin")
+    assert dcbmr.get_regressor("mlp", loss="margin", loss_params={"width": 2.0}).loss == "margin"
+
+
+CHECKED = """
+    from dcbmr import RegressorSpec, hookimpl
+
+    DCBMR_CONTRACT = 2
+
+    class Mean:
+        def __init__(self, *, shrink: float = 0.0, device: str = "cpu") -> None:
+            self.shrink = shrink
+
+        def check(self) -> None:
+            if self.shrink < 0:
+                raise ValueError("shrink is below 0")
+
+    @hookimpl
+    def dcbmr_regressors():
+        return [RegressorSpec("mean", Mean, "the mean song", has_check=True, devices=("cpu", "npu"))]
+"""
+
+
+def test_what_is_made_is_checked_before_it_fits(install):
+    install("checked-plugin", CHECKED)
+    assert dcbmr.get_regressor("mean", device="npu").shrink == 0
+    with pytest.raises(ValueError, match="shrink is below 0"):
+        dcbmr.get_regressor("mean", shrink=-1.0)
+    with pytest.raises(InputError, match="'mean' computes on cpu, npu; got device 'cuda'"):
+        dcbmr.get_regressor("mean", device="cuda")
+
+
+def test_a_regressor_takes_every_kind_of_its_shape():
+    specs = dcbmr.regressors()
+    assert registry.kinds_of(specs["linear"]) == ("bow_pca", "bow")
+    assert registry.kinds_of(specs["cnn"]) == ("mel", "mfcc")
 
 
 def test_types_that_only_a_type_checker_imports_do_no_harm():

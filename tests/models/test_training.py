@@ -349,10 +349,10 @@ def test_a_model_knows_the_songs_that_it_was_made_without(small_world, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "tpu"}, "'cnn' has no device 'tpu': it takes auto, cpu"),
+        ({"device": "tpu"}, "'cnn' computes on auto, cpu, cuda; got device 'tpu'"),
         ({"loss": "hinge"}, "'cnn' has no loss 'hinge'"),
         ({"params": {"depth": 3}}, "'cnn' has no parameter 'depth'"),
-        ({"loss_params": {"temperature": 1}, "regressor": "linear"}, "'linear' has no loss_params"),
+        ({"loss_params": {"temperature": 1}, "regressor": "linear"}, "computes its losses itself"),
         ({"validation_fraction": 1.5}, "validation_fraction must lie between 0 and 0.9; got 1.5"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
         ({"artists": {"x": "y"}}, r"the table of artists has no song to train on; it has \['x'\]"),

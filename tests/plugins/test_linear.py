@@ -248,3 +248,5 @@ def test_bad_input(rng):
         model.predict(VectorFeatures("bow_pca", songs.song_ids, broken[:, :9]))
     with pytest.raises(InputError, match="has no loss 'hinge'"):
         get_regressor("linear", loss="hinge")
+    with pytest.raises(InputError, match="at least 0 and finite; got nan"):  # before any work
+        get_regressor("linear", regularization=float("nan"))

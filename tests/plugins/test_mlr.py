@@ -13,7 +13,9 @@ from dcbmr_mlr._solver import simplex_qp
 from dcbmr_mlr.regressor import MLRRegressor, audience_relevance
 from reference import worst_violation
 from scipy.sparse import csr_array
+from sklearn.base import clone
 
+import dcbmr
 from dcbmr import FactorTarget, FitRun, InputError
 
 LOSSES = ["auc", "map"]
@@ -265,6 +267,17 @@ class TestMLR:
         with pytest.raises(InputError, match=message):
             MLR(**params).fit(**given)
 
+    def test_is_an_estimator_in_the_sense_of_scikit_learn(self):
+        mlr = MLR(C=50.0, loss="map")
+        twin = clone(mlr)
+        assert twin is not mlr
+        assert twin.get_params() == mlr.get_params()
+        assert (twin.C, twin.loss) == (50.0, "map")
+        assert twin.set_params(C=3.0) is twin
+        assert (twin.C, mlr.C) == (3.0, 50.0)
+        with pytest.raises(InputError, match="MLR has no parameter 'D'; it has loss, C, diagonal"):
+            mlr.set_params(D=1)
+
     def test_bad_input_after_the_fit(self):
         X, labels = planted(n_songs=60)
         with pytest.raises(InputError, match="has not been fitted"):
@@ -382,3 +395,18 @@ class TestRegressor:
         X, _ = planted(n_songs=60)
         with pytest.raises(InputError, match="no two songs share 2 listeners"):
             MLRRegressor().fit(Songs(X), target_of(csr_array(np.eye(60, dtype=np.float32))))
+
+    @pytest.mark.parametrize(
+        ("params", "message"),
+        [
+            ({"ranking_loss": "ndcg"}, "ranking_loss must be one of auc, map; got 'ndcg'"),
+            ({"C": 0.0}, "C must be above 0"),
+            ({"n_relevant": 0}, "n_relevant must be at least 1; got 0"),
+            ({"n_queries": 0}, "n_queries must be at least 1; got 0"),
+            ({"max_iterations": 0}, "max_iterations must be at least 1; got 0"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    def test_wrong_parameters_are_named_before_the_work(self, params, message):
+        with pytest.raises(InputError, match=message):
+            dcbmr.get_regressor("mlr", **params)

@@ -1,0 +1,52 @@
+"""``dcbmr plugins``: what is offered, what it takes and how its parameters are set."""
+
+import json
+
+import pytest
+
+from dcbmr.cli import main
+
+
+def said(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(["plugins", *words])
+    assert not ended.value.code
+    return capsys.readouterr().out
+
+
+def test_the_list_says_kinds_capabilities_and_contracts(capsys):
+    rows = {(row["offers"], row["name"]): row for row in json.loads(said(capsys, "--json"))}
+    assert rows["regressor", "cnn"]["features"] == "mel, mfcc"
+    assert rows["regressor", "cnn"]["can"] == "explain"
+    assert rows["regressor", "linear"]["features"] == "bow_pca, bow"
+    assert rows["regressor", "mlr"]["can"] == "users of its own"
+    assert rows["loss", "softmax"]["features"] == ""
+    assert {row["contract"] for row in rows.values()} == {2}
+    assert "dcbmr 0.1.0, contract 2" in said(capsys)
+
+
+def test_a_regressor_says_what_it_takes(capsys):
+    told = said(capsys, "mlp")
+    for line in (
+        "features of shape 'vectors': bow_pca, or bow",
+        "losses: mse, softmax, wpe",
+        "devices: auto, cpu, cuda",
+        "from dcbmr 0.1.0, contract 2",
+    ):
+        assert line in told
+    rows = {row["parameter"]: row for row in json.loads(said(capsys, "mlp", "--json"))}
+    assert rows["loss_params"]["set by"] == "--set loss.NAME=..."
+    assert rows["random_state"]["set by"] == "--seed"
+    assert rows["hidden"] == {
+        "parameter": "hidden",
+        "type": "a whole number",
+        "default": "1000",
+        "set by": "--set hidden=...",
+    }
+
+
+def test_a_loss_says_its_parameters_and_who_takes_it(capsys):
+    assert "regressors: cnn, mlp" in said(capsys, "softmax")
+    rows = {row["parameter"]: row for row in json.loads(said(capsys, "softmax", "--json"))}
+    assert rows["temperature"]["set by"] == "--set loss.temperature=..."
+    assert rows["random_state"]["set by"] == "--set loss.random_state=..."
