@@ -77,6 +77,8 @@ def train(
     learned = nn.ModuleDict({"network": network})
     if isinstance(loss, nn.Module):
         learned["loss"] = loss.to(device)
+    # Each by itself: what a loss learns is none of the network's. A Module may as well learn nothing.
+    clipped = [parameters for module in learned.values() if (parameters := list(module.parameters()))]
     scale = gradient_scale(network, loss, learn[:batch_size])
     optimizer = make_optimizer(learned, how)
     checkpoint = Checkpoint(run, learned, optimizer, how, examples)
@@ -87,8 +89,8 @@ def train(
         value = loss(network(inputs), songs)
         optimizer.zero_grad(set_to_none=True)
         (scale * value).backward()
-        for module in learned.values():  # each by itself: what a loss learns is none of the network's
-            nn.utils.clip_grad_norm_(module.parameters(), how.clip)
+        for parameters in clipped:
+            nn.utils.clip_grad_norm_(parameters, how.clip)
         optimizer.step()
         return value.detach()
 

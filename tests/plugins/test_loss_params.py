@@ -109,6 +109,15 @@ def test_a_killed_fit_goes_on_to_the_same_temperature(make, world, tmp_path, opt
         make(optimizer=optimizer, loss_params={"start": 2.0}).fit(songs, target, run=run)
 
 
+def test_a_module_may_learn_nothing(install, world):
+    songs, target = world
+    fixed = LEARNED.replace("torch.nn.Parameter(torch.tensor(start).log())", "torch.tensor(start).log()")
+    install("tempered-plugin", fixed)
+    model = MLP(loss="tempered", **SMALL_MLP).fit(songs, target)
+    assert model.loss_state == {}
+    assert model.history[-1]["validation_loss"] < model.history[0]["validation_loss"]
+
+
 def test_what_a_loss_learns_does_not_decay_unless_it_says_so():
     network, loss = torch.nn.Linear(2, 1), torch.nn.Linear(1, 1)
     learned = torch.nn.ModuleDict({"network": network, "loss": loss})
