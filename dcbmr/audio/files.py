@@ -77,7 +77,8 @@ class SongFiles:
         if not isinstance(source, str | os.PathLike):
             return ((_song_of(path), os.fspath(path)) for path in source)
         if not os.path.exists(source):
-            raise InputError(f"{source} does not exist; wanted a folder of audio or a manifest (song, path)")
+            wanted = "" if is_audio(source) else "; wanted a folder of audio, an audio file or a manifest"
+            raise InputError(f"{source} does not exist{wanted}")
         if os.path.isdir(source):
             self._order = "path"
             return ((_song_of(path), path) for path in self._walk(os.fspath(source)))

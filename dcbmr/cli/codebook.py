@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dcbmr.cli._common import (
+    begin,
     output_option,
     overwrite_option,
     read_song_list,
@@ -71,10 +72,10 @@ def command(
     Example:  dcbmr codebook music/ -o codebook --without split/heldout_songs.txt
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
-    from dcbmr.base.directory import CONFIG, refuse_existing
+    from dcbmr.base.directory import CONFIG
     from dcbmr.features.codebook import Codebook
 
-    refuse_existing(output, overwrite=overwrite)
+    begin(output, kind="codebook", overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
     codebook = Codebook(**settings)
     with show_progress() as bar:

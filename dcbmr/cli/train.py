@@ -9,7 +9,15 @@ from typing import Literal
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, seed_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    begin,
+    output_option,
+    overwrite_option,
+    say_finished,
+    seed_option,
+    show_progress,
+    threads_option,
+)
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
@@ -108,7 +116,7 @@ def command(
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
     """
-    from dcbmr.base.directory import refuse_existing
+    from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_settings
     from dcbmr.errors import InputError
@@ -117,14 +125,27 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.training import train, training_songs, unfinished_training
+    from dcbmr.models.training import train, training_songs
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
-    refuse_existing(output, overwrite=overwrite)
     spec = registry.find_regressor(regressor)
     params = parse_settings(registry.resolve(spec), settings)
-    checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
+    if not begin(output, kind="model", overwrite=overwrite, resume=resume):
+        made = read_config(output, kind="model")
+        # The seed has a place of its own, and where it was computed makes no other model.
+        kept = {
+            name: value for name, value in made["params"].items() if name not in ("random_state", "device")
+        }
+        wanted = {
+            "regressor": regressor,
+            "params": params | ({} if loss is None else {"loss": loss}),
+            "random_state": random_state,
+            "validation_fraction": validation_fraction,
+        }
+        say_finished(output, wanted, {**made, "params": kept})
+        return
+    checkpoint = checkpoint_of(output)
     learned = Factors.load(factors)
     artists = read_songs(songs).artist_of() if songs else None
     heldout: Sequence[str] = learned.heldout_songs
@@ -165,6 +186,6 @@ def command(
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite)
+    model.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress, silent
+from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import TENSORS, Factors
 from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
@@ -270,11 +271,12 @@ class _Checkpoint:
         if not self._path.exists():
             return None
         config = read_config(self._path, kind=_CHECKPOINT)
-        for name, value in self._identity.items():
-            if config.get(name) != value:
-                raise InputError(
-                    f"{self._path} is of another run: its {name} is {config.get(name)}, here it is {value}"
-                )
+        check_settings(
+            self._identity,
+            {name: config.get(name) for name in self._identity},
+            "the unfinished factorization was begun",
+            remedy="give the same plays and settings, or --overwrite to start anew",
+        )
         try:
             tensors = load_file(self._path / TENSORS)
             return tensors["user_factors"], tensors["song_factors"], config["objective"]

@@ -23,7 +23,7 @@ import numpy as np
 from dcbmr.audio.decode import AudioError, check_piece, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Kind, Settings
-from dcbmr.base.directory import new_directory, read_config, refuse_existing
+from dcbmr.base.directory import kind_of, new_directory, read_config, refuse_existing
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
@@ -31,10 +31,10 @@ from dcbmr.features.codebook import Codebook
 from dcbmr.features.memory import MemoryFeatures
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.words import WordExtractor
-from dcbmr.features.writer import StoreWriter, create_store, encoded
+from dcbmr.features.writer import StoreWriter, check_made_alike, create_store, encoded
 
 FAILED = "failed.tsv"
-_FEATURES = "features"
+FEATURES = "features"
 _SPOOL_BYTES = 4 << 20
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
@@ -135,11 +135,11 @@ def featurize(
     show = progress or silent
     with find_songs(source) as songs:
         if not (resume and root.exists()):
-            if root.exists() and not overwrite:
+            if not overwrite and kind_of(root) == FEATURES:
                 raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
-            refuse_existing(root, overwrite=True)
+            refuse_existing(root, kind=FEATURES, overwrite=overwrite)
             config = {"kinds": list(extractor.kinds), **piece}
-            with new_directory(root, kind=_FEATURES, config=config, overwrite=overwrite) as beside:
+            with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
                 for kind in extractor.kinds:
                     create_store(beside / kind, extractor, kind)
         with _FeaturesWriter(root, extractor, piece) as writer:
@@ -332,13 +332,8 @@ class _FeaturesWriter:
     """
 
     def __init__(self, root: Path, extractor: Extractor, piece: Mapping[str, Any]) -> None:
-        config = read_config(root, kind=_FEATURES)
-        for name, wanted in {"kinds": list(extractor.kinds), **piece}.items():
-            if config.get(name) != wanted:
-                raise InputError(
-                    f"{root} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
-                    "give the same settings or another output directory"
-                )
+        config = read_config(root, kind=FEATURES)
+        check_made_alike(root, {"kinds": list(extractor.kinds), **piece}, config)
         self._root = root
         self._writers: list[StoreWriter] = []
         try:
@@ -403,5 +398,5 @@ class _FeaturesWriter:
 def check(directory: str | os.PathLike[str]) -> dict[Kind, list[str]]:
     """Read all of a directory of features; return the damaged songs of each kind."""
     root = Path(directory)
-    kinds = read_config(root, kind=_FEATURES)["kinds"]
+    kinds = read_config(root, kind=FEATURES)["kinds"]
     return {kind: FeatureStore.open(root, kind=kind).check() for kind in kinds}

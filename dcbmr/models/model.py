@@ -98,7 +98,8 @@ class Model:
         check_settings(
             self.config["features"],
             frame_settings(store),
-            f"{directory} was made with other settings than the features of the model; featurize again",
+            f"{directory} was made",
+            remedy="these are the model's: featurize with them",
         )
         return store.features(list(store) if song_ids is None else song_ids)
 
