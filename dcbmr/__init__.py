@@ -6,7 +6,10 @@ nothing: ``dcbmr.PlayCounts``, ``dcbmr.WeightedALS``, ``dcbmr.LogMel``, ...
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,7 +38,28 @@ if TYPE_CHECKING:
     from dcbmr.plays.tags import SongTags
     from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
 
-from dcbmr.base.version import __version__ as __version__
+
+def _installed() -> ModuleSpec | None:
+    """Return the installed dcbmr where this is a folder of sources, as in a clone, without the kernels."""
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    if any(finder.find_spec("dcbmr._core", __path__) for finder in finders):
+        return None
+    here = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
+    elsewhere = [folder for folder in sys.path if os.path.realpath(folder) != here]
+    spec = PathFinder.find_spec("dcbmr", elsewhere)
+    is_whole = spec is not None and PathFinder.find_spec("dcbmr._core", spec.submodule_search_locations)
+    return spec if is_whole else None
+
+
+# Python looks in the current folder first. In a clone it finds the sources, which have no kernels: what is
+# installed takes their place, all of it, as from any other folder.
+if (_spec := _installed()) is not None and _spec.loader is not None:
+    from importlib.util import module_from_spec
+
+    sys.modules[__name__] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[__name__])
+
+from dcbmr.base.version import __version__ as __version__  # noqa: E402
 
 _HOME = {
     "Codebook": "features.codebook",
@@ -108,6 +132,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "testing":
         return import_module("dcbmr.testing")
+    if name == "_core":
+        try:
+            return import_module("dcbmr._core")
+        except ModuleNotFoundError:
+            here = os.path.dirname(__file__)
+            raise ImportError(
+                f"{here} holds the sources of dcbmr without its compiled kernels, and no dcbmr is installed in "
+                f"this Python: pip install {os.path.dirname(here) or '.'}"
+            ) from None
     if name not in _HOME:
         raise AttributeError(f"module 'dcbmr' has no attribute {name!r}")
     value = getattr(import_module(f"dcbmr.{_HOME[name]}"), name)

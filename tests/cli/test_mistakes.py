@@ -106,7 +106,7 @@ def test_a_demo_of_other_settings_names_what_differs(here):
     config = {**header, "world": asdict(world), **asdict(settings)}
     (here / "demo" / "config.json").write_text(json.dumps(config))
     said = mistake("demo", "-o", "demo", "--size", "small", "--resume", "--share", "0.25")
-    assert said.startswith("demo was begun with world.share = 0.5, now it is 0.25: give the same settings")
+    assert said.startswith("demo was begun with other settings: world.share is 0.5 (wanted 0.25); give")
 
 
 @pytest.mark.parametrize(
