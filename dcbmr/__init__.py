@@ -10,9 +10,11 @@ import os
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from dcbmr.audio.frames import MFCC, LogMel
     from dcbmr.base.progress import Progress
     from dcbmr.contract.contract import (
@@ -138,8 +140,8 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError:
             here = os.path.dirname(__file__)
             raise ImportError(
-                f"{here} holds the sources of dcbmr without its compiled kernels, and no dcbmr is installed in "
-                f"this Python: pip install {os.path.dirname(here) or '.'}"
+                f"{here} holds the sources of dcbmr without its compiled kernels, and no dcbmr is installed "
+                f"in this Python: pip install {os.path.dirname(here) or '.'}"
             ) from None
     if name not in _HOME:
         raise AttributeError(f"module 'dcbmr' has no attribute {name!r}")

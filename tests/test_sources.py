@@ -55,6 +55,6 @@ def test_without_an_installed_one_the_message_says_what_to_do(clone):
     (clone.parent / "site" / "dcbmr" / Path(_core.__file__).name).unlink()
     done = python(clone, "-c", "from dcbmr import _core", path=[clone.parent / "site"])
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: {clone / 'dcbmr'} holds the sources of dcbmr without its compiled kernels, and no dcbmr "
-        f"is installed in this Python: pip install {clone}"
+        f"ImportError: {clone / 'dcbmr'} holds the sources of dcbmr without its compiled kernels, and no "
+        f"dcbmr is installed in this Python: pip install {clone}"
     )

@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+
+TYPE_CHECKING = (
+    False  # for type checkers it is true; `typing` takes a while, in which Ctrl-C is not watched for
+)
+if TYPE_CHECKING:
+    from typing import Any
 
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 

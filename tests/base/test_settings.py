@@ -17,8 +17,8 @@ def test_every_setting_that_differs_is_named_with_what_was_found_and_wanted():
     found = {"sr": 44100, "params": {"epochs": 4, "layers": {"width": 9}, "dropout": 0.5}, "same": 1}
     assert differences(wanted, found) == (
         "it was made with other settings: sr is 44100 (wanted 22050), params.epochs is 4 (wanted 5), "
-        "params.layers.width is 9 (wanted 8), new is none (wanted True), params.dropout is 0.5 (wanted none); "
-        "give the same settings"
+        "params.layers.width is 9 (wanted 8), new is none (wanted True), params.dropout is 0.5 "
+        "(wanted none); give the same settings"
     )
 
 

@@ -580,7 +580,9 @@ def test_settings_of_the_command_line(music, tmp_path, capsys):
     extraction.featurize(music, tmp_path / "g", settings=settings, n_mfcc=20)
     assert contents(tmp_path / "f") == contents(tmp_path / "g")
     assert run(music, "-o", tmp_path / "f", "--resume") == 2
-    assert "other settings: n_fft is 512 (wanted 1024), fmax is 8000.0 (wanted none)" in capsys.readouterr().err
+    assert (
+        "other settings: n_fft is 512 (wanted 1024), fmax is 8000.0 (wanted none)" in capsys.readouterr().err
+    )
     assert run(music, "-o", tmp_path / "h", "--set", "n_fft=1000") == 2
     assert "n_fft: wanted a power of two" in capsys.readouterr().err
     assert run(music, "-o", tmp_path / "h", "--set", "bands=3") == 2
