@@ -1,6 +1,12 @@
-"""``dcbmr``, and ``python -m dcbmr``: imports nothing before Ctrl-C is watched for."""
+"""``dcbmr``, and ``python -m dcbmr``: imports nothing slow before Ctrl-C is watched for."""
 
-from dcbmr.base.signals import watch
+import sys
+
+try:
+    from dcbmr.base.signals import watch
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)
 
 
 def main() -> None:

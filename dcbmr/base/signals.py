@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from _thread import get_ident, start_new_thread  # `threading` takes longer to import
 
 TYPE_CHECKING = (
     False  # for type checkers it is true; `typing` takes a while, in which Ctrl-C is not watched for
 )
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
 
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -44,17 +47,22 @@ class _Watch:
             sys.unraisablehook = self._unraisable
 
     def end(self) -> None:
-        """Let signals end the process as the system would: whatever is to be said has been said."""
-        for number in self.watched:
-            signal.signal(number, signal.SIG_DFL)
+        """End the process at once again: everything is tidy. After a signal, the next one does so anyway."""
+        if self.received is None:
+            self.begin()
 
     def _leave(self, number: int, _: object) -> None:
         os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
-    def _raise(self, number: int, _: object) -> None:
+    def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             os._exit(128 + number)
+        if _is_importing(frame):
+            # What is raised there may be lost, or come out as something else, or abort a library that is
+            # being loaded: the signal comes again, until the import is over.
+            start_new_thread(_send_later, (get_ident(), number))
+            return
         self.received = signal.Signals(number)
         raise Stopped
 
@@ -65,6 +73,19 @@ class _Watch:
             signal.raise_signal(again)
         else:
             sys.__unraisablehook__(what)
+
+
+def _send_later(thread: int, number: int) -> None:
+    time.sleep(0.02)
+    signal.pthread_kill(thread, number)  # to the thread that may be waiting for something
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 watch = _Watch()
