@@ -133,8 +133,9 @@ def find_songs(source: Source) -> Iterator[SongFiles]:
                 raise songs.failed[0]
             if not isinstance(source, str | os.PathLike) or not os.path.isdir(source):
                 raise InputError(f"{source} names no song")
-            none_ends = f"of {songs.n_passed_over} files none ends in {' '.join(sorted(AUDIO_ENDINGS))}"
-            raise InputError(f"{source} holds no audio ({none_ends})")
+            n_files, endings = songs.n_passed_over, " ".join(sorted(AUDIO_ENDINGS))
+            found = f"of {n_files} files none ends in {endings}" if n_files else "it holds no files"
+            raise InputError(f"{source} holds no audio: {found}")
         yield songs
 
 

@@ -28,7 +28,7 @@ def refuse_existing(path: Path, *, kind: str, overwrite: bool = False) -> None:
 
     Predictions never take the place of the model that made them. An empty directory is of any kind.
     """
-    _check_writable(path)
+    check_writable(path)
     if not path.exists() and not path.is_symlink():
         return
     found = kind_of(path)
@@ -105,7 +105,7 @@ def sole_writer(output: Path) -> Iterator[None]:
     InputError
         Another process is writing it, or nothing can be written there.
     """
-    _check_writable(output)
+    check_writable(output)
     file = _beside(output, "lock")
     missing = [folder for folder in file.parents if not folder.exists()]
     try:
@@ -158,9 +158,12 @@ def _flock(handle: int) -> None:
         return
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise InputError where nothing can be written: rather now than when there is something to write."""
-    above = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
+    parents = Path(os.path.realpath(path)).parents
+    if not parents:
+        raise InputError(f"{path} cannot be written: it is the root of the file system")
+    above = next(parent for parent in parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"{path} cannot be written: {above} is no directory")
     if not os.access(above, os.W_OK | os.X_OK):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.base.signals import watch
+from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -194,7 +195,12 @@ def read_song_list(path: Path) -> set[str]:
     """Read song ids, one a line, from a file that may be written by hand, on any system."""
     from dcbmr.base.text import read_lines
 
-    return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+    try:
+        return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; wanted a list of songs, one a line"
+        ) from None
 
 
 # A directory that a command reads; what is wrong with it is said by who reads it.

@@ -19,7 +19,7 @@ from dcbmr.cli._common import (
 
 
 @click.command("codebook", short_help="Learn the words that a bag of words counts.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
 @output_option("the codebook")
 @click.option(
     "--words",
@@ -48,7 +48,7 @@ from dcbmr.cli._common import (
 )
 @click.option(
     "--without",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=None,
     help="File of songs to leave out, one a line, as heldout_songs.txt of a split.",
 )

@@ -98,9 +98,9 @@ def command(
     from dcbmr.plays.split import Split
 
     als = WeightedALS(**settings)
+    wanted = als.settings()
     if not begin(output, kind="factors", overwrite=overwrite, resume=resume):
-        del settings["n_threads"]  # the result does not depend on it
-        say_finished(output, settings, read_config(output, kind="factors"))
+        say_finished(output, wanted, read_config(output, kind="factors"))
         return
     checkpoint = checkpoint_of(output)
     heldout: list[str] = []

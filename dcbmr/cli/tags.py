@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, table_options
+from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, some, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dcbmr.evaluation.tags import TagReport
+
+
+_PLOTS = (".png", ".svg", ".pdf")
 
 
 @click.command("tags", short_help="Measure how well vectors of songs tell their tags.")
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--features", type=click.Path(path_type=Path), help="Features of the songs for --model.")
 @click.option(
-    "--only", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--only", type=click.Path(path_type=Path),
     help="File of the songs to use, one a line, as heldout_songs.txt of a split.",
 )  # fmt: skip
 @click.option(
@@ -86,6 +89,7 @@ def command(
     Example:  dcbmr tags tags.tsv --factors factors --plot tags.svg
               dcbmr tags tags.tsv --model cnn --model mlp --features features --only split/heldout_songs.txt
     """
+    from dcbmr.base.directory import check_writable
     from dcbmr.base.progress import under
     from dcbmr.evaluation.tags import evaluate_tags, plot_tags
     from dcbmr.plays.songs import read_songs
@@ -97,6 +101,10 @@ def command(
         raise InputError("--model and --features, the features to predict from, go together")
     if (by == "artist") != (songs is not None):
         raise InputError("--by artist and --songs SONGS.tsv, which names the artists, go together")
+    if plot is not None:
+        check_writable(plot)
+        if plot.suffix not in _PLOTS:
+            raise InputError(f"--plot {plot}: wanted a file ending in {', '.join(_PLOTS)}")
     table = SongTags.read(tags)
     wanted = set(table.song_ids) if only is None else read_song_list(only)
     asked = [song for song in table.song_ids if song in wanted]
@@ -172,11 +180,15 @@ def _sources(
 
 
 def _report_missing(song_ids: Sequence[str], known: Sequence[str]) -> None:
+    if song_ids and not known:
+        raise InputError(
+            f"none of the {len(song_ids):,} songs with tags has a vector: {some(list(map(repr, song_ids)), 3)}"
+        )
     missing = sorted(set(song_ids).difference(known))
     if missing:
-        some = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
         click.echo(
-            f"{len(missing):,} of {len(song_ids):,} songs with tags have no vector and are left out: {some}",
+            f"{len(missing):,} of {len(song_ids):,} songs with tags have no vector and are left out: "
+            f"{some(list(map(repr, missing)), 3)}",
             err=True,
         )
 

@@ -114,8 +114,8 @@ class WeightedALS:
         self.frequency_exponent = frequency_exponent
         self.init_scale = init_scale
 
-    def _settings(self) -> dict[str, Any]:
-        """Return what the result depends on, checked."""
+    def settings(self) -> dict[str, Any]:
+        """Return what the result depends on; InputError where it cannot be."""
         settings: dict[str, Any] = {
             "n_factors": self.n_factors,
             "alpha": self.alpha,
@@ -168,7 +168,7 @@ class WeightedALS:
             Continue from the checkpoint, if there is one, to the bits of an unbroken run. It must be of
             the same plays and settings; n_iterations and tolerance may differ.
         """
-        settings = self._settings()
+        settings = self.settings()
         report = progress or silent
         plays = plays_or_counts if isinstance(plays_or_counts, PlayCounts) else _numbered(plays_or_counts)
         users = int32_indices(surplus(plays.counts, self.alpha, self.epsilon))

@@ -133,11 +133,13 @@ def featurize(
     piece = {"offset": offset, "duration": duration}
     report = FeaturizeReport()
     show = progress or silent
+    is_new = not (resume and root.exists())
+    if is_new:
+        if not overwrite and kind_of(root) == FEATURES:
+            raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
+        refuse_existing(root, kind=FEATURES, overwrite=overwrite)
     with find_songs(source) as songs:
-        if not (resume and root.exists()):
-            if not overwrite and kind_of(root) == FEATURES:
-                raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
-            refuse_existing(root, kind=FEATURES, overwrite=overwrite)
+        if is_new:
             config = {"kinds": list(extractor.kinds), **piece}
             with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
                 for kind in extractor.kinds:
