@@ -6,10 +6,15 @@ nothing: ``dcbmr.PlayCounts``, ``dcbmr.WeightedALS``, ``dcbmr.LogMel``, ...
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.machinery import ModuleSpec, PathFinder
 
+TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from dcbmr.audio.frames import MFCC, LogMel
     from dcbmr.base.progress import Progress
     from dcbmr.base.tensors import load_tensors, save_tensors
@@ -53,7 +58,28 @@ if TYPE_CHECKING:
     from dcbmr.ranking.topk import TopSongs, top_songs
     from dcbmr.recommendation.recommender import Recommender
 
-from dcbmr.base.version import __version__ as __version__
+
+def _installed() -> ModuleSpec | None:
+    """Return the installed dcbmr where this is a folder of sources, as in a clone, without the kernels."""
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    if any(finder.find_spec("dcbmr._core", __path__) for finder in finders):
+        return None
+    here = os.path.realpath(os.path.dirname(os.path.dirname(__file__)))
+    elsewhere = [folder for folder in sys.path if os.path.realpath(folder) != here]
+    spec = PathFinder.find_spec("dcbmr", elsewhere)
+    is_whole = spec is not None and PathFinder.find_spec("dcbmr._core", spec.submodule_search_locations)
+    return spec if is_whole else None
+
+
+# Python looks in the current folder first. In a clone it finds the sources, which have no kernels: what is
+# installed takes their place, all of it, as from any other folder.
+if (_spec := _installed()) is not None and _spec.loader is not None:
+    from importlib.util import module_from_spec
+
+    sys.modules[__name__] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[__name__])
+
+from dcbmr.base.version import __version__ as __version__  # noqa: E402
 
 _HOME = {
     "CONTRACT_VERSION": "contract.contract",
@@ -184,6 +210,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "testing":
         return import_module("dcbmr.testing")
+    if name == "_core":
+        try:
+            return import_module("dcbmr._core")
+        except ModuleNotFoundError:
+            here = os.path.dirname(__file__)
+            raise ImportError(
+                f"{here} holds the sources of dcbmr without its compiled kernels, and no dcbmr is installed "
+                f"in this Python: pip install {os.path.dirname(here) or '.'}"
+            ) from None
     if name not in _HOME:
         raise AttributeError(f"module 'dcbmr' has no attribute {name!r}")
     value = getattr(import_module(f"dcbmr.{_HOME[name]}"), name)

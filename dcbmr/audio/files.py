@@ -77,7 +77,8 @@ class SongFiles:
         if not isinstance(source, str | os.PathLike):
             return ((_song_of(path), os.fspath(path)) for path in source)
         if not os.path.exists(source):
-            raise InputError(f"{source} does not exist; wanted a folder of audio or a manifest (song, path)")
+            wanted = "" if is_audio(source) else "; wanted a folder of audio, an audio file or a manifest"
+            raise InputError(f"{source} does not exist{wanted}")
         if os.path.isdir(source):
             self._order = "path"
             return ((_song_of(path), path) for path in self._walk(os.fspath(source)))
@@ -132,8 +133,9 @@ def find_songs(source: Source) -> Iterator[SongFiles]:
                 raise songs.failed[0]
             if not isinstance(source, str | os.PathLike) or not os.path.isdir(source):
                 raise InputError(f"{source} names no song")
-            none_ends = f"of {songs.n_passed_over} files none ends in {' '.join(sorted(AUDIO_ENDINGS))}"
-            raise InputError(f"{source} holds no audio ({none_ends})")
+            n_files, endings = songs.n_passed_over, " ".join(sorted(AUDIO_ENDINGS))
+            found = f"of {n_files} files none ends in {endings}" if n_files else "it holds no files"
+            raise InputError(f"{source} holds no audio: {found}")
         yield songs
 
 

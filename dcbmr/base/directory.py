@@ -12,37 +12,158 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dcbmr.errors import DcbmrError, InputError
 
 CONFIG = "config.json"
+RECORD = "run.json"  # in a checkpoint: the settings of the unfinished work
+HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 
-def refuse_existing(path: Path, *, overwrite: bool = False, kind: str | None = None) -> None:
-    """Raise InputError when ``path`` cannot be written, or exists: unless it is ours and to be overwritten.
+def refuse_existing(path: Path, *, kind: str, overwrite: bool = False) -> None:
+    """Raise InputError when ``path`` cannot be written, or exists: unless of ``kind`` and to be overwritten.
 
-    With ``kind``, only a directory of that kind is overwritten: predictions never take the place of the
-    model that made them.
+    Predictions never take the place of the model that made them. An empty directory is of any kind.
     """
+    check_writable(path)
     if not path.exists() and not path.is_symlink():
-        _check_writable(path)
         return
+    found = kind_of(path)
+    if found is not None and found != kind:
+        raise InputError(
+            f"{path} holds {found!r} and is not overwritten with {kind!r}; give another output directory"
+        )
+    if found is None and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(
+            f"{path} was not written by dcbmr and is not overwritten; give another output directory"
+        )
     if not overwrite:
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
-    if not (path / CONFIG).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"{path} was not written by dcbmr (no {CONFIG} in it) and is not overwritten")
-    found = kind_of(path)
-    if kind is not None and found is not None and found != kind:
-        raise InputError(f"{path} holds {found!r} and is not overwritten with {kind!r}")
-    _check_writable(path)
 
 
-def _check_writable(path: Path) -> None:
+def begin_output(output: Path, *, kind: str, overwrite: bool = False, resume: bool = False) -> bool:
+    """Check before any work that ``output`` may be written; return False where it is finished.
+
+    Work that was not finished is neither lost nor resumed unasked: ``overwrite`` does away with it, and
+    ``resume`` goes on with it, to take the place of what the interrupted command was to overwrite.
+
+    Raises
+    ------
+    InputError
+        There is an output already, or unfinished work, and nobody said what to do with it.
+    """
+    if overwrite and resume:
+        raise InputError("--resume and --overwrite exclude each other")
+    unfinished = is_unfinished(output)
+    if resume and not unfinished and kind_of(output) == kind:
+        return False
+    if unfinished and not (overwrite or resume):
+        raise InputError(f"{output} was not finished; --resume continues it, --overwrite starts anew")
+    refuse_existing(output, kind=kind, overwrite=overwrite or unfinished)
+    if overwrite:
+        shutil.rmtree(checkpoint_of(output), ignore_errors=True)
+    return True
+
+
+def checkpoint_of(output: Path) -> Path:
+    """Return the directory where the unfinished work on ``output`` is kept."""
+    return _beside(output, "checkpoint")
+
+
+def _known_as(path: Path) -> Path:
+    """Return the output that a checkpoint is of, else the path: the name that its user gave."""
+    name = path.name.removesuffix(".checkpoint")
+    return path if name == path.name else path.with_name(name.removeprefix("."))
+
+
+def is_unfinished(output: Path) -> bool:
+    """Say whether work on ``output`` was interrupted and left something to go on with."""
+    return has_progress(checkpoint_of(output))
+
+
+def has_progress(checkpoint: Path) -> bool:
+    """Say whether a checkpoint holds more than a record of settings, as that of wrong ones does not."""
+    files = (file for file in checkpoint.rglob("*") if file.is_file() and file.name != RECORD)
+    return any(file.stat().st_size for file in files)
+
+
+def _beside(path: Path, what: str) -> Path:
+    """Return a hidden sibling; of a link, beside what it leads to."""
+    path = Path(os.path.realpath(path))
+    return path.with_name(f".{path.name}.{what}")
+
+
+@contextmanager
+def sole_writer(output: Path) -> Iterator[None]:
+    """Keep other processes off ``output`` until the block ends, by a lock that dies with this process.
+
+    Raises
+    ------
+    InputError
+        Another process is writing it, or nothing can be written there.
+    """
+    check_writable(output)
+    file = _beside(output, "lock")
+    missing = [folder for folder in file.parents if not folder.exists()]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(file, output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(lock)
+        for folder in missing:
+            with suppress(OSError):  # it holds the output now
+                folder.rmdir()
+
+
+def _locked(file: Path, output: Path) -> int:
+    """Return the descriptor of ``file``, locked."""
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _flock(lock)
+        except BlockingIOError:
+            other = os.read(lock, 20).decode() or "unknown"
+            os.close(lock)
+            raise InputError(
+                f"{output} is being written by another dcbmr (process {other}); wait for its end, or give "
+                "another output directory"
+            ) from None
+        # Whoever had it before may have removed it in between: such a lock keeps nobody off.
+        if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
+            os.truncate(lock, 0)
+            os.write(lock, str(os.getpid()).encode())
+            return lock
+        os.close(lock)
+
+
+def _flock(handle: int) -> None:
+    """Lock an open file, where the system and the disk have locks."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:
+        return
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
+def check_writable(path: Path) -> None:
     """Raise InputError where nothing can be written: rather now than when there is something to write."""
-    above = next(parent for parent in path.absolute().parents if parent.exists())
+    parents = Path(os.path.realpath(path)).parents
+    if not parents:
+        raise InputError(f"{path} cannot be written: it is the root of the file system")
+    above = next(parent for parent in parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"{path} cannot be written: {above} is no directory")
     if not os.access(above, os.W_OK | os.X_OK):
@@ -86,35 +207,38 @@ def new_directory(
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite, kind=kind)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = _beside(path, f"{os.getpid()}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
         yield beside
-        write_json(beside / CONFIG, {**_header(kind, version), **config})
+        write_config(beside, kind=kind, config=config, version=version)
         _sync(beside)
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(old)
-            beside.rename(path)
+        place = Path(os.path.realpath(path))
+        if place.exists():
+            old = _beside(path, f"{os.getpid()}.old")
+            place.rename(old)
+            beside.rename(place)
             shutil.rmtree(old, ignore_errors=True)
         else:
-            beside.rename(path)
-        _sync_one(path.parent)
+            beside.rename(place)
+        _sync_one(place.parent)
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
-        if reason := _why_not_written(error):
-            raise DcbmrError(f"{path} could not be written, nothing of it is left: {reason}") from error
+        if reason := _why_not_written(error, beside):
+            raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def _why_not_written(error: BaseException) -> str | None:
+def _why_not_written(error: BaseException, beside: Path) -> str | None:
     """Return what the disk had against it; None for an error that has nothing to do with writing."""
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and (
+        error.errno in _NO_ROOM or str(error.filename).startswith(str(beside))
+    ):
         return error.strerror
     # safetensors has an error of its own, which names the system's in its text.
     if type(error).__name__ == "SafetensorError" and "os error" in str(error):
@@ -122,10 +246,12 @@ def _why_not_written(error: BaseException) -> str | None:
     return None
 
 
-def _header(kind: str, version: int) -> dict[str, Any]:
+def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1) -> None:
+    """Write ``config.json``: the header, which :func:`read_config` checks, and settings."""
     from dcbmr.base.version import __version__
 
-    return {"kind": kind, "format_version": version, "dcbmr_version": __version__}
+    header = dict(zip(HEADER, (kind, version, __version__), strict=True))
+    write_json(directory / CONFIG, {**header, **config})
 
 
 def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") -> dict[str, Any]:

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dcbmr.errors import InputError
 
 
-def check_settings(wanted: Mapping[str, Any], found: Mapping[str, Any], complaint: str) -> None:
-    """Raise InputError with the complaint and the settings in which ``found`` differs from ``wanted``."""
-    names = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
-    if names:
-        differences = ", ".join(f"{name} {found.get(name)} (wanted {wanted.get(name)})" for name in names)
-        raise InputError(f"{complaint}: {differences}")
+def check_settings(wanted: Mapping[str, Any], found: Mapping[str, Any], of: str, *, remedy: str) -> None:
+    """Raise InputError where two settings differ: the one check, and the one message, of all that is kept.
+
+    Parameters
+    ----------
+    wanted, found : mapping
+        Of what is in hand and of what was kept, for JSON; inner settings are named "outer.inner". One that
+        is missing is as good as None.
+    of : str
+        What was kept, and how it came about: "features was made", "demo was begun".
+    remedy : str
+        What to do; it ends the message.
+    """
+    ours, theirs = dict(_flat(_as_kept(wanted))), dict(_flat(_as_kept(found)))
+    differences = ", ".join(
+        f"{name} is {_shown(theirs.get(name))} (wanted {_shown(ours.get(name))})"
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name)
+    )
+    if differences:
+        raise InputError(f"{of} with other settings: {differences}; {remedy}")
+
+
+def _as_kept(settings: Mapping[str, Any]) -> Any:
+    """Return the settings as JSON gives them back: tuples are lists there."""
+    return json.loads(json.dumps(settings))
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings with those of inner mappings, and of mappings in a list, among them."""
+    for name, value in settings.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -7,11 +7,13 @@ function that runs, so that ``dcbmr --help`` comes back at once.
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import warnings
 
 import click
 
+from dcbmr.base.signals import SAID, watch
 from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
@@ -29,6 +31,7 @@ from dcbmr.cli import (
     tags,
     train,
 )
+from dcbmr.cli._common import Run
 from dcbmr.errors import DcbmrError, InputError
 
 
@@ -41,9 +44,8 @@ class _InOrder(click.Group):
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dcbmr")
-@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback with an error.")
+def cli() -> None:
     """Recommend songs that nobody has played yet, from play counts and audio.
 
     \b
@@ -53,7 +55,6 @@ def cli(context: click.Context, debug: bool) -> None:
 
     Start with:  dcbmr demo -o demo
     """
-    context.obj = {"debug": debug}
 
 
 for module in (
@@ -88,30 +89,42 @@ def _in_words(error: Exception) -> str:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C."""
+    """Run the command line: exit 2 on wrong input, 1 on failure, 130 on Ctrl-C, 143 on SIGTERM."""
     words = sys.argv[1:] if args is None else args
     for stream in (sys.stdout, sys.stderr):
         # Where the locale has no letter for a name, show its code rather than fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    run = Run()
     try:
-        status = cli.main(words, prog_name="dcbmr", standalone_mode=False)
-    except click.ClickException as error:
+        status = cli.main(words, prog_name="dcbmr", standalone_mode=False, obj=run)
+    except BaseException as error:
+        status = _status_of(error, run, debug="--debug" in words)
+        if status is None:
+            raise
+    finally:
+        watch.end()
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _status_of(error: BaseException, run: Run, *, debug: bool) -> int | None:
+    """Say in a line what ended a command, and return its exit status; None where it has to be shown whole."""
+    # Where a signal came, whatever was raised on the way out comes of it.
+    stopped = watch.received
+    if stopped is None and isinstance(error, click.Abort | KeyboardInterrupt):
+        stopped = signal.SIGINT
+    if stopped is not None:
+        click.echo(f"{SAID[stopped]}{run.what_is_left()}", err=True)
+        return 128 + stopped
+    if isinstance(error, click.ClickException):
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        command = next((cli.commands[word] for word in words if word in cli.commands), cli)
-        resumable = any(option.name == "resume" for option in command.params)
-        click.echo("interrupted; --resume continues" if resumable else "interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
         sys.stderr.close()
-        sys.exit(1)
-    except (DcbmrError, OSError, MemoryError) as error:
-        if "--debug" in words:
-            raise
-        click.echo(f"dcbmr: {_in_words(error)}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 1
+    if debug or not isinstance(error, DcbmrError | OSError | MemoryError):
+        return None
+    click.echo(f"dcbmr: {_in_words(error)}", err=True)
+    return 2 if isinstance(error, InputError) else 1

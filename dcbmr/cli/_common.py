@@ -6,10 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from dcbmr.base.signals import watch
+from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -25,6 +29,59 @@ seed_option = click.option(
     "--seed", "random_state", type=int, default=0, show_default=True, help="Seed of every random choice."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+
+
+@dataclass
+class Run:
+    """What a command that is told to stop can say of its work.
+
+    Attributes
+    ----------
+    can_resume : callable, optional
+        Of a command with --resume: says whether there is something to go on with.
+    """
+
+    can_resume: Callable[[], bool] | None = None
+
+    def what_is_left(self) -> str:
+        """Return how to go on, to be put after "interrupted"."""
+        if self.can_resume is None:
+            return ""
+        return "; --resume continues" if self.can_resume() else " before anything was kept"
+
+
+def claim(output: Path, *, can_resume: Callable[[], bool] | None = None) -> None:
+    """Keep other commands off ``output`` until this one ends, and unwind it when it is told to stop."""
+    from dcbmr.base.directory import sole_writer
+
+    context = click.get_current_context()
+    context.ensure_object(Run).can_resume = can_resume
+    watch.unwind()
+    context.with_resource(sole_writer(output))
+
+
+def begin(output: Path, *, kind: str, overwrite: bool, resume: bool | None = None) -> bool:
+    """Claim the output of a command, before its work; return False where it is finished already.
+
+    ``resume`` is None for commands that have no --resume.
+    """
+    from dcbmr.base.directory import begin_output, is_unfinished
+
+    claim(output, can_resume=None if resume is None else lambda: is_unfinished(output))
+    return begin_output(output, kind=kind, overwrite=overwrite, resume=bool(resume))
+
+
+def say_finished(output: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Say that there is nothing for --resume to do, where the output was made with the settings wanted."""
+    from dcbmr.base.settings import check_settings
+
+    check_settings(
+        wanted,
+        {name: found.get(name) for name in wanted},
+        f"{output} is finished, and was made",
+        remedy="give the same settings, or --overwrite to make it anew",
+    )
+    click.echo(f"{output} is finished; nothing to resume", err=True)
 
 
 def output_option(what: str, *, required: bool = True) -> Callable[[Any], Any]:
@@ -120,6 +177,7 @@ def show_progress() -> Iterator[Bars]:
         TimeRemainingColumn,
     )
 
+    watch.unwind()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -137,7 +195,12 @@ def read_song_list(path: Path) -> set[str]:
     """Read song ids, one a line, from a file that may be written by hand, on any system."""
     from dcbmr.base.text import read_lines
 
-    return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+    try:
+        return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; wanted a list of songs, one a line"
+        ) from None
 
 
 # A directory that a command reads; what is wrong with it is said by who reads it.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dcbmr.cli._common import (
+    begin,
     output_option,
     overwrite_option,
     read_song_list,
@@ -18,7 +19,7 @@ from dcbmr.cli._common import (
 
 
 @click.command("codebook", short_help="Learn the words that a bag of words counts.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
 @output_option("the codebook")
 @click.option(
     "--words",
@@ -47,7 +48,7 @@ from dcbmr.cli._common import (
 )
 @click.option(
     "--without",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=None,
     help="File of songs to leave out, one a line, as heldout_songs.txt of a split.",
 )
@@ -71,10 +72,10 @@ def command(
     Example:  dcbmr codebook music/ -o codebook --without split/heldout_songs.txt
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
-    from dcbmr.base.directory import CONFIG, refuse_existing
+    from dcbmr.base.directory import CONFIG
     from dcbmr.features.codebook import Codebook
 
-    refuse_existing(output, overwrite=overwrite)
+    begin(output, kind="codebook", overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
     codebook = Codebook(**settings)
     with show_progress() as bar:

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from dcbmr.cli._common import (
+    claim,
     output_option,
     overwrite_option,
     print_rows,
+    say_finished,
     seed_option,
     show_progress,
     table_options,
@@ -74,11 +76,16 @@ def command(
     """
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    from dcbmr.experiment.experiment import RESULTS, demo_settings, run_demo
-    from dcbmr.report.report import require_report, write_report
+    from dcbmr.base.directory import kind_of, read_config
+    from dcbmr.experiment.experiment import KIND, RESULTS, demo_record, demo_settings, run_demo
+    from dcbmr.report.report import REPORT, require_report, write_report
 
     require_report()
     world, settings = demo_settings(size, share=share, random_state=random_state)
+    claim(output, can_resume=lambda: kind_of(output) == KIND)
+    if resume and all((output / made).is_file() for made in (RESULTS, REPORT)):
+        say_finished(output, demo_record(world, settings), read_config(output, kind=KIND))
+        return
     with show_progress() as bars:
         begun: set[str] = set()
 

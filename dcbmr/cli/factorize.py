@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, seed_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    begin,
+    output_option,
+    overwrite_option,
+    say_finished,
+    seed_option,
+    show_progress,
+    threads_option,
+)
 
 
 @click.command("factorize", short_help="Learn factors of users and songs from plays.")
@@ -72,8 +80,8 @@ def command(
     """Learn latent factors of users and songs from PLAYS.
 
     PLAYS is a file of user, song and count (TSV, CSV, plain or .gz or .zst, or Parquet), or a directory
-    that `dcbmr split` wrote, whose training plays are then used. After each sweep the state is kept in
-    OUTPUT.checkpoint, until the run is through.
+    that `dcbmr split` wrote, whose training plays are then used. After each sweep the state is kept beside
+    OUTPUT until the run is through, for --resume.
 
     \b
     Example:  dcbmr factorize plays.tsv -o factors
@@ -81,18 +89,19 @@ def command(
     """
     import shutil
 
-    from dcbmr.base.directory import refuse_existing
+    from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.errors import InputError
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.confidence import confidence_quantiles
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.split import Split
 
-    refuse_existing(output, overwrite=overwrite)
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
-    if checkpoint.exists() and not (resume or overwrite):
-        raise InputError(f"{checkpoint} holds a run that was stopped: --resume it, or --overwrite it")
     als = WeightedALS(**settings)
+    wanted = als.settings()
+    if not begin(output, kind="factors", overwrite=overwrite, resume=resume):
+        say_finished(output, wanted, read_config(output, kind="factors"))
+        return
+    checkpoint = checkpoint_of(output)
     given = Split.load(plays) if plays.is_dir() else PlayCounts.read(plays, columns=columns)
     table = given.train if isinstance(given, Split) else given
     if not table.counts.nnz:
@@ -115,6 +124,6 @@ def command(
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
         als.fit(given, progress=show, checkpoint=checkpoint, resume=resume)
-    als.factors_.save(output, overwrite=overwrite)
+    als.factors_.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

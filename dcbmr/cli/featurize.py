@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, show_progress, threads_option
+from dcbmr.cli._common import claim, output_option, overwrite_option, show_progress, threads_option
 
 
 @click.command("featurize", short_help="Extract spectra and MFCCs, or words, from audio.")
@@ -70,7 +70,9 @@ def command(
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
+    from dcbmr.base.directory import kind_of
     from dcbmr.features import featurize as extraction
+    from dcbmr.features.store import FEATURES
 
     if to_check is not None and audio is None and output is None:
         return _check(to_check)
@@ -78,6 +80,7 @@ def command(
         raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR alone")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
+    claim(output, can_resume=lambda: kind_of(output) == FEATURES)
     report = _run(audio, output, resume=resume, **options)
     hours = report.audio_s / 3600
     click.echo(

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import directory_argument, overwrite_option, print_rows, table_options, threads_option
+from dcbmr.cli._common import (
+    begin,
+    directory_argument,
+    overwrite_option,
+    print_rows,
+    table_options,
+    threads_option,
+)
 from dcbmr.cli._serving import hear_files
 
 
@@ -42,13 +49,12 @@ def command(
     """
     if bool(audio) == (features is not None):
         raise click.UsageError("give either audio files or --features")
-    from dcbmr.base.directory import refuse_existing
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
     from dcbmr.recommendation.heard import save_songs
 
     if output is not None:
-        refuse_existing(output, overwrite=overwrite, kind="songs")
+        begin(output, kind="songs", overwrite=overwrite)
     loaded = load_model(model, n_threads=n_threads)
     if features is not None:
         store = FeatureStore.open(features)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, seed_option
+from dcbmr.cli._common import begin, output_option, overwrite_option, seed_option
 
 
 @click.command("split", short_help="Hold songs out of the plays, to test on.")
@@ -48,12 +48,11 @@ def command(
     \b
     Example:  dcbmr split plays.tsv -o split --by artist --songs songs.tsv
     """
-    from dcbmr.base.directory import refuse_existing
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import split_plays
 
-    refuse_existing(output, overwrite=overwrite)
+    begin(output, kind="split", overwrite=overwrite)
     artists = read_songs(songs).artist_of() if songs else None
     table = PlayCounts.read(plays, columns=columns)
     split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import directory_argument, output_option, overwrite_option
+from dcbmr.cli._common import begin, directory_argument, output_option, overwrite_option
 
 
 @click.command("stack", short_help="Put several models together as one.")
@@ -29,10 +29,9 @@ def command(models: tuple[Path, ...], output: Path, weights: tuple[float, ...], 
     Example:  dcbmr stack linear cnn -o both
               dcbmr stack linear cnn -o both --weight 1 --weight 3
     """
-    from dcbmr.base.directory import refuse_existing
     from dcbmr.models.model import Model
     from dcbmr.models.stack import KIND, Stack
 
-    refuse_existing(output, overwrite=overwrite, kind=KIND)
+    begin(output, kind=KIND, overwrite=overwrite)
     Stack([Model.load(path) for path in models], weights=weights or None).save(output, overwrite=overwrite)
     click.echo(f"wrote {output}", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, table_options
+from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, some, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--features", type=click.Path(path_type=Path), help="Features of the songs for --model.")
 @click.option(
-    "--only", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--only", type=click.Path(path_type=Path),
     help="File of the songs to use, one a line, as heldout_songs.txt of a split.",
 )  # fmt: skip
 @click.option(
@@ -181,11 +181,14 @@ def _sources(
 
 
 def _report_missing(song_ids: Sequence[str], known: Sequence[str]) -> None:
+    if song_ids and not known:
+        named = some(list(map(repr, song_ids)), 3)
+        raise InputError(f"none of the {len(song_ids):,} songs with tags has a vector: {named}")
     missing = sorted(set(song_ids).difference(known))
     if missing:
-        some = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
         click.echo(
-            f"{len(missing):,} of {len(song_ids):,} songs with tags have no vector and are left out: {some}",
+            f"{len(missing):,} of {len(song_ids):,} songs with tags have no vector and are left out: "
+            f"{some(list(map(repr, missing)), 3)}",
             err=True,
         )
 

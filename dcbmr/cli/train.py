@@ -8,7 +8,15 @@ from typing import Literal
 
 import click
 
-from dcbmr.cli._common import output_option, overwrite_option, seed_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    begin,
+    output_option,
+    overwrite_option,
+    say_finished,
+    seed_option,
+    show_progress,
+    threads_option,
+)
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
@@ -117,24 +125,20 @@ def command(
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
     """
-    from dcbmr.base.directory import refuse_existing
+    from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.training import check_kind, train, training_songs, unfinished_training
+    from dcbmr.models.model import KIND, VERSION
+    from dcbmr.models.training import check_kind, train, training_songs
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
-    refuse_existing(output, overwrite=overwrite, kind="model")
     spec = registry.find_regressor(regressor)
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
-    checkpoint = unfinished_training(output, overwrite=overwrite, resume=resume)
-    learned = Factors.load(factors)
-    store = FeatureStore.open(features)
-    check_kind(spec, kind or spec.kind, store)
     pipeline = FeaturePipeline(
         kind or spec.kind,
         n_words=n_words,
@@ -144,6 +148,26 @@ def command(
         n_threads=n_threads,
         random_state=random_state,
     )
+    if not begin(output, kind=KIND, overwrite=overwrite, resume=resume):
+        made = read_config(output, kind=KIND, version=VERSION)
+        # The seed has a place of its own, and where it was computed makes no other model.
+        kept = {
+            name: value for name, value in made["params"].items() if name not in ("random_state", "device")
+        }
+        chosen = {"loss": loss, "loss_params": loss_params}
+        wanted = {
+            "regressor": regressor,
+            "params": params | {name: value for name, value in chosen.items() if value},
+            **pipeline.settings(),
+            "random_state": random_state,
+            "validation_fraction": validation_fraction,
+        }
+        say_finished(output, wanted, {**made, "params": kept})
+        return
+    checkpoint = checkpoint_of(output)
+    learned = Factors.load(factors)
+    store = FeatureStore.open(features)
+    check_kind(spec, kind or spec.kind, store)
     both = training_songs(learned, store[pipeline.source])
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
@@ -165,6 +189,6 @@ def command(
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite)
+    model.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

@@ -21,9 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcbmr.base.directory import CONFIG, kind_of, new_directory, read_config, refuse_existing, write_json
+from dcbmr.base.directory import (
+    HEADER,
+    checkpoint_of,
+    kind_of,
+    new_directory,
+    read_config,
+    refuse_existing,
+    write_config,
+    write_json,
+)
 from dcbmr.base.progress import Progress, under
-from dcbmr.base.version import __version__
+from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
 from dcbmr.datasets.world import World, WorldSettings
@@ -42,6 +51,7 @@ from dcbmr.plays.songs import read_songs
 from dcbmr.plays.split import Split, split_plays
 from dcbmr.ranking.metrics import evaluate_ranking
 
+KIND = "experiment"
 RESULTS = "results.json"
 
 
@@ -125,6 +135,11 @@ def demo_settings(
     )
 
 
+def demo_record(world: WorldSettings, settings: ExperimentSettings) -> dict[str, Any]:
+    """Return what ``config.json`` of a demo records."""
+    return {"world": asdict(world), **asdict(settings)}
+
+
 def run_demo(
     directory: Path,
     world: WorldSettings,
@@ -139,7 +154,7 @@ def run_demo(
     directory = Path(directory)
     for row in settings.rows:  # rather now than after minutes
         registry.resolve(registry.find_regressor(row.regressor))
-    prepare(directory, {"world": asdict(world), **asdict(settings)}, overwrite=overwrite, resume=resume)
+    prepare(directory, demo_record(world, settings), overwrite=overwrite, resume=resume)
     run = _Run(directory, progress)
     with run.stage("synthesize"):
         made = directory / "world" / "made"
@@ -166,37 +181,22 @@ def prepare(
     directory: Path, settings: Mapping[str, Any], *, overwrite: bool = False, resume: bool = False
 ) -> None:
     """Create the directory of an experiment, or check that one to be continued has the same settings."""
-    wanted = json.loads(json.dumps(settings))
-    if resume and (directory / CONFIG).exists():
-        found = _flat(read_config(directory, kind="experiment"))
-        differ = [
-            f"{name} = {found.get(name)}, now it is {value}"
-            for name, value in _flat(wanted).items()
-            if found.get(name) != value
-        ]
-        if differ:
-            raise InputError(
-                f"{directory} was begun with {'; '.join(differ)}: give the same settings, or --overwrite to "
-                "begin anew"
-            )
+    if resume and kind_of(directory) == KIND:
+        config = read_config(directory, kind=KIND)
+        check_settings(
+            settings,
+            {name: value for name, value in config.items() if name not in HEADER},
+            f"{directory} was begun",
+            remedy="give the same settings, or --overwrite to begin anew",
+        )
         return
-    if not overwrite and kind_of(directory) == "experiment":
+    if not overwrite and kind_of(directory) == KIND:
         raise InputError(f"{directory} exists; --resume continues it, --overwrite begins anew")
-    refuse_existing(directory, overwrite=overwrite or resume)
+    refuse_existing(directory, kind=KIND, overwrite=overwrite or resume)
     if directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True)
-    header = {"kind": "experiment", "format_version": 1, "dcbmr_version": __version__}
-    write_json(directory / CONFIG, {**header, **wanted})
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with those of inner mappings among them, as "outer.inner"."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = _flat(value) if isinstance(value, Mapping) else None
-        flat |= {name: value} if inner is None else {f"{name}.{key}": v for key, v in inner.items()}
-    return flat
+    write_config(directory, kind=KIND, config=settings)
 
 
 def run_experiment(
@@ -440,7 +440,7 @@ def _train(
     path = run.directory / "models" / row.name
     if path.exists():
         return Model.load(path, n_threads=n_threads)
-    checkpoint = run.directory / "checkpoints" / row.name
+    checkpoint = checkpoint_of(path)
     curve = run.directory / "curves" / f"{row.name}.jsonl"
     curve.parent.mkdir(exist_ok=True)
     kind = registry.find_regressor(row.regressor).kind

@@ -24,6 +24,7 @@ from scipy.sparse import csr_array, issparse
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
+from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
 from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
@@ -116,8 +117,8 @@ class WeightedALS(Estimator):
         self.frequency_exponent = frequency_exponent
         self.init_scale = init_scale
 
-    def _settings(self) -> dict[str, Any]:
-        """Return what the result depends on, checked."""
+    def settings(self) -> dict[str, Any]:
+        """Return what the result depends on; InputError where it cannot be."""
         settings = {name: value for name, value in self.get_params().items() if name != "n_threads"}
         check_objective(settings)
         for name, least in (("n_factors", 1), ("n_iterations", 1), ("cg_steps", 1), ("random_state", 0)):
@@ -165,7 +166,7 @@ class WeightedALS(Estimator):
         InputError
             Settings out of range; plays that are no plays; a checkpoint of other plays or settings.
         """
-        settings = self._settings()
+        settings = self.settings()
         report = progress or silent
         split = plays if isinstance(plays, Split) else None
         table = _as_plays(plays if split is None else split.train)
@@ -273,11 +274,12 @@ class _Checkpoint:
         if not self._path.exists():
             return None
         config = read_config(self._path, kind=_CHECKPOINT)
-        for name, value in self._identity.items():
-            if config.get(name) != value:
-                raise InputError(
-                    f"{self._path} is of another run: its {name} is {config.get(name)}, here it is {value}"
-                )
+        check_settings(
+            self._identity,
+            {name: config.get(name) for name in self._identity},
+            "the unfinished factorization was begun",
+            remedy="give the same plays and settings, or --overwrite to start anew",
+        )
         try:
             tensors = load_file(self._path / TENSORS)
             return tensors["user_factors"], tensors["song_factors"], config["objective"]

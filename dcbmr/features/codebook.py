@@ -18,8 +18,9 @@ from scipy.sparse import csr_array
 
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import HEADER, new_directory, read_config
 from dcbmr.base.progress import Progress, silent
+from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.seen import digests, seen
@@ -329,10 +330,12 @@ def bag_of_words(
             f"{features.n_dims}"
         )
     found = frame_config(features)
-    differ = [name for name, value in codebook.frame_config_.items() if found.get(name, value) != value]
-    if differ:
-        settings = ", ".join(f"{name} = {codebook.frame_config_[name]} and {found[name]}" for name in differ)
-        raise InputError(f"the codebook and the features were made with other settings: {settings}")
+    check_settings(
+        {name: value for name, value in codebook.frame_config_.items() if name in found},
+        {name: value for name, value in found.items() if name in codebook.frame_config_},
+        "the features were made",
+        remedy="these are the codebook's: featurize with them, or learn another codebook",
+    )
     threads = resolve_n_threads(n_threads)
     report = progress or silent
     indptr, indices, counts = [np.zeros(1, np.int64)], [], []
@@ -431,7 +434,7 @@ def _moved(
 
 def frame_config(features: SongFeatures) -> dict[str, Any]:
     """Return the settings of the extractor, where the features know them, without those of the file."""
-    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype", "feature", "n_dims")
+    about_the_file = (*HEADER, "dtype", "feature", "n_dims")
     config: dict[str, Any] = getattr(features, "config", {})
     return {name: value for name, value in config.items() if name not in about_the_file}
 

@@ -23,7 +23,7 @@ import numpy as np
 from dcbmr.audio.decode import AudioError, check_piece, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Kind, Settings
-from dcbmr.base.directory import new_directory, read_config, refuse_existing
+from dcbmr.base.directory import kind_of, new_directory, read_config, refuse_existing
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
@@ -31,7 +31,7 @@ from dcbmr.features.codebook import Codebook
 from dcbmr.features.memory import MemoryFeatures
 from dcbmr.features.store import FEATURES
 from dcbmr.features.words import WordExtractor
-from dcbmr.features.writer import StoreWriter, create_store, encoded
+from dcbmr.features.writer import StoreWriter, check_made_alike, create_store, encoded
 
 FAILED = "failed.tsv"
 _SPOOL_BYTES = 4 << 20
@@ -132,11 +132,13 @@ def featurize(
     piece = {"offset": offset, "duration": duration}
     report = FeaturizeReport()
     show = progress or silent
+    is_new = not (resume and root.exists())
+    if is_new:
+        if not overwrite and kind_of(root) == FEATURES:
+            raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
+        refuse_existing(root, kind=FEATURES, overwrite=overwrite)
     with find_songs(source) as songs:
-        if not (resume and root.exists()):
-            if root.exists() and not overwrite:
-                raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
-            refuse_existing(root, overwrite=True)
+        if is_new:
             config = {"kinds": list(extractor.kinds), **piece}
             with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
                 for kind in extractor.kinds:
@@ -332,12 +334,7 @@ class _FeaturesWriter:
 
     def __init__(self, root: Path, extractor: Extractor, piece: Mapping[str, Any]) -> None:
         config = read_config(root, kind=FEATURES)
-        for name, wanted in {"kinds": list(extractor.kinds), **piece}.items():
-            if config.get(name) != wanted:
-                raise InputError(
-                    f"{root} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
-                    "give the same settings or another output directory"
-                )
+        check_made_alike(root, {"kinds": list(extractor.kinds), **piece}, config)
         self._root = root
         self._writers: list[StoreWriter] = []
         try:

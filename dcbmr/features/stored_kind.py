@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from dcbmr import _core
 from dcbmr.audio.frames import Frames, Kind
-from dcbmr.base.directory import CONFIG, read_config
+from dcbmr.base.directory import CONFIG, HEADER, read_config
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.memory import VectorFeatures, _FrameFeatures
@@ -243,5 +243,5 @@ def _shard_path(directory: Path, number: int) -> Path:
 
 def frame_settings(store: StoredKind) -> dict[str, Any]:
     """Return the settings that made the frames of a store, without what only says who wrote it."""
-    about_the_file = ("kind", "format_version", "dcbmr_version", "dtype")
+    about_the_file = (*HEADER, "dtype")
     return {name: value for name, value in store.config.items() if name not in about_the_file}

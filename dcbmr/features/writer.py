@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dcbmr import _core
 from dcbmr.audio.frames import Extractor, Kind
-from dcbmr.base.directory import CONFIG, read_config, write_json
+from dcbmr.base.directory import read_config, write_config
+from dcbmr.base.settings import check_settings
 from dcbmr.contract.kinds import find_kind
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features.stored_kind import _STORE, INDEX, Entry, _index_of, _shard_path, read_index
@@ -30,11 +31,8 @@ def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
 
 def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
     """Write the empty store of one kind into a new ``directory``."""
-    from dcbmr.base.version import __version__
-
     directory.mkdir()
-    header = {"kind": _STORE, "format_version": 1, "dcbmr_version": __version__}
-    write_json(directory / CONFIG, {**header, **_settings(extractor, kind)})
+    write_config(directory, kind=_STORE, config=_settings(extractor, kind))
     (directory / INDEX).touch()
 
 
@@ -43,18 +41,24 @@ def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
     return {"feature": kind, **extractor.config(kind), **layout}
 
 
+def check_made_alike(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise InputError where the ``config`` of a directory to be continued holds other ``settings``."""
+    found = {name: config.get(name) for name in settings}
+    check_settings(
+        settings,
+        found,
+        f"{directory} was made",
+        remedy="give the same settings, or another output directory",
+    )
+
+
 class StoreWriter:
     """Appends songs to the store of one kind. One writer at a time, which a lock on the index enforces."""
 
     def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
         self._directory, self.kind = directory, kind
         config = read_config(directory, kind=_STORE)
-        for name, wanted in _settings(extractor, kind).items():
-            if config.get(name) != wanted:
-                raise InputError(
-                    f"{directory} was made with {name} = {config.get(name)!r}, now it is {wanted!r}; "
-                    "give the same settings or another output directory"
-                )
+        check_made_alike(directory, _settings(extractor, kind), config)
         self.dtype = np.dtype(find_kind(kind).dtype)
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
         self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)

@@ -27,8 +27,8 @@ from dcbmr.features.words import bag_of_words_of_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_KIND = "model"
-_VERSION = 2
+KIND = "model"
+VERSION = 2
 _ROWS = "training_songs.npy"
 
 
@@ -177,7 +177,8 @@ class Model:
         check_settings(
             self.config["features"],
             frame_settings(stored),
-            f"{stored.directory} was made with other settings than the model's features; featurize again",
+            f"{stored.directory} was made",
+            remedy="these are the model's: featurize with them",
         )
 
     def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
@@ -224,7 +225,7 @@ class Model:
     @contextmanager
     def _new(self, directory: Path | str, *, overwrite: bool) -> Iterator[Path]:
         with new_directory(
-            Path(directory), kind=_KIND, config=self.config, version=_VERSION, overwrite=overwrite
+            Path(directory), kind=KIND, config=self.config, version=VERSION, overwrite=overwrite
         ) as new:
             self.pipeline.save(new / "pipeline")
             np.save(new / _ROWS, self._training_rows, allow_pickle=False)
@@ -260,8 +261,8 @@ class Model:
         directory = Path(directory)
         config = read_config(
             directory,
-            kind=_KIND,
-            version=_VERSION,
+            kind=KIND,
+            version=VERSION,
             remedy=f"train it again: dcbmr train --factors {directory / 'factors'} --features FEATURES",
         )
         installed = registry.regressors()

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dcbmr.base.arrays import rows_of
-from dcbmr.base.directory import write_json
+from dcbmr.base.directory import RECORD, has_progress, write_json
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _N_TRIED = 8  # training songs that are predicted when the fit is over
-_RECORD = "run.json"  # in the directory of checkpoints: the settings of the run
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,16 +296,6 @@ def _has(store: FeatureStore, kind: str | None) -> bool:
     return kind is not None and (kind in store or _has(store, find_kind(kind).made_of))
 
 
-def unfinished_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
-    """Return where the checkpoints of a model lie until it is whole; refuse to lose them unasked."""
-    checkpoint = output.with_name(f".{output.name}.checkpoint")
-    if _has_progress(checkpoint) and not (overwrite or resume):
-        raise InputError(
-            f"a training of {output} was not finished; --resume continues it, --overwrite starts anew"
-        )
-    return checkpoint
-
-
 def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict[str, Any]:
     """Return the reserved arguments that the constructor declares; refuse what it cannot take."""
     arguments = {}
@@ -327,21 +316,19 @@ def _package_of(regressor: str) -> str:
     return f"{owner.distribution} {owner.version}"
 
 
-def _has_progress(directory: Path) -> bool:
-    """Say whether a run left more than its settings, as one does not whose parameters were wrong."""
-    files = (file for file in directory.rglob("*") if file.is_file() and file.name != _RECORD)
-    return any(file.stat().st_size for file in files)
-
-
 def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """Make ``directory`` ready for a run of these settings; raise InputError naming fields that differ."""
-    record = directory / _RECORD
-    if directory.exists() and not (resume and _has_progress(directory)):
+    record = directory / RECORD
+    if directory.exists() and not (resume and has_progress(directory)):
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = json.loads(json.dumps(settings))
     if record.exists():
         found = json.loads(record.read_text("utf-8"))
-        check_settings(wanted, found, f"the unfinished training in {directory} had other settings")
+        check_settings(
+            settings,
+            found,
+            "the unfinished training was begun",
+            remedy="give the same settings, or --overwrite to start anew",
+        )
     else:
-        write_json(record, wanted)
+        write_json(record, settings)

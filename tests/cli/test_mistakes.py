@@ -6,7 +6,8 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from dcbmr import InputError
+from dcbmr import Factors, InputError, PlayCounts, WeightedALS
+from dcbmr.base.directory import checkpoint_of, new_directory, sole_writer
 from dcbmr.cli import cli, main
 
 
@@ -82,6 +83,99 @@ def test_where_nothing_can_be_written_is_said_before_the_work(small_world, here,
     assert not list(here.glob("*o*.partial"))
 
 
+OUTPUTS_OF_NOTHING = [
+    ("split", "split", "nowhere.tsv"),
+    ("factorize", "factors", "nowhere.tsv"),
+    ("featurize", "features", "nowhere"),
+    ("codebook", "codebook", "."),
+    ("predict", "songs", "nowhere", "new.wav"),
+    ("demo", "experiment", "--size", "small"),
+    ("train", "model", "--regressor", "linear", "--factors", "nowhere", "--features", "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("command", "kind", "words"), [(c, k, w) for c, k, *w in OUTPUTS_OF_NOTHING])
+def test_an_output_of_another_kind_is_refused_before_anything_is_read(here, command, kind, words):
+    with new_directory(here / "o", kind="thing", config={}):
+        pass
+    said = mistake(command, *words, "-o", "o", "--overwrite")
+    assert said == f"o holds 'thing' and is not overwritten with {kind!r}; give another output directory"
+    (here / "o" / "config.json").write_text("no JSON")
+    said = mistake(command, *words, "-o", "o", "--overwrite")
+    assert said == "o was not written by dcbmr and is not overwritten; give another output directory"
+
+
+@pytest.mark.parametrize(("command", "words"), [(c, w) for c, _, *w in OUTPUTS_OF_NOTHING])
+def test_an_output_that_another_process_writes_is_refused(here, command, words):
+    with sole_writer(here / "o"):
+        assert f"o is being written by another dcbmr (process {os.getpid()})" in mistake(
+            command, *words, "-o", "o"
+        )
+    assert not list(here.iterdir())
+
+
+def test_resume_of_what_is_finished_says_so(small_world, here):
+    for name in ("features", "plays.tsv", "audio"):
+        (here / name).symlink_to(small_world / name)
+    train = ("train", "--regressor", "linear", "--words", "8", "--factors", "f", "--features", "features")
+    for kind, *words in (("f", "factorize", "plays.tsv", "--factors", "4"), ("m", *train)):
+        words = [*words, "-o", kind, "--resume"]
+        done = CliRunner().invoke(cli, words)
+        assert (done.exit_code, f"wrote {kind}" in done.output) == (0, True), done.output
+        before = {path: path.stat().st_mtime_ns for path in (here / kind).rglob("*")}
+        done = CliRunner().invoke(cli, words)
+        assert (done.exit_code, done.output) == (0, f"{kind} is finished; nothing to resume\n")
+        assert {path: path.stat().st_mtime_ns for path in (here / kind).rglob("*")} == before
+        assert "exists; give another output directory, or --overwrite" in mistake(*words[:-1])
+        assert "--resume and --overwrite exclude each other" in mistake(*words, "--overwrite")
+    said = mistake("factorize", "plays.tsv", "--factors", "5", "-o", "f", "--resume")
+    assert said == (
+        "f is finished, and was made with other settings: n_factors is 4 (wanted 5); give the same settings, "
+        "or --overwrite to make it anew"
+    )
+    assert "params.loss is none (wanted wpe)" in mistake(*train, "--loss", "wpe", "-o", "m", "--resume")
+    assert "f holds 'factors' and is not overwritten with 'model'" in mistake(*train, "-o", "f", "--resume")
+    done = CliRunner().invoke(cli, ["featurize", "audio", "-o", "features", "--resume"])
+    assert (done.exit_code, "0 songs added" in done.output) == (0, True)
+
+
+def test_unfinished_work_is_neither_lost_nor_resumed_unasked(small_world, here):
+    (here / "plays.tsv").symlink_to(small_world / "plays.tsv")
+    words = ("factorize", "plays.tsv", "--factors", "4", "-o", "f")
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    # As an interrupted command with --overwrite leaves it: the old factors, and what is to take their place.
+    counts = PlayCounts.read("plays.tsv")
+    WeightedALS(n_factors=4, n_iterations=2).fit(counts, checkpoint=checkpoint_of(here / "f"))
+    assert mistake(*words) == "f was not finished; --resume continues it, --overwrite starts anew"
+    done = CliRunner().invoke(cli, [*words, "--resume", "--iterations", "3"])
+    assert "sweep 3" in done.output
+    assert "sweep 2" not in done.output
+    assert len(Factors.load("f").config["objective"]) == 3
+    assert {path.name for path in here.iterdir()} == {"f", "plays.tsv"}
+
+
+def test_what_does_not_exist_is_called_by_its_name(small_world, here):
+    for name in ("features", "factors"):
+        (here / name).symlink_to(small_world / name)
+    train = (
+        "train",
+        "--regressor",
+        "linear",
+        "--words",
+        "8",
+        "--factors",
+        "factors",
+        "--features",
+        "features",
+    )
+    assert CliRunner().invoke(cli, [*train, "-o", "m"]).exit_code == 0
+    assert mistake("predict", "m", "nowhere.wav").startswith(
+        "nowhere.wav does not exist; wanted an audio file"
+    )
+    said = mistake("predict", "m", "nowhere")
+    assert said == "nowhere does not exist; wanted a folder of audio, an audio file or a manifest"
+
+
 def test_a_directory_of_another_kind(small_world):
     said = mistake("similar", small_world / "split", "--song", "song00")
     assert (
@@ -106,7 +200,7 @@ def test_a_demo_of_other_settings_names_what_differs(here):
     config = {**header, "world": asdict(world), **asdict(settings)}
     (here / "demo" / "config.json").write_text(json.dumps(config))
     said = mistake("demo", "-o", "demo", "--size", "small", "--resume", "--share", "0.25")
-    assert said.startswith("demo was begun with world.share = 0.5, now it is 0.25: give the same settings")
+    assert said.startswith("demo was begun with other settings: world.share is 0.5 (wanted 0.25); give")
 
 
 @pytest.mark.parametrize(
@@ -128,20 +222,6 @@ def test_what_the_system_refuses_is_said_in_a_line(monkeypatch, capsys, error, s
     assert capsys.readouterr().err.startswith(said)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [(["train"], "interrupted; --resume continues\n"), (["--debug", "evaluate"], "interrupted\n")],
-)
-def test_ctrl_c_says_what_continues(monkeypatch, capsys, words, said):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "main", interrupt)
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert (ended.value.code, capsys.readouterr().err) == (130, said)
-
-
 def test_the_list_of_commands_is_not_cut_off():
     assert "..." not in CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
 
@@ -152,3 +232,47 @@ def test_every_command_has_an_example(command):
     assert f"Example:  dcbmr {command}" in said
     # Every option says what it is for.
     assert all(option.help for option in cli.commands[command].params if option.param_type_name == "option")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("split plays.tsv -o /", "/ cannot be written: it is the root of the file system"),
+        ("split plays.tsv -o {long}", "{long} cannot be written: File name too long"),
+        ("split plays.tsv -o /proc/new", "/proc/new cannot be written: No such file or directory"),
+        (
+            "split plays.tsv -o plays.tsv --overwrite",
+            "plays.tsv was not written by dcbmr and is not overwritten; give another output directory",
+        ),
+        ("factorize plays.tsv -o o --alpha nan", "alpha must be a positive number; got nan"),
+        (
+            "codebook nowhere -o o",
+            "nowhere does not exist; wanted a folder of audio, an audio file or a manifest",
+        ),
+        ("codebook empty -o o", "empty holds no audio: it holds no files"),
+        (
+            "codebook empty -o o --without nowhere",
+            "nowhere cannot be read: No such file or directory; wanted a list of songs, one a line",
+        ),
+        ("codebook empty -o o --without empty", "empty cannot be read: Is a directory; wanted a list"),
+        (
+            "tags plays.tsv --factors f --plot tags.xyz",
+            "the plot cannot be written to tags.xyz: it must end in .png, .svg or .pdf",
+        ),
+        (
+            "tags plays.tsv --factors f --plot plays.tsv/x.png",
+            "the plot cannot be written to plays.tsv/x.png: plays.tsv is no directory",
+        ),
+    ],
+)
+def test_wrong_words_are_answered_in_a_line_before_the_work(here, capsys, words, said):
+    (here / "plays.tsv").write_text("a\ts\t1\n")
+    (here / "empty").mkdir()
+    long = "x" * 250  # with what is put beside it, too long for the disk
+    with pytest.raises(SystemExit) as ended:
+        main(words.format(long=long).split())
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"dcbmr: {said.format(long=long)}")
+    assert {path.name for path in here.iterdir()} == {"plays.tsv", "empty"}

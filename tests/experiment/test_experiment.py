@@ -76,7 +76,7 @@ def test_an_output_that_exists_is_kept(finished, tmp_path):
     directory, _ = finished
     with pytest.raises(InputError, match="exists; --resume continues it, --overwrite begins anew"):
         run_demo(directory, TINY, LINEAR)
-    with pytest.raises(InputError, match=r"was begun with n_factors = 4, now it is 5"):
+    with pytest.raises(InputError, match=r"other settings: n_factors is 4 .wanted 5"):
         run_demo(directory, TINY, replace(LINEAR, n_factors=5), resume=True)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="was not written by dcbmr"):

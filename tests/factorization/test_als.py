@@ -334,10 +334,10 @@ def test_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, solver):
     np.testing.assert_array_equal(resumed.user_factors_, whole.user_factors_)
     np.testing.assert_array_equal(resumed.song_factors_, whole.song_factors_)
     assert [e["total"] for e in resumed.objective_] == [e["total"] for e in whole.objective_]
-    with pytest.raises(dcbmr.InputError, match=r"its regularization is 1e-05, here it is 1\.0"):
+    with pytest.raises(dcbmr.InputError, match=r"regularization is 1e-05 \(wanted 1.0\)"):
         model(regularization=1.0).fit(counts, checkpoint=tmp_path / "c", resume=True)
     counts.data[0] += 1
-    with pytest.raises(dcbmr.InputError, match="of another run: its crc32_of_plays"):
+    with pytest.raises(dcbmr.InputError, match="with other settings: crc32_of_plays is"):
         model().fit(counts, checkpoint=tmp_path / "c", resume=True)
     fresh = model(2).fit(counts, checkpoint=tmp_path / "d", resume=True)
     assert len(fresh.objective_) == 2, "nothing to resume: from the beginning"
@@ -530,12 +530,12 @@ def test_interrupted_command_resumes(tmp_path, capsys):
     assert "interrupted" in rest
     assert not (tmp_path / "f").exists()
     assert run("factorize", *words) == 2
-    assert "--resume it, or --overwrite it" in capsys.readouterr().err
-    done = len(json.loads((tmp_path / "f.checkpoint/config.json").read_text())["objective"])
+    assert "f was not finished; --resume continues it, --overwrite starts anew" in capsys.readouterr().err
+    done = len(json.loads((tmp_path / ".f.checkpoint/config.json").read_text())["objective"])
     words[4] = done + 1
     assert run("factorize", *words, "--resume") == 0
     assert len(dcbmr.Factors.load(tmp_path / "f").config["objective"]) == done + 1
-    assert not (tmp_path / "f.checkpoint").exists()
+    assert not (tmp_path / ".f.checkpoint").exists()
 
 
 @needs_data

@@ -1,0 +1,91 @@
+"""Ctrl-C and SIGTERM end a command in a line, whenever they come.
+
+Light, since it is there before everything else: :mod:`dcbmr.__main__` calls :func:`watch` first of all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from _thread import get_ident, start_new_thread  # `threading` takes longer to import
+
+TYPE_CHECKING = (
+    False  # for type checkers it is true; `typing` takes a while, in which Ctrl-C is not watched for
+)
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stopped(BaseException):
+    """Unwinds a command that was told to stop; BaseException, so that nobody takes it for an error."""
+
+
+class _Watch:
+    """What is done about the signals of this process; nothing until :meth:`begin`."""
+
+    def __init__(self) -> None:
+        self.watched: list[signal.Signals] = []
+        self.received: signal.Signals | None = None
+
+    def begin(self) -> None:
+        """End the process at once when a signal comes: there is nothing yet to tidy up."""
+        # One that is ignored, as nohup's and background jobs' are, stays ignored.
+        self.watched = [number for number in SAID if signal.getsignal(number) != signal.SIG_IGN]
+        for number in self.watched:
+            signal.signal(number, self._leave)
+
+    def unwind(self) -> None:
+        """From here on there is something to tidy up: the first signal raises Stopped, a second ends."""
+        for number in self.watched:
+            signal.signal(number, self._raise)
+        if self.watched:
+            sys.unraisablehook = self._unraisable
+
+    def end(self) -> None:
+        """End the process at once again: everything is tidy. After a signal, the next one does so anyway."""
+        if self.received is None:
+            self.begin()
+
+    def _leave(self, number: int, _: object) -> None:
+        os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
+        os._exit(128 + number)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        if _is_importing(frame):
+            # What is raised there may be lost, or come out as something else, or abort a library that is
+            # being loaded: the signal comes again, until the import is over.
+            start_new_thread(_send_later, (get_ident(), number))
+            return
+        self.received = signal.Signals(number)
+        raise Stopped
+
+    def _unraisable(self, what: Any) -> None:
+        """Send a signal again that came where nothing can be raised, as in a finalizer."""
+        if what.exc_type is Stopped and self.received is not None:
+            again, self.received = self.received, None
+            signal.raise_signal(again)
+        else:
+            sys.__unraisablehook__(what)
+
+
+def _send_later(thread: int, number: int) -> None:
+    time.sleep(0.02)
+    signal.pthread_kill(thread, number)  # to the thread that may be waiting for something
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+watch = _Watch()

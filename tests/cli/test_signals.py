@@ -1,0 +1,144 @@
+"""Ctrl-C and SIGTERM end a command in one line, whenever they come; the processes are real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+# What comes before, Python's own start, is not ours.
+BEGUN = """
+import sys
+import dcbmr.__main__ as command
+command.watch.begin()
+print("begun", flush=True)
+command.main()
+"""
+
+
+def start(*words, cwd):
+    words = [sys.executable, "-c", BEGUN, *map(str, words)]
+    process = subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    """A file that a command waits for: it has claimed its output, and has not begun its work."""
+    os.mkfifo(tmp_path / "list.tsv")
+    # Open at both ends, so that nobody waits for the other to open it.
+    handle = os.open(tmp_path / "list.tsv", os.O_RDWR)
+    yield handle
+    os.close(handle)
+
+
+RESUMABLE = ("featurize", "list.tsv", "-o")
+PLAIN = ("codebook", ".", "--without", "list.tsv", "-o")
+
+
+def silent_at(moments, number, tmp_path):
+    plays = "".join(f"u{i % 997}\ts{i % 101}\t1\n" for i in range(100_000))
+    (tmp_path / "plays.tsv").write_text(plays)
+    for moment in moments:
+        process = start("factorize", "plays.tsv", "-o", "f", "--iterations", 10**6, cwd=tmp_path)
+        time.sleep(moment)
+        process.send_signal(number)
+        lines = process.communicate(timeout=60)[1].splitlines()
+        assert process.returncode == STATUS[number], lines
+        assert [line for line in lines if SAID[number] in line] == lines[-1:], lines
+        assert not any("Traceback" in line or "ignored" in line for line in lines), lines
+        left = {path.name for path in tmp_path.iterdir()} - {"plays.tsv"}
+        assert left == ({".f.checkpoint"} if lines[-1].endswith("--resume continues") else set())
+        # The next one begins anew.
+        for file in (tmp_path / ".f.checkpoint").glob("*"):
+            file.unlink()
+        if left:
+            (tmp_path / ".f.checkpoint").rmdir()
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_one_line_while_everything_is_imported(tmp_path, number):
+    silent_at([0.0, 0.05, 0.15, 0.3, 0.6], number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", STATUS)
+def test_one_line_whenever_it_comes(tmp_path, number):
+    silent_at([i * 0.02 for i in range(60)], number, tmp_path)
+
+
+@pytest.mark.usefixtures("fifo")
+@pytest.mark.parametrize("number", STATUS)
+def test_before_anything_is_kept_nothing_is_promised(tmp_path, number):
+    process = start(*RESUMABLE, "new/f", cwd=tmp_path)
+    wait_for(tmp_path / "new" / ".f.lock")
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == f"{SAID[number]} before anything was kept\n"
+    assert process.returncode == STATUS[number]
+    assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]
+
+
+@pytest.mark.usefixtures("fifo")
+def test_a_command_that_cannot_resume_promises_nothing(tmp_path):
+    process = start(*PLAIN, "f", cwd=tmp_path)
+    wait_for(tmp_path / ".f.lock")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "interrupted\n"
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, fifo):
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{BEGUN}"
+    words = [sys.executable, "-c", code, *RESUMABLE, "f"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / ".f.lock")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.usefixtures("fifo")
+def test_the_second_command_on_an_output_names_the_first(tmp_path):
+    first = start(*PLAIN, "f", cwd=tmp_path)
+    wait_for(tmp_path / ".f.lock")
+    words = [sys.executable, "-m", "dcbmr", "split", "plays.tsv", "-o", "f"]
+    (tmp_path / "plays.tsv").write_text("".join(f"u\ts{i}\t1\n" for i in range(10)))
+
+    def second():
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    try:
+        refused = second()
+    finally:
+        first.kill()
+        first.communicate()
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"dcbmr: f is being written by another dcbmr (process {first.pid}); wait for its end, or give "
+        "another output directory\n"
+    )
+    # The lock has died with its process.
+    assert second().returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "list.tsv", "plays.tsv"]
+    assert json.loads((tmp_path / "f" / "config.json").read_text())["kind"] == "split"
+
+
+def test_python_m_dcbmr_is_dcbmr(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dcbmr", "split", "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("Usage: dcbmr split [OPTIONS] PLAYS")
