@@ -75,11 +75,11 @@ def hostile(tmp_path):
     os.symlink(folder / "nowhere.wav", folder / "dangling.wav")
     folder.joinpath("video.m4a").write_bytes(b"not an mp4 at all" * 50)
     return folder, {
-        "cut-wav": "is cut off: its header says",
+        "cut-wav": "is truncated: its header says",
         "cut-flac": "is damaged",
-        "cut-mp3": "is cut off: it says that it has 3.000 s",
-        "cut-aiff": "is cut off: its header says",
-        "cut-ogg": "is cut off: its last page is not whole",
+        "cut-mp3": "is truncated: it says that it has 3.000 s",
+        "cut-aiff": "is truncated: its header says",
+        "cut-ogg": "is truncated: its last page is not whole",
         "zero": "is empty (0 bytes)",
         "text": "is damaged or no audio that libsndfile reads",
         "binary": "is damaged or no audio that libsndfile reads",
