@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from copy import copy
-from itertools import islice
-from pathlib import Path
+from functools import partial
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Frames, JointStream, Kind, Settings
+from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 
@@ -208,15 +206,16 @@ def fit_codebook_to_audio(
         for song in without:
             songs.drop(song)
         failed, n_songs = songs.failed, len(songs)
-        results = _in_order(songs, extractor, sample, resolve_n_threads(codebook.n_threads))
         used: list[str] = []
-        for n_over, ((song, _), result) in enumerate(zip(songs, results, strict=True), 1):
-            if isinstance(result, AudioError):
-                failed.append(result)
-            else:
-                sample.add(*result)
-                used.append(song)
-            report("read audio", n_over, n_songs, {})
+        choose = partial(_chosen, extractor, sample)
+        with OrderedPool(choose, n_threads=codebook.n_threads) as pool:
+            for n_over, ((song, _), result) in enumerate(pool.in_order(songs), 1):
+                if isinstance(result, AudioError):
+                    failed.append(result)
+                else:
+                    sample.add(*result)
+                    used.append(song)
+                report("read audio", n_over, n_songs, {})
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
     codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
@@ -226,25 +225,11 @@ def fit_codebook_to_audio(
 _Chosen = tuple[NDArray[np.float64], Frames, int]
 
 
-def _in_order(
-    songs: Iterable[tuple[str, str]], extractor: Extractor, sample: FrameSample, n_threads: int
-) -> Iterator[_Chosen | AudioError]:
-    rest = iter(songs)
-    ahead: deque[Future[_Chosen | AudioError]] = deque()
-    pool = ThreadPoolExecutor(n_threads, "codebook")
-    try:
-        while True:
-            for song, path in islice(rest, 4 * n_threads - len(ahead)):
-                ahead.append(pool.submit(_chosen, song, path, extractor, sample))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _chosen(song: str, path: str, extractor: Extractor, sample: FrameSample) -> _Chosen | AudioError:
+def _chosen(
+    extractor: Extractor, sample: FrameSample, file: tuple[str, str], cancelled: Event
+) -> _Chosen | AudioError:
     """Read a song; return the frames that may be in the sample, their keys, and how many frames it has."""
+    song, path = file
     generator = sample.keys_of(song)
     stream = extractor.stream()
     kept: list[tuple[NDArray[np.float64], Frames]] = []
@@ -258,7 +243,9 @@ def _chosen(song: str, path: str, extractor: Extractor, sample: FrameSample) -> 
         kept.append((keys[chosen], frames[chosen]))
 
     try:
-        for block in decode(Path(path), extractor.settings.sr):
+        for block in decode(path, extractor.settings.sr):
+            if cancelled.is_set():
+                raise AudioError(path, "was interrupted")
             keep(stream.accept(block)["mfcc"])
         keep(stream.finish()["mfcc"])
     except AudioError as error:
