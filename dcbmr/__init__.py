@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.tags import evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.codebook import Codebook
-    from dcbmr.features.featurize import featurize
+    from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
+    from dcbmr.features.featurize import FeaturizeReport, featurize
     from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.pca import PCA
     from dcbmr.features.store import FeatureStore
     from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.tags import SongTags
@@ -43,6 +44,7 @@ _HOME = {
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
     "FeatureStore": "features.store",
+    "FeaturizeReport": "features.featurize",
     "FitRun": "contract.contract",
     "InputError": "errors",
     "LogMel": "audio.frames",
@@ -50,6 +52,7 @@ _HOME = {
     "LossSpec": "contract.contract",
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
+    "PCA": "features.pca",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
     "RankingReport": "ranking.metrics",
@@ -58,9 +61,11 @@ _HOME = {
     "SongFeatures": "contract.contract",
     "SongTags": "plays.tags",
     "WeightedALS": "factorization.als",
+    "bag_of_words": "features.codebook",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "featurize": "features.featurize",
+    "fit_codebook": "features.codebook",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
@@ -72,11 +77,13 @@ _HOME = {
 
 __all__ = [
     "MFCC",
+    "PCA",
     "Codebook",
     "DcbmrError",
     "FactorTarget",
     "Factors",
     "FeatureStore",
+    "FeaturizeReport",
     "FitRun",
     "InputError",
     "LogMel",
@@ -91,9 +98,11 @@ __all__ = [
     "SongFeatures",
     "SongTags",
     "WeightedALS",
+    "bag_of_words",
     "evaluate_ranking",
     "evaluate_tags",
     "featurize",
+    "fit_codebook",
     "get_loss",
     "get_regressor",
     "hookimpl",

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, issparse
 
 from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.estimator import Estimator
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 
@@ -19,7 +20,7 @@ from dcbmr.errors import InputError
 _BLOCK_ROWS = 4096
 
 
-class PCA:
+class PCA(Estimator):
     """Principal components that keep a share of the variance.
 
     The covariance is summed over blocks of rows, so that sparse counts of any number of songs need no more

@@ -234,6 +234,9 @@ class StoreFeatures(_FrameFeatures):
         self._store, self._store_rows = store, np.asarray(rows, np.int64)
         self.n_frames = store.n_frames[self._store_rows]
 
+    def __repr__(self) -> str:
+        return f"StoreFeatures({self.kind!r}, n_songs={len(self.song_ids)}, n_dims={self.n_dims})"
+
     def _rows(self, song: int) -> NDArray[Any]:
         return self._store.raw(int(self._store_rows[song]))
 

@@ -1,4 +1,4 @@
-"""Audio files to words as they stream by: the frames a codebook is learned from, and the words of songs.
+"""Audio to codewords as it streams by: the frames a codebook is learned from, and the counts of songs.
 
 No frame is kept but those of the sample, so that a corpus needs no store of its MFCCs.
 """
@@ -22,13 +22,13 @@ from dcbmr.audio.frames import Extractor, Frames, JointStream, Kind, Settings
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
-from dcbmr.features.codebook import Codebook
+from dcbmr.features.codebook import Codebook, warn_of_few_frames
 
 
 class WordExtractor(Extractor):
-    """Counts words of samples as they stream by, alone or beside frames of other kinds.
+    """Counts codewords of samples as they stream by, alone or beside frames of other kinds.
 
-    Rows of kind "bow" are pairs (word, count), words ascending, which come at the end of a stream.
+    Rows of kind "bow" are pairs (codeword, count), codewords ascending, at the end of a stream.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class _WordStream(JointStream):
 
 
 def bag_of_words_of_file(path: str | os.PathLike[str], codebook: Codebook) -> NDArray[np.int64]:
-    """Return how often each word occurs in an audio file, (n_words,), without keeping its frames.
+    """Return how often each codeword occurs in an audio file, (n_words,), without keeping its frames.
 
     Raises
     ------
@@ -197,11 +197,17 @@ def fit_codebook_to_audio(
     Returns
     -------
     list of AudioError
-        Files that could not be used; they were passed over.
+        Files that could not be used; they were skipped.
+
+    Warns
+    -----
+    UserWarning
+        There are fewer than 50 frames a codeword.
     """
     extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
     report = progress or silent
     sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)
+    codebook.check_settings(n_frames=max_frames)
     with find_songs(source) as songs:
         for song in without:
             songs.drop(song)
@@ -218,7 +224,9 @@ def fit_codebook_to_audio(
                 report("read audio", n_over, n_songs, {})
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
+    frames = sample.frames()
+    warn_of_few_frames(codebook.n_words, len(frames), sample.n_seen, len(used))
+    codebook.fit(frames, frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
     return failed
 
 

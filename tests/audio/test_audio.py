@@ -3,6 +3,8 @@
 import ctypes
 import errno
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -158,6 +160,14 @@ def test_only_the_thread_that_catches_is_caught(capfd):
         say(b"at most a few KiB are kept\n")
     assert len(_core.caught_stderr()) == 4096
     assert capfd.readouterr().err == "straight\nof another thread\nshown again\n"
+
+
+def test_a_crash_in_between_is_seen():
+    code = "import faulthandler, os; from dcbmr import _core; faulthandler.enable()"
+    code += "; _core.catch_stderr(); os.abort()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode < 0
+    assert "Fatal Python error: Aborted" in done.stderr
 
 
 def test_permission_denied(tmp_path, monkeypatch):
