@@ -363,7 +363,7 @@ def part_store(report, n_songs=10_000):
 def growth_of(script, *words):
     """MiB by which a fresh process grows while it runs the body, over what imports took."""
     code = (
-        "import sys, soundfile, soxr\nfrom dcbmr import extraction\n"
+        "import sys, soundfile, soxr\nfrom dcbmr.features import featurize as extraction\n"
         # Not ru_maxrss, which remembers the process that started this one.
         "status = lambda: open('/proc/self/status').read()\n"
         "peak = lambda: int(status().split('VmHWM:')[1].split()[0]) / 1024\n"

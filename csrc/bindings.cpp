@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "als.h"
+#include "caught_stderr.h"
 #include "isa.h"
 #include "kmeans.h"
 #include "linalg.h"
@@ -396,6 +397,11 @@ void bind_windows(py::module_& m) {
   bind_read_windows<std::uint16_t>(m);
 }
 
+void bind_stderr(py::module_& m) {
+  m.def("catch_stderr", dcbmr::catch_stderr);
+  m.def("caught_stderr", [] { return py::bytes(dcbmr::caught_stderr()); });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -406,4 +412,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_ranking(m);
   bind_features(m);
   bind_windows(m);
+  bind_stderr(m);
 }

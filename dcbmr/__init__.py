@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.codebook import Codebook
-    from dcbmr.features.featurize import featurize
+    from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
+    from dcbmr.features.featurize import FeaturizeReport, featurize
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
@@ -91,6 +91,7 @@ _HOME = {
     "Factors": "factorization.factors",
     "FeaturePipeline": "features.pipeline",
     "FeatureStore": "features.store",
+    "FeaturizeReport": "features.featurize",
     "FitRun": "contract.contract",
     "HasActivations": "contract.contract",
     "HasCheck": "contract.contract",
@@ -122,10 +123,12 @@ _HOME = {
     "Stack": "models.stack",
     "WeightedALS": "factorization.als",
     "evaluate_models": "evaluation.evaluation",
+    "bag_of_words": "features.codebook",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
     "featurize": "features.featurize",
+    "fit_codebook": "features.codebook",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
@@ -155,6 +158,7 @@ __all__ = [
     "Factors",
     "FeaturePipeline",
     "FeatureStore",
+    "FeaturizeReport",
     "FitRun",
     "HasActivations",
     "HasCheck",
@@ -183,11 +187,13 @@ __all__ = [
     "TagScore",
     "TopSongs",
     "WeightedALS",
+    "bag_of_words",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
     "explain",
     "featurize",
+    "fit_codebook",
     "get_loss",
     "get_regressor",
     "hookimpl",

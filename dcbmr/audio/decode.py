@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcbmr import _core
 from dcbmr.errors import InputError
 
 Block = NDArray[np.float32]
@@ -62,7 +63,12 @@ class _Source:
 
 
 def decode(
-    path: str | os.PathLike[str], sr: float = 22050, *, offset: float = 0.0, duration: float | None = None
+    path: str | os.PathLike[str],
+    sr: float = 22050,
+    *,
+    offset: float = 0.0,
+    duration: float | None = None,
+    damage: list[str] | None = None,
 ) -> Iterator[Block]:
     """Yield the samples of a file block by block; memory does not depend on its length.
 
@@ -74,9 +80,12 @@ def decode(
     sr : float
         Wanted sampling rate, Hz.
     offset : float
-        Seconds to pass over at the beginning.
+        Seconds to skip at the beginning.
     duration : float, optional
         Seconds to read at most; None for all.
+    damage : list of str, optional
+        Gets what the decoder says of damage that it could read over, as frames of an MP3 that were lost: some
+        hundred lines at most, none for a file that is whole.
 
     Yields
     ------
@@ -86,7 +95,7 @@ def decode(
     Raises
     ------
     InputError
-        The file cannot be read, is cut off (which most formats tell, but no MP3 without a Xing header),
+        The file cannot be read, is truncated (which most formats tell, but no MP3 without a Xing header),
         holds no samples, or NaN or infinite ones; it changed while it was read; ``offset`` lies beyond its
         end.
     """
@@ -96,7 +105,8 @@ def decode(
     path = os.fspath(path)  # and not a Path, which keeps the names of all files in memory for a while
     before = _stat(path)
     opener = _open_av if _ending(path) in AV_ENDINGS else _open_sndfile
-    with opener(path, offset, duration) as source:
+    damage = [] if damage is None else damage
+    with opener(path, offset, duration, damage) as source:
         if source.rate not in _RATES:
             raise AudioError(path, "has an impossible sampling rate", f": {source.rate} Hz")
         n_samples = 0
@@ -151,8 +161,10 @@ def _ends_before(path: str, offset: float, seconds: float) -> AudioError:
     return AudioError(path, "ends before the offset", f" of {offset:g} s, at {seconds:.3f} s")
 
 
-def _cut_off(path: str, promised: float, found: float) -> AudioError:
-    return AudioError(path, "is cut off", f": it says that it has {promised:.3f} s, {found:.3f} s are there")
+def _truncated(path: str, promised: float, found: float) -> AudioError:
+    return AudioError(
+        path, "is truncated", f": it says that it has {promised:.3f} s, {found:.3f} s are there"
+    )
 
 
 def _resampler(rate: float, sr: float) -> Any:
@@ -173,22 +185,43 @@ def _mixed(channels: list[NDArray[np.float32]]) -> Block:
     return mono
 
 
+# libmpg123 says on stderr what it lost of the sound. It says more there: of tags, which are no sound, and of
+# a length in the header that does not match, as where something was appended.
+_LOSS = re.compile(r"\[\S*libmpg123/(?!id3)\S+\] error: (.*)|Note: (Skipped \d+ bytes) in input")
+_MOST_LINES = 100  # or a few more
+
+
 @contextmanager
-def _open_sndfile(path: str, offset: float, duration: float | None) -> Iterator[_Source]:
+def _listening(damage: list[str]) -> Iterator[None]:
+    """Catch what a decoder writes to stderr on this thread, and keep of it what tells of lost sound."""
+    _core.catch_stderr()
+    try:
+        yield
+    finally:
+        said = _core.caught_stderr()
+        if said and len(damage) < _MOST_LINES:
+            lines = _LOSS.findall(said.decode("utf-8", "replace"))
+            damage.extend(error or skipped for error, skipped in lines)
+
+
+@contextmanager
+def _open_sndfile(path: str, offset: float, duration: float | None, damage: list[str]) -> Iterator[_Source]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            _refuse_cut_off(path, file.extra_info)
+        with _listening(damage):
+            opened = soundfile.SoundFile(os.fsencode(path))
+        with opened as file:
+            _refuse_truncated(path, file.extra_info)
             if file.format == "OGG":
-                _refuse_cut_off_ogg(path)
-            yield _Source(file.samplerate, _sndfile_blocks(path, file, offset, duration))
+                _refuse_truncated_ogg(path)
+            yield _Source(file.samplerate, _sndfile_blocks(path, file, offset, duration, damage))
     except soundfile.LibsndfileError as error:
         says = f" (it says: {error.error_string.strip().rstrip('.')})"
         raise AudioError(path, "is damaged or no audio that libsndfile reads", says) from None
 
 
-def _refuse_cut_off(path: str, log: str) -> None:
+def _refuse_truncated(path: str, log: str) -> None:
     """Raise where the header promises more bytes than there are.
 
     Headers of streams, which were written before the length was known, promise nothing: 0 or about 2**31
@@ -196,10 +229,10 @@ def _refuse_cut_off(path: str, log: str) -> None:
     """
     for promised, found in re.findall(r": (\d+) \(should be (\d+)\)", log):
         if int(found) < int(promised) < 0x7FFF0000:
-            raise AudioError(path, "is cut off", f": its header says {promised} bytes, {found} are there")
+            raise AudioError(path, "is truncated", f": its header says {promised} bytes, {found} are there")
 
 
-def _refuse_cut_off_ogg(path: str) -> None:
+def _refuse_truncated_ogg(path: str) -> None:
     """Raise where the last page is cut or does not end its stream, as that of a whole file must (RFC 3533).
 
     libsndfile takes the pages that are there for the whole. A recording of a live stream may lack its end,
@@ -212,34 +245,38 @@ def _refuse_cut_off_ogg(path: str) -> None:
     page = tail[begin:] if begin >= 0 else b""
     n_lengths = page[26] if len(page) > 26 else 255
     if len(page) < 27 + n_lengths + sum(page[27 : 27 + n_lengths]):
-        raise AudioError(path, "is cut off", ": its last page is not whole")
+        raise AudioError(path, "is truncated", ": its last page is not whole")
     if not page[5] & 4:
         cure = "if it is a live recording, copy it with ffmpeg -c copy"
-        raise AudioError(path, "is cut off", f": its last page does not end the stream; {cure}")
+        raise AudioError(path, "is truncated", f": its last page does not end the stream; {cure}")
 
 
-def _sndfile_blocks(path: str, file: Any, offset: float, duration: float | None) -> Iterator[Block]:
+def _sndfile_blocks(
+    path: str, file: Any, offset: float, duration: float | None, damage: list[str]
+) -> Iterator[Block]:
     rate = file.samplerate
     start = round(offset * rate)
     if start:
         if start >= file.frames:
             raise _ends_before(path, offset, file.frames / rate)
-        file.seek(start)
+        with _listening(damage):
+            file.seek(start)
     promised = file.frames - start
     wanted = promised if duration is None else min(promised, round(duration * rate))
     n_block = max(1, _BLOCK_SAMPLES // file.channels)
     buffer = np.empty((n_block, file.channels), np.float32)
     n_read = 0
     while n_read < wanted:
-        block = file.read(out=buffer[: min(wanted - n_read, n_block)])
+        with _listening(damage):
+            block = file.read(out=buffer[: min(wanted - n_read, n_block)])
         if len(block) == 0:
-            raise _cut_off(path, promised / rate, n_read / rate)
+            raise _truncated(path, promised / rate, n_read / rate)
         n_read += len(block)
         yield _mixed([block[:, channel] for channel in range(file.channels)])
 
 
 @contextmanager
-def _open_av(path: str, offset: float, duration: float | None) -> Iterator[_Source]:
+def _open_av(path: str, offset: float, duration: float | None, damage: list[str]) -> Iterator[_Source]:
     try:
         import av
     except ImportError:
@@ -279,6 +316,6 @@ def _av_blocks(path: str, container: Any, offset: float, duration: float | None)
     if "matroska" in container.format.name and len(container.streams) == 1 and container.duration:
         promised, found = container.duration / av.time_base, n_seen / stream.rate
         if found < promised - 0.5:
-            raise _cut_off(path, promised, found)
+            raise _truncated(path, promised, found)
     if n_seen <= skip and skip:
         raise _ends_before(path, offset, n_seen / stream.rate)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
 from dcbmr.audio.decode import AUDIO_ENDINGS, AudioError, is_audio
-from dcbmr.errors import DcbmrError, InputError
+from dcbmr.base.scratch import Scratch, as_text
+from dcbmr.errors import InputError
 
 Source = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]]
 
-_ANY_NAME = ("utf-8", "surrogatepass")  # also of bytes that are no UTF-8
 _SCHEMA = """
-    PRAGMA journal_mode = OFF;
-    PRAGMA cache_size = -512; -- kiB
     CREATE TABLE files (song BLOB PRIMARY KEY, path BLOB);
     CREATE INDEX by_path ON files (path);
+    CREATE TABLE more (song BLOB, path BLOB); -- files of songs that have one already
+    CREATE INDEX more_of ON more (song);
     CREATE TABLE folders (path BLOB PRIMARY KEY); -- to be entered
     CREATE TABLE entered (device_and_inode BLOB PRIMARY KEY);
 """
+_SHOWN = 5  # songs in a message
 
 
 class SongFiles:
@@ -33,43 +34,67 @@ class SongFiles:
 
     Attributes
     ----------
-    n_passed_over : int
+    folder : str or None
+        The folder that holds the files, or the manifest.
+    n_skipped : int
         Files in the folder whose endings are no audio's.
+    n_copies : int
+        Files left out because another one of the same song has the same bytes.
     failed : list of AudioError
         Folders that could not be read.
     """
 
-    def __init__(self, database: sqlite3.Connection, source: Source) -> None:
-        self._database = database
-        self.n_passed_over = 0
+    def __init__(self, tables: Scratch, source: Source) -> None:
+        self._tables = tables
+        self.folder: str | None = None
+        self.n_skipped = self.n_copies = 0
         self.failed: list[AudioError] = []
-        database.executescript(_SCHEMA)
         self._order = "rowid"
         for song, path in self._pairs(source):
-            self._add(song, path)
+            if not tables.run("INSERT OR IGNORE INTO files VALUES (?, ?)", song, path).rowcount:
+                tables.run("INSERT INTO more VALUES (?, ?)", song, path)
+        self._leave_out_copies()
 
     def __len__(self) -> int:
-        return int(self._run("SELECT count(*) FROM files").fetchone()[0])
+        return int(self._tables.run("SELECT count(*) FROM files").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        for song, path in self._run(f"SELECT song, path FROM files ORDER BY {self._order}"):
-            yield _text(song), _text(path)
+        for song, path in self._tables.run(f"SELECT song, path FROM files ORDER BY {self._order}"):
+            yield as_text(song), as_text(path)
+
+    def path_of(self, song: str) -> str | None:
+        """Return the file of a song; None where there is none."""
+        found = self._tables.run("SELECT path FROM files WHERE song = ?", song).fetchone()
+        return as_text(found[0]) if found else None
 
     def drop(self, song: str) -> bool:
         """Take a song out, and return whether it was there."""
-        return self._run("DELETE FROM files WHERE song = ?", song).rowcount == 1
+        return self._tables.run("DELETE FROM files WHERE song = ?", song).rowcount == 1
 
-    def _run(self, statement: str, *values: str) -> sqlite3.Cursor:
-        try:
-            return self._database.execute(statement, [value.encode(*_ANY_NAME) for value in values])
-        except sqlite3.Error as error:
-            raise DcbmrError(f"the list of songs could not be kept in a temporary file: {error}") from error
-
-    def _add(self, song: str, path: str) -> None:
-        if not self._run("INSERT OR IGNORE INTO files VALUES (?, ?)", song, path).rowcount:
-            first = self._run("SELECT path FROM files WHERE song = ?", song).fetchone()[0]
-            both = " and ".join(sorted((_text(first), path)))
-            raise InputError(f"two files of the song {song!r}: {both}; rename one, or give a manifest")
+    def _leave_out_copies(self) -> None:
+        """Keep the first file of each song; InputError names the songs whose files differ."""
+        n_conflicts = 0
+        shown: list[str] = []
+        for (name,) in self._tables.run("SELECT DISTINCT song FROM more ORDER BY song"):
+            song = as_text(name)
+            more = self._tables.run(f"SELECT path FROM more WHERE song = ? ORDER BY {self._order}", song)
+            paths = [str(self.path_of(song)), *(as_text(path) for (path,) in more)]
+            if self._order == "path":  # a folder hands out its files in any order
+                paths.sort()
+                self._tables.run("UPDATE files SET path = ? WHERE song = ?", paths[0], song)
+            different = [path for path in paths[1:] if not _are_copies(paths[0], path)]
+            self.n_copies += len(paths) - 1
+            if different:
+                n_conflicts += 1
+                if len(shown) < _SHOWN:
+                    shown.append(f"{song!r}: {paths[0]} and {different[0]}")
+        if n_conflicts:
+            n_songs = "1 song has" if n_conflicts == 1 else f"{n_conflicts} songs have"
+            rest = "; ..." if n_conflicts > len(shown) else ""
+            raise InputError(
+                f"{n_songs} several files that differ: {'; '.join(shown)}{rest}. The id of a song is its "
+                "file's name without its ending: rename them, or give a manifest (song, path) with own ids"
+            )
 
     def _pairs(self, source: Source) -> Iterable[tuple[str, str]]:
         if isinstance(source, Mapping):
@@ -81,18 +106,20 @@ class SongFiles:
             raise InputError(f"{source} does not exist{wanted}")
         if os.path.isdir(source):
             self._order = "path"
-            return ((_song_of(path), path) for path in self._walk(os.fspath(source)))
+            self.folder = os.fspath(source)
+            return ((_song_of(path), path) for path in self._walk(self.folder))
         if is_audio(source):
             return [(_song_of(source), os.fspath(source))]
+        self.folder = os.path.dirname(source)
         return _read_manifest(Path(source))
 
     def _walk(self, folder: str) -> Iterator[str]:
         """Yield all audio files below ``folder``; links are followed, each folder is entered once."""
-        self._run("INSERT INTO folders VALUES (?)", folder)
+        self._tables.run("INSERT INTO folders VALUES (?)", folder)
         # Always the first: which of two links to a folder is followed must not depend on the disk's order.
-        while first := self._run("SELECT min(path) FROM folders").fetchone()[0]:
-            folder = _text(first)
-            self._run("DELETE FROM folders WHERE path = ?", folder)
+        while first := self._tables.run("SELECT min(path) FROM folders").fetchone()[0]:
+            folder = as_text(first)
+            self._tables.run("DELETE FROM folders WHERE path = ?", folder)
             try:
                 yield from self._enter(folder)
             except OSError as error:
@@ -100,7 +127,7 @@ class SongFiles:
 
     def _enter(self, folder: str) -> Iterator[str]:
         found = os.stat(folder)
-        if not self._run(
+        if not self._tables.run(
             "INSERT OR IGNORE INTO entered VALUES (?)", f"{found.st_dev} {found.st_ino}"
         ).rowcount:
             return
@@ -109,11 +136,11 @@ class SongFiles:
                 if entry.name.startswith("."):
                     continue
                 if _is_folder(entry):
-                    self._run("INSERT OR IGNORE INTO folders VALUES (?)", entry.path)
+                    self._tables.run("INSERT OR IGNORE INTO folders VALUES (?)", entry.path)
                 elif is_audio(entry.path):
                     yield entry.path
                 else:
-                    self.n_passed_over += 1
+                    self.n_skipped += 1
 
 
 @contextmanager
@@ -123,24 +150,27 @@ def find_songs(source: Source) -> Iterator[SongFiles]:
     Raises
     ------
     InputError
-        There is no audio, or two files of one song.
+        There is no audio, or a song has two files that differ.
     """
-    # Without a name, the database is a temporary file that only appears where its cache is too small.
-    with closing(sqlite3.connect("", isolation_level=None)) as database:
-        songs = SongFiles(database, source)
+    with closing(Scratch("the list of songs", _SCHEMA)) as tables:
+        songs = SongFiles(tables, source)
         if not len(songs):
             if songs.failed:
                 raise songs.failed[0]
             if not isinstance(source, str | os.PathLike) or not os.path.isdir(source):
                 raise InputError(f"{source} names no song")
-            n_files, endings = songs.n_passed_over, " ".join(sorted(AUDIO_ENDINGS))
+            n_files, endings = songs.n_skipped, " ".join(sorted(AUDIO_ENDINGS))
             found = f"of {n_files} files none ends in {endings}" if n_files else "it holds no files"
             raise InputError(f"{source} holds no audio: {found}")
         yield songs
 
 
-def _text(name: bytes) -> str:
-    return name.decode(*_ANY_NAME)
+def _are_copies(first: str, second: str) -> bool:
+    """Return whether two files are one, or have the same bytes."""
+    try:
+        return os.path.samefile(first, second) or filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

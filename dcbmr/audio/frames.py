@@ -109,7 +109,7 @@ class Extractor:
 
     @classmethod
     def from_config(cls, kind: Kind, config: dict[str, Any]) -> Self:
-        """Make the extractor of one kind that ``config`` describes; other keys are passed over."""
+        """Make the extractor of one kind that ``config`` describes; other keys are ignored."""
         settings = Settings(**{key: config[key] for key in asdict(Settings())})
         cepstra = {key: config[key] for key in ("n_mfcc", "deltas") if kind == "mfcc"}
         return cls([kind], settings, **cepstra)

@@ -108,16 +108,18 @@ def sole_writer(output: Path) -> Iterator[None]:
     check_writable(output)
     file = _beside(output, "lock")
     missing = [folder for folder in file.parents if not folder.exists()]
+    lock: int | None = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = _locked(file, output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from error
-    try:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = _locked(file, output)
+        except OSError as error:
+            raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield
     finally:
-        file.unlink(missing_ok=True)
-        os.close(lock)
+        if lock is not None:
+            file.unlink(missing_ok=True)
+            os.close(lock)
         for folder in missing:
             with suppress(OSError):  # it holds the output now
                 folder.rmdir()

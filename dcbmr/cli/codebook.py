@@ -1,9 +1,9 @@
-"""``dcbmr codebook``: learn the words that a bag of words counts."""
+"""``dcbmr codebook``: learn the codewords that a bag of words counts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,12 @@ from dcbmr.cli._common import (
     threads_option,
 )
 
+if TYPE_CHECKING:
+    from dcbmr.base.progress import Progress
+    from dcbmr.features.codebook import Codebook
 
-@click.command("codebook", short_help="Learn the words that a bag of words counts.")
+
+@click.command("codebook", short_help="Learn the codewords that a bag of words counts.")
 @click.argument("source", type=click.Path(path_type=Path))
 @output_option("the codebook")
 @click.option(
@@ -27,7 +31,7 @@ from dcbmr.cli._common import (
     type=click.IntRange(min=1),
     default=4000,
     show_default=True,
-    help="How many words to learn (the paper's 4000).",
+    help="How many codewords to learn (the paper's 4000).",
 )
 @click.option(
     "--iterations", "n_iterations", type=click.IntRange(min=0), default=25, show_default=True, help="At most."
@@ -73,47 +77,39 @@ def command(
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
     from dcbmr.base.directory import CONFIG
-    from dcbmr.features.codebook import Codebook
 
     begin(output, kind="codebook", overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
-    codebook = Codebook(**settings)
+    learn = _from_store if (source / CONFIG).is_file() else _from_audio
     with show_progress() as bar:
-        learn = _from_store if (source / CONFIG).is_file() else _from_audio
-        learn(source, codebook, max_frames, left_out, bar)
+        codebook = learn(source, left_out, max_frames=max_frames, progress=bar, **settings)
     codebook.save(output, overwrite=overwrite)
     click.echo(
-        f"{output}: {codebook.n_words} words, mean squared distance "
+        f"{output}: {codebook.n_words} codewords, mean squared distance "
         f"{codebook.inertia_ / codebook.n_frames_:.6g} over {codebook.n_frames_} frames "
         f"of {0 if codebook.songs_ is None else len(codebook.songs_):,} songs, "
         f"{len(codebook.inertias_)} iterations"
     )
 
 
-def _from_store(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
-    from dcbmr.features.codebook import frame_config, sample_frames
+def _from_store(source: Path, left_out: set[str], **options: Any) -> Codebook:
+    from dcbmr.features.codebook import fit_codebook
     from dcbmr.features.store import FeatureStore
 
     store = FeatureStore.open(source)["mfcc"]
-    features = store.features([song for song in store.song_ids if song not in left_out])
-    sample = sample_frames(features, max_frames, codebook.random_state)
-    codebook.fit(
-        sample,
-        frame_config=frame_config(features),
-        song_ids=features.song_ids,
-        progress=bar,
-    )
+    return fit_codebook(store.features([song for song in store if song not in left_out]), **options)
 
 
-def _from_audio(source: Path, codebook: Any, max_frames: int, left_out: set[str], bar: Any) -> None:
+def _from_audio(
+    source: Path, left_out: set[str], *, max_frames: int, progress: Progress, **settings: Any
+) -> Codebook:
+    from dcbmr.features.codebook import Codebook
     from dcbmr.features.words import fit_codebook_to_audio
 
+    codebook = Codebook(**settings)
     failed = fit_codebook_to_audio(
-        source,
-        codebook,
-        max_frames=max_frames,
-        without=left_out,
-        progress=bar,
+        source, codebook, max_frames=max_frames, without=left_out, progress=progress
     )
     for error in failed:
         click.echo(f"skipped {error}", err=True)
+    return codebook

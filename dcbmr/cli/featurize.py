@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import claim, output_option, overwrite_option, show_progress, threads_option
+
+if TYPE_CHECKING:
+    from dcbmr.features.featurize import FeaturizeReport
 
 
 @click.command("featurize", short_help="Extract spectra and MFCCs, or words, from audio.")
@@ -28,7 +32,7 @@ from dcbmr.cli._common import claim, output_option, overwrite_option, show_progr
     "--codebook",
     type=click.Path(path_type=Path),
     default=None,
-    help="Whose words the kind bow counts; see dcbmr codebook.",
+    help="Whose codewords the kind bow counts; see dcbmr codebook.",
 )
 @click.option(
     "--set",
@@ -38,9 +42,13 @@ from dcbmr.cli._common import claim, output_option, overwrite_option, show_progr
     help="Setting of the extractor, repeatable: sr, n_fft, hop_length, n_mels, fmin, fmax, htk, norm, "
     "n_mfcc, deltas.  [default: the paper's]",
 )
-@click.option("--offset", type=float, default=0.0, help="Seconds to pass over in each file.")
+@click.option("--offset", type=float, default=0.0, help="Seconds to skip in each file.")
 @click.option("--duration", type=float, default=None, help="Seconds to read of each file.  [default: all]")
-@click.option("--resume", is_flag=True, help="Continue what was interrupted, or add new files.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue what was interrupted, or look for new, changed and deleted files.",
+)
 @overwrite_option
 @threads_option
 @click.option(
@@ -48,7 +56,7 @@ from dcbmr.cli._common import claim, output_option, overwrite_option, show_progr
     "to_check",
     type=click.Path(path_type=Path),
     default=None,
-    help="Verify the checksums of existing features and do nothing else.",
+    help="Verify that existing features are finished and undamaged, and do nothing else.",
 )
 def command(
     audio: Path | None,
@@ -61,17 +69,19 @@ def command(
 
     AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
     folder, a song's id is its file's name without the ending; hidden files and folders, and files whose
-    endings are no audio's, are passed over. WAV, FLAC, MP3, Ogg, Opus, AIFF and others are read as they are;
+    endings are no audio's, are skipped. WAV, FLAC, MP3, Ogg, Opus, AIFF and others are read as they are;
     m4a, AAC and WMA need pip install 'dcbmr[av]'. Channels are mixed by their mean; samples are not clipped.
 
-    A file that cannot be used is skipped and listed, with the reason, in failed.tsv of the output.
+    A file that cannot be used is left out and listed, with the reason, in failed.tsv of the output; one that
+    is damaged, but can be read, is listed in damaged.tsv. Copies of a file, byte for byte, count as one.
+
+    --resume reads what is new or has changed in size or time, and takes out songs whose files were deleted.
 
     \b
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
     from dcbmr.base.directory import kind_of
-    from dcbmr.features import featurize as extraction
     from dcbmr.features.store import FEATURES
 
     if to_check is not None and audio is None and output is None:
@@ -82,31 +92,26 @@ def command(
         raise click.UsageError("--resume and --overwrite exclude each other")
     claim(output, can_resume=lambda: kind_of(output) == FEATURES)
     report = _run(audio, output, resume=resume, **options)
-    hours = report.audio_s / 3600
-    click.echo(
-        f"{output}: {report.n_done} songs added ({hours:.2f} h of audio in {report.seconds:.1f} s), "
-        f"{report.n_present} were there, {report.failed.total()} failed, "
-        f"{report.n_passed_over} files passed over as no audio"
-    )
-    for reason, n in report.failed.most_common():
-        click.echo(f"  {n} failed: {reason}", err=True)
-    if report.failed:
-        click.echo(f"  see {output / extraction.FAILED}", err=True)
+    _tell(report, output)
     return 1 if report.failed and not report.n_done and not report.n_present else 0
 
 
-def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any) -> Any:
+def _run(
+    audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any
+) -> FeaturizeReport:
     from dcbmr.audio.frames import Settings
     from dcbmr.contract.params import parse_settings
-    from dcbmr.features import featurize as extraction
     from dcbmr.features.codebook import Codebook
+    from dcbmr.features.featurize import featurize
 
+    words = Codebook.load(codebook) if codebook else None
     of_mfcc = [text for text in to_set if text.partition("=")[0] in ("n_mfcc", "deltas")]
     of_bands = [text for text in to_set if text not in of_mfcc]
-    options |= parse_settings(extraction.featurize, of_mfcc)
+    options |= parse_settings(featurize, of_mfcc)
     if of_bands:
-        options["settings"] = Settings(**parse_settings(Settings, of_bands))
-    words = Codebook.load(codebook) if codebook else None
+        known = words.frame_config_ if words else {}
+        of_codebook = {name: known[name] for name in asdict(Settings()) if name in known}
+        options["settings"] = Settings(**{**of_codebook, **parse_settings(Settings, of_bands)})
 
     with show_progress() as bars:
         began = time.monotonic()
@@ -117,18 +122,52 @@ def _run(audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ..
             failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
             bars(stage, n_over, n_files, figures, shown=rates + failed)
 
-        return extraction.featurize(audio, output, codebook=words, progress=show, **options)
+        return featurize(audio, output, codebook=words, progress=show, **options)
+
+
+def _tell(report: FeaturizeReport, output: Path) -> None:
+    """Say what was done, and where to look for what went wrong."""
+    from dcbmr.features.features_writer import DAMAGED, FAILED, VANISHED
+
+    n_failed = report.failed.total()
+    skipped = f"{report.n_skipped} files skipped as no audio"
+    copies = f", {report.n_copies} as copies of others" if report.n_copies else ""
+    if not (report.n_done or n_failed or report.n_vanished):
+        click.echo(f"{output}: finished before; all {report.n_present} songs are there, {skipped}{copies}")
+        return
+    hours = report.audio_s / 3600
+    click.echo(
+        f"{output}: {report.n_done} songs added ({hours:.2f} h of audio in {report.seconds:.1f} s), "
+        f"{report.n_present} were there, {n_failed} failed, {skipped}{copies}"
+    )
+    for reason, n in report.failed.most_common():
+        click.echo(f"  {n} failed: {reason}", err=True)
+    if n_failed:
+        click.echo(f"  see {output / FAILED}", err=True)
+    if report.n_changed:
+        click.echo(f"  {report.n_changed} files had changed and were read again")
+    if report.n_vanished:
+        click.echo(
+            f"  {report.n_vanished} songs were taken out, as their files are gone: {output / VANISHED}"
+        )
+    if report.n_damaged:
+        click.echo(
+            f"  {report.n_damaged} files are damaged and were read as far as they go: {output / DAMAGED}",
+            err=True,
+        )
 
 
 def _check(directory: Path) -> int:
     from dcbmr.features.store import FeatureStore
 
-    damaged = FeatureStore.open(directory).check()
+    store = FeatureStore.open(directory, unfinished=True)
+    damaged = store.check()
     for kind, songs in damaged.items():
         click.echo(f"{directory / kind}: {'whole' if not songs else f'{len(songs)} songs damaged'}")
         for song in songs:
             click.echo(f"  damaged: {song}", err=True)
     if any(damaged.values()):
         click.echo("  featurize again, with --overwrite", err=True)
-        return 1
-    return 0
+    if store.n_wanted is not None:
+        click.echo(store.what_is_missing(), err=True)
+    return 1 if any(damaged.values()) or store.n_wanted is not None else 0

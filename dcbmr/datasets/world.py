@@ -33,19 +33,18 @@ replacement with probability proportional to ``popularity * exp(taste * affinity
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress
-from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.plays.counts import PlayCounts
 
@@ -293,7 +292,7 @@ class World:
         (Path(directory) / "songs.tsv").write_text("".join(lines), "utf-8")
         self.plays().write_parquet(Path(directory) / "plays.parquet")
 
-        def write_one(song: int) -> None:
+        def write_one(song: int, _: Event) -> None:
             file = audio / f"{self.song_ids[song]}.flac"
             if not file.exists():
                 partial = file.with_suffix(".partial")
@@ -305,8 +304,8 @@ class World:
                     raise DcbmrError(f"{file} cannot be written: {error}") from error
 
         n_songs = self.settings.n_songs
-        with ThreadPoolExecutor(resolve_n_threads(n_threads)) as pool:
-            for done, _ in enumerate(_unordered(pool, write_one, n_songs), start=1):
+        with OrderedPool(write_one, n_threads=n_threads) as pool:
+            for done, _ in enumerate(pool.in_order(range(n_songs)), start=1):
                 if progress is not None and (done % 20 == 0 or done == n_songs):
                     progress("synthesize", done, n_songs, {})
 
@@ -317,17 +316,6 @@ class World:
     def describe(self) -> dict[str, Any]:
         """Return the settings as JSON holds them."""
         return asdict(self.settings)
-
-
-def _unordered(pool: ThreadPoolExecutor, work: Callable[[int], None], n: int) -> Iterator[None]:
-    """Run ``work`` on 0 .. n-1; yield after each; an error, or leaving early, cancels what has not begun."""
-    futures = [pool.submit(work, i) for i in range(n)]
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 def _gain(decibels: float) -> np.float32:

@@ -1,4 +1,4 @@
-"""Bag of words of audio: k-means words over frames, and word counts of songs.
+"""Bag of words of audio: codewords of frames by k-means, and how often each occurs in a song.
 
 The conventional features of "Deep content-based music recommendation" (section 4.1): frames are assigned
 to the nearest of 4000 means, a song is the count of each, and principal components keep 95 % of the
@@ -7,6 +7,7 @@ variance of those counts.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from scipy.sparse import csr_array
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import HEADER, new_directory, read_config
+from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
@@ -31,35 +33,37 @@ if TYPE_CHECKING:
 
 # Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
 _BLOCK_FRAMES = 1 << 16
-# Frames a word from which the first words are drawn.
+# Frames a codeword from which the first codewords are drawn.
 _SEED_FRAMES = 64
+# Fewer frames a codeword and the means are those of chance; faiss warns at 39.
+_FEW_FRAMES = 50
 
 
-class Codebook:
-    """Words that frames are replaced by: the means of k-means.
+class Codebook(Estimator):
+    """Codewords that frames are replaced by: the means of k-means.
 
     Parameters
     ----------
     n_words : int
-        Number of means; the paper's 4000.
+        Number of codewords; the paper's 4000.
     n_iterations : int
         Most Lloyd iterations.
     tolerance : float
         Stop when an iteration lowers the inertia by less than this share of it; 0 never stops early.
     n_threads : int, optional
-        Threads to use; None for every core. The words do not depend on it.
+        Threads to use; None for every core. The codewords do not depend on it.
     random_state : int
-        Seed of the first words.
+        Seed of the first codewords.
 
     Attributes
     ----------
     words_ : ndarray of shape (n_words, n_dims), float32
     inertia_ : float
-        Sum of the squared distances of the fitted frames to their words.
+        Sum of the squared distances of the fitted frames to their codewords.
     inertias_ : list of float
-        The inertia that each iteration found, before it moved the words.
+        The inertia that each iteration found, before it moved the codewords.
     n_frames_ : int
-        How many frames the words were learned from.
+        How many frames the codewords were learned from.
     frame_config_ : dict
         Settings of the extractor that made the frames, where known; empty if not.
     songs_ : ndarray of shape (n_songs,), uint64, or None
@@ -97,16 +101,16 @@ class Codebook:
         song_ids: Iterable[str] | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Learn the words from frames held in memory.
+        """Learn the codewords from frames held in memory.
 
         Parameters
         ----------
         frames : array-like of shape (n_frames, n_dims)
-            At least ``n_words`` distinct frames, all finite.
+            Also a data frame. At least ``n_words`` distinct frames, all finite; they are taken as float32.
         frame_config : mapping, optional
-            Settings of the extractor that made them, to be kept with the words.
+            Settings of the extractor that made them, to be kept with the codewords.
         song_ids : iterable of str, optional
-            The songs that they were drawn from, of which digests are kept with the words.
+            The songs that they were drawn from, of which digests are kept with the codewords.
         progress : Progress, optional
             Told of every iteration, with the inertia; it may raise to stop.
 
@@ -115,17 +119,9 @@ class Codebook:
         Codebook
             self
         """
-        if self.n_words < 1 or self.n_iterations < 0 or not self.tolerance >= 0:
-            raise InputError(
-                f"n_words must be at least 1, n_iterations and tolerance at least 0; got {self.n_words}, "
-                f"{self.n_iterations} and {self.tolerance}"
-            )
         data = _checked_frames(frames)
         n_frames = len(data)
-        if n_frames < self.n_words:
-            raise InputError(
-                f"{n_frames} frames are fewer than n_words = {self.n_words}: give more or ask for fewer words"
-            )
+        self.check_settings(n_frames=n_frames)
         n_threads = resolve_n_threads(self.n_threads)
         report = progress or silent
         rng = np.random.default_rng(self.random_state)
@@ -147,8 +143,20 @@ class Codebook:
         self.__dict__.pop("_search", None)
         return self
 
+    def check_settings(self, *, n_frames: int | None = None) -> None:
+        """Raise InputError for settings that nothing can be learned with, or not from ``n_frames`` frames."""
+        if self.n_words < 1 or self.n_iterations < 0 or not self.tolerance >= 0:
+            raise InputError(
+                f"n_words must be at least 1, n_iterations and tolerance at least 0; got {self.n_words}, "
+                f"{self.n_iterations} and {self.tolerance}"
+            )
+        resolve_n_threads(self.n_threads)
+        if n_frames is not None and n_frames < self.n_words:
+            cure = "give more or ask for fewer codewords"
+            raise InputError(f"{n_frames} frames are fewer than n_words = {self.n_words}: {cure}")
+
     def assign(self, frames: ArrayLike) -> NDArray[np.int32]:
-        """Return the number of the nearest word of each frame, (n_frames,); of equal words the lowest."""
+        """Return the number of the nearest codeword of each frame, (n_frames,); of equal ones the lowest."""
         data = _checked_frames(frames, n_dims=self._fitted().shape[1])
         labels = np.empty(len(data), np.int32)
         n_threads = resolve_n_threads(self.n_threads)
@@ -157,22 +165,22 @@ class Codebook:
         return labels
 
     def bag_of_words(self, frames: ArrayLike) -> NDArray[np.int64]:
-        """Return how many of the frames are nearest to each word, shape (n_words,)."""
+        """Return how many of the frames are nearest to each codeword, shape (n_words,)."""
         return np.bincount(self.assign(frames), minlength=len(self._fitted()))
 
     def count(self, frames: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
-        """Add the words of frames (n_frames, n_dims) to ``counts`` (n_words,), on the thread that calls."""
+        """Add the codewords of frames (n_frames, n_dims) to ``counts`` (n_words,), on the calling thread."""
         labels = np.empty(len(frames), np.int32)
         self._nearest_word.assign(_checked_frames(frames, self._fitted().shape[1]), labels, None, 1)
         counts += np.bincount(labels, minlength=len(counts))
 
     @property
     def digest(self) -> str:
-        """Tells this codebook's words from all others: eight hexadecimal digits."""
+        """Tells these codewords from all others: eight hexadecimal digits."""
         return f"{zlib.crc32(np.ascontiguousarray(self._fitted()).data):08x}"
 
     def seen(self, song_ids: Sequence[str]) -> list[str]:
-        """Return those of ``song_ids`` that the words were learned from; none where that is not known."""
+        """Return those of ``song_ids`` that it was learned from; none where that is not known."""
         return seen(song_ids, self.songs_)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
@@ -213,7 +221,7 @@ class Codebook:
         codebook.words_, codebook.songs_ = tensors["words"], tensors.get("songs")
         if codebook.words_.shape != (config["n_words"], config["n_dims"]):
             raise InputError(
-                f"{directory}: the words have shape {codebook.words_.shape}, the config says "
+                f"{directory}: the codewords have shape {codebook.words_.shape}, the config says "
                 f"{(config['n_words'], config['n_dims'])}"
             )
         codebook.n_frames_ = config["n_frames"]
@@ -224,12 +232,12 @@ class Codebook:
 
     def _fitted(self) -> NDArray[np.float32]:
         if not hasattr(self, "words_"):
-            raise InputError("this codebook has no words yet: call fit or load first")
+            raise InputError("this codebook has no codewords yet: call fit or load first")
         return self.words_
 
     @property
     def _nearest_word(self) -> _core.NearestWord:
-        # Made once: packing the words costs as much as searching a few thousand frames.
+        # Made once: packing the codewords costs as much as searching a few thousand frames.
         if "_search" not in self.__dict__:
             self._search = _core.NearestWord(self._fitted())
         return self._search
@@ -259,6 +267,11 @@ def fit_codebook(
         frames of 39 dimensions take 156 MB.
     progress : Progress, optional
         As for :meth:`Codebook.fit`.
+
+    Warns
+    -----
+    UserWarning
+        There are fewer than 50 frames a codeword.
     """
     codebook = Codebook(
         n_words=n_words,
@@ -267,23 +280,39 @@ def fit_codebook(
         n_threads=n_threads,
         random_state=random_state,
     )
-    sample = sample_frames(features, max_frames, random_state)
+    if max_frames < 1:
+        raise InputError(f"max_frames must be at least 1; got {max_frames}")
+    n_frames = int(np.sum(features.n_frames))
+    codebook.check_settings(n_frames=min(n_frames, max_frames))
+    sample = _sample(features, max_frames, random_state)
+    warn_of_few_frames(n_words, len(sample), n_frames, len(features.song_ids))
     return codebook.fit(
         sample, frame_config=frame_config(features), song_ids=features.song_ids, progress=progress
     )
 
 
-def sample_frames(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
+def warn_of_few_frames(n_words: int, n_sample: int, n_frames: int, n_songs: int) -> None:
+    """Warn where a sample of ``n_frames`` frames of songs holds too few of them for so many codewords."""
+    if n_sample >= _FEW_FRAMES * n_words:
+        return
+    more = "more songs" if n_sample == n_frames else f"a larger sample (max_frames, of {n_frames:,} frames)"
+    warnings.warn(
+        f"{n_words:,} codewords of {n_sample:,} frames of {n_songs:,} songs: fewer than {_FEW_FRAMES} frames "
+        f"a codeword, so that many of them are chance; give {more}, or ask for at most "
+        f"{max(1, n_sample // _FEW_FRAMES):,} codewords (n_words)",
+        stacklevel=3,
+    )
+
+
+def _sample(features: SongFeatures, max_frames: int, random_state: int) -> NDArray[np.float32]:
     """Draw at most ``max_frames`` frames without replacement, evenly over all frames of all songs."""
-    if max_frames < 1:
-        raise InputError(f"max_frames must be at least 1; got {max_frames}")
     n_frames = np.asarray(features.n_frames, np.int64)
     ends = np.cumsum(n_frames)
     total = int(ends[-1]) if len(ends) else 0
     if total <= max_frames:
         picks = np.arange(total)
     else:
-        # A stream of its own, so that the sample does not hang on how many words are drawn from it.
+        # A stream of its own, so that the sample does not hang on how many codewords are drawn from it.
         rng = np.random.default_rng([random_state, 1])
         picks = np.sort(rng.choice(total, max_frames, replace=False, shuffle=False))
     sample = np.empty((len(picks), features.n_dims), np.float32)
@@ -302,7 +331,7 @@ def bag_of_words(
     weighting: Literal["count", "sqrt"] = "count",
     progress: Progress | None = None,
 ) -> csr_array:
-    """Count the words of every song.
+    """Count the codewords of every song.
 
     Parameters
     ----------
@@ -312,14 +341,14 @@ def bag_of_words(
     n_threads : int, optional
         Threads to use; None for every core.
     weighting : {"count", "sqrt"}
-        The counts, as in the paper, or their square roots, which hold back the words of long notes.
+        The counts, as in the paper, or their square roots, which hold back the codewords of long notes.
     progress : Progress, optional
         Told how many songs are counted.
 
     Returns
     -------
     csr_array of shape (n_songs, n_words), float32
-        Words in ascending order within a song; a song without frames is an empty row.
+        Codewords in ascending order within a song; a song without frames is an empty row.
     """
     if weighting not in ("count", "sqrt"):
         raise InputError(f"weighting must be 'count' or 'sqrt'; got {weighting!r}")
@@ -367,7 +396,7 @@ def _assign(
     distances: NDArray[np.float32],
     n_threads: int,
 ) -> float:
-    """Find the word of every frame and return the inertia."""
+    """Find the codeword of every frame and return the inertia."""
     search = _core.NearestWord(words)
     inertia = 0.0
     for rows in blocks(len(frames), _BLOCK_FRAMES):
@@ -382,7 +411,7 @@ def _first_words(
     """Draw frames to start from, each batch in proportion to the squared distance from those before.
 
     With one frame a batch this is k-means++ (Arthur and Vassilvitskii, 2007); in 20 batches it takes a
-    fraction of the time of one Lloyd iteration and the words end as good.
+    fraction of the time of one Lloyd iteration and the codewords end as good.
     """
     if len(frames) > _SEED_FRAMES * n_words:
         frames = frames[np.sort(rng.choice(len(frames), _SEED_FRAMES * n_words, replace=False))]
@@ -396,7 +425,7 @@ def _first_words(
         np.minimum(nearest, distances, out=nearest)
         weights = nearest.astype(np.float64)
         if np.count_nonzero(weights) < batch:
-            # Too few frames that are no word yet: any will do, and those that stay empty move later.
+            # Too few frames that are no codeword yet: any will do, and those that stay empty move later.
             weights[:] = 1
         words.append(frames[rng.choice(len(frames), batch, replace=False, p=weights / weights.sum())])
     return np.concatenate(words)
@@ -410,10 +439,10 @@ def _moved(
     rng: np.random.Generator,
     n_threads: int,
 ) -> NDArray[np.float32]:
-    """Return the mean of the frames of each word.
+    """Return the mean of the frames of each codeword.
 
-    A word without frames takes a frame drawn in proportion to the squared distance from its word, as
-    k-means++ would place the next one.
+    A codeword without frames takes a frame drawn in proportion to the squared distance from its codeword,
+    as k-means++ would place the next one.
     """
     sums = np.zeros(words.shape, np.float64)
     counts = np.zeros(len(words), np.int64)
@@ -426,7 +455,7 @@ def _moved(
         if np.count_nonzero(weights) < len(empty):
             raise InputError(
                 f"the frames hold only {len(words) - len(empty)} distinct values, fewer than n_words = "
-                f"{len(words)}: ask for fewer words"
+                f"{len(words)}: ask for fewer codewords"
             )
         moved[empty] = frames[rng.choice(len(frames), len(empty), replace=False, p=weights / weights.sum())]
     return moved
@@ -453,7 +482,10 @@ def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:
 
 def _checked_frames(frames: ArrayLike, n_dims: int | None = None, song: str = "") -> NDArray[np.float32]:
     of_song = f" of song {song!r}" if song else ""
-    data = np.ascontiguousarray(frames, np.float32)
+    try:
+        data = np.ascontiguousarray(frames, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"frames{of_song} must be numbers, (n_frames, n_dims): {error}") from None
     if data.ndim != 2 or not data.shape[1] or data.shape[1] != (n_dims or data.shape[1]):
         wanted = f"(n_frames, {n_dims or 'n_dims'})"
         raise InputError(f"frames{of_song} must have shape {wanted}; got {data.shape}")

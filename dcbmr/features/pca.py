@@ -13,6 +13,7 @@ from scipy.sparse import csr_array, issparse
 
 from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.estimator import Estimator
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.seen import digests, seen
@@ -22,7 +23,7 @@ _BLOCK_ROWS = 4096
 _TENSORS = ("mean", "components", "explained_variance", "explained_variance_ratio")
 
 
-class PCA:
+class PCA(Estimator):
     """Principal components that keep a share of the variance.
 
     The covariance is summed over blocks of rows, so that sparse counts of any number of songs need no more
@@ -59,10 +60,6 @@ class PCA:
     def __init__(self, *, variance: float = 0.95, n_threads: int | None = None) -> None:
         self.variance = variance
         self.n_threads = n_threads
-
-    def __repr__(self) -> str:
-        fitted = f", n_components={len(self.components_)}" if hasattr(self, "components_") else ""
-        return f"PCA(variance={self.variance}{fitted})"
 
     def fit(self, X: NDArray[Any] | csr_array, *, song_ids: Iterable[str] | None = None) -> Self:
         """Learn the components.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,40 +14,60 @@ from dcbmr.errors import InputError
 from dcbmr.features.stored_kind import StoredKind, StoredWords
 
 FEATURES = "features"
+UNFINISHED = "unfinished.json"  # there from before the first song until after the last
 
 
 class FeatureStore:
     """What :func:`dcbmr.featurize` wrote: the features of many songs, of one kind or several.
 
-    ``store["mel"]`` is the kind "mel", a mapping from song id to frames; it is opened on first use, once. A
-    store that another process is writing can be opened: it holds the songs that were finished at that time.
+    ``store["mel"]`` is the kind "mel", a mapping from song id to frames; it is opened on first use, once.
 
     Attributes
     ----------
     directory : Path
     kinds : tuple of str
         The kinds that it has.
+    n_wanted : int or None
+        How many songs featurize is to have written when it ends; None where it has ended.
     """
 
-    def __init__(self, directory: Path, kinds: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, kinds: tuple[str, ...], n_wanted: int | None = None) -> None:
         self.directory = directory
         self.kinds = kinds
+        self.n_wanted = n_wanted
         self._open: dict[str, StoredKind] = {}
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> Self:
+    def open(cls, directory: str | os.PathLike[str], *, unfinished: bool = False) -> Self:
         """Open the features that :func:`dcbmr.featurize` wrote to ``directory``.
+
+        Parameters
+        ----------
+        directory : path-like
+        unfinished : bool
+            Open it also where featurize was interrupted or is still at work: the songs that are there are
+            whole, and more may come.
 
         Raises
         ------
         InputError
-            There are none, or their settings are damaged or of another version.
+            There are no features, or not all yet, or their settings are damaged or of another version.
         """
         root = Path(directory)
         if not root.exists():
             raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
         read_config(root, kind=FEATURES)
-        return cls(root, tuple(name for name in kinds() if (root / name / CONFIG).is_file()))
+        there = tuple(name for name in kinds() if (root / name / CONFIG).is_file())
+        store = cls(root, there, _n_wanted(root))
+        if store.n_wanted is not None and not unfinished:
+            raise InputError(store.what_is_missing())
+        return store
+
+    def what_is_missing(self) -> str:
+        """Say how much of an unfinished store is there, and what finishes it."""
+        n_there = f"it has {len(self.song_ids):,} of {self.n_wanted:,} songs"
+        cure = f"dcbmr featurize AUDIO -o {self.directory} --resume finishes it"
+        return f"{self.directory} is unfinished: {n_there}; {cure}"
 
     def __getitem__(self, kind: str) -> StoredKind:
         if kind not in self._open:
@@ -71,8 +92,19 @@ class FeatureStore:
         return self[self.kinds[0]].song_ids if self.kinds else ()
 
     def __repr__(self) -> str:
-        return f"FeatureStore({str(self.directory)!r}, kinds={self.kinds}, n_songs={len(self.song_ids)})"
+        unfinished = "" if self.n_wanted is None else f", n_wanted={self.n_wanted}"
+        kinds, n_songs = self.kinds, len(self.song_ids)
+        return f"FeatureStore({str(self.directory)!r}, {kinds=}, {n_songs=}{unfinished})"
 
     def check(self) -> dict[str, list[str]]:
         """Read everything; return the damaged songs of each kind."""
         return {kind: self[kind].check() for kind in self.kinds}
+
+
+def _n_wanted(root: Path) -> int | None:
+    try:
+        return int(json.loads((root / UNFINISHED).read_text("utf-8"))["n_songs"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{root / UNFINISHED} is damaged: {type(error).__name__}: {error}") from error

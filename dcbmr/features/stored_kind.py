@@ -4,7 +4,8 @@ A stored kind is a directory: ``config.json`` (kind, dtype, all settings of the 
 ``00000.bin``, ``00001.bin``, ... of raw rows of ``n_dims`` numbers, and ``songs.tsv`` with a line a song:
 its id, shard, first row, number of frames, and the CRC-32 of their bytes. Frames are written before the
 line that names them, and a line without its end is no line: whatever moment a writer dies at, what the
-index names is whole.
+index names is whole. Nothing that a line names is ever written again: a song whose file has changed gets a
+new line, which takes the place of the older one, and -1 frames say that a song was removed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,23 +41,43 @@ class Entry:
     n_frames: int
     crc32: int
 
+    @classmethod
+    def removal(cls, song: str, shard: int, row: int) -> Self:
+        """Return the entry that removes a song: written when the next frames would lie at ``row``."""
+        return cls(song, shard, row, -1, 0)
+
+    @property
+    def removes(self) -> bool:
+        """Whether the song is in the store no more."""
+        return self.n_frames < 0
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """The shard and row behind the frames."""
+        return self.shard, self.row + max(0, self.n_frames)
+
     def line(self) -> str:
         """Return the entry as it is written."""
         return f"{self.song}\t{self.shard}\t{self.row}\t{self.n_frames}\t{self.crc32:08x}\n"
 
 
 def read_index(directory: Path) -> Iterator[Entry]:
-    """Yield the songs of a store in the order of writing; a last line without its end is not read."""
+    """Yield the lines of an index in the order of writing; a last line without its end is not read."""
     path = _index_of(directory)
+    end = 0, 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
             try:
                 song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
-                yield Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
+                entry = Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
             except ValueError:
                 raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
+            if (entry.shard, entry.row) < end:
+                raise InputError(f"{path} is damaged: song {song!r} lies within another")
+            end = entry.end
+            yield entry
 
 
 def _index_of(directory: Path) -> Path:
@@ -91,16 +112,23 @@ class StoredKind(Mapping[str, Frames]):
             raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
         self.kind: Kind = kind
         self.n_dims: int = self.config["n_dims"]
-        self._entries = list(read_index(self.directory))
-        self._row_of = {entry.song: i for i, entry in enumerate(self._entries)}
-        if len(self._row_of) < len(self._entries):
-            raise InputError(f"{self.directory / INDEX} is damaged: it names a song twice")
+        newest: dict[str, Entry] = {}
+        for entry in read_index(self.directory):
+            newest.pop(entry.song, None)
+            if not entry.removes:
+                newest[entry.song] = entry
+        self._entries = list(newest.values())
+        self._row_of = {song: row for row, song in enumerate(newest)}
         self.song_ids = tuple(self._row_of)
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
         self._first_row = np.array([entry.row for entry in self._entries], np.int64)
         self._shards: dict[int, NDArray[Any]] = {}
         self.counted: dict[str, Any] = {}  # by codebook: see dcbmr.features.counted
+
+    def __repr__(self) -> str:
+        sizes = f"n_songs={len(self)}, n_dims={self.n_dims}, n_frames={self.n_frames.sum()}"
+        return f"{type(self).__name__}({self.kind!r}, {sizes})"
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,7 +153,7 @@ class StoredKind(Mapping[str, Frames]):
             path = _shard_path(self.directory, number)
             dtype = np.dtype(self.config["dtype"])
             if not path.is_file() or path.stat().st_size < rows * self.n_dims * dtype.itemsize:
-                raise InputError(f"{path} is missing or cut off; see dcbmr featurize --check")
+                raise InputError(f"{path} is missing or truncated; see dcbmr featurize --check")
             # A plain array over the map: slices of np.memmap are slow to make.
             self._shards[number] = np.asarray(
                 np.memmap(path, dtype, "r", shape=(rows, self.n_dims)) if rows else np.empty((0, self.n_dims))
@@ -173,9 +201,9 @@ class StoredKind(Mapping[str, Frames]):
 
 
 class StoredWords(StoredKind):
-    """The words of songs: ``stored[song]`` holds the count of every word, shape (n_words,), float32.
+    """The codewords of songs: ``stored[song]`` holds the count of every codeword, (n_words,) float32.
 
-    On disk a song is its pairs (word, count), words ascending.
+    On disk a song is its pairs (codeword, count), codewords ascending.
     """
 
     def __getitem__(self, song: str) -> Frames:
@@ -212,6 +240,9 @@ class StoreFeatures(_FrameFeatures):
     def stored(self) -> StoredKind:
         """What the songs are read from."""
         return self._store
+
+    def __repr__(self) -> str:
+        return f"StoreFeatures({self.kind!r}, n_songs={len(self.song_ids)}, n_dims={self.n_dims})"
 
     def _rows(self, song: int) -> NDArray[Any]:
         return self._store.raw(int(self._store_rows[song]))

@@ -1,4 +1,4 @@
-"""Audio files to words as they stream by: the frames a codebook is learned from, and the words of songs.
+"""Audio to codewords as it streams by: the frames a codebook is learned from, and the counts of songs.
 
 No frame is kept but those of the sample, so that a corpus needs no store of its MFCCs.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from copy import copy
-from itertools import islice
-from pathlib import Path
+from functools import partial
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,16 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import Source, find_songs
 from dcbmr.audio.frames import Extractor, Frames, JointStream, Kind, Settings
+from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
-from dcbmr.features.codebook import Codebook
+from dcbmr.features.codebook import Codebook, warn_of_few_frames
 
 
 class WordExtractor(Extractor):
-    """Counts words of samples as they stream by, alone or beside frames of other kinds.
+    """Counts codewords of samples as they stream by, alone or beside frames of other kinds.
 
-    Rows of kind "bow" are pairs (word, count), words ascending, which come at the end of a stream.
+    Rows of kind "bow" are pairs (codeword, count), codewords ascending, at the end of a stream.
 
     Parameters
     ----------
@@ -91,7 +89,7 @@ class _WordStream(JointStream):
 
 
 def bag_of_words_of_file(path: str | os.PathLike[str], codebook: Codebook) -> NDArray[np.int64]:
-    """Return how often each word occurs in an audio file, (n_words,), without keeping its frames.
+    """Return how often each codeword occurs in an audio file, (n_words,), without keeping its frames.
 
     Raises
     ------
@@ -199,52 +197,47 @@ def fit_codebook_to_audio(
     Returns
     -------
     list of AudioError
-        Files that could not be used; they were passed over.
+        Files that could not be used; they were skipped.
+
+    Warns
+    -----
+    UserWarning
+        There are fewer than 50 frames a codeword.
     """
     extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
     report = progress or silent
     sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)
+    codebook.check_settings(n_frames=max_frames)
     with find_songs(source) as songs:
         for song in without:
             songs.drop(song)
         failed, n_songs = songs.failed, len(songs)
-        results = _in_order(songs, extractor, sample, resolve_n_threads(codebook.n_threads))
         used: list[str] = []
-        for n_over, ((song, _), result) in enumerate(zip(songs, results, strict=True), 1):
-            if isinstance(result, AudioError):
-                failed.append(result)
-            else:
-                sample.add(*result)
-                used.append(song)
-            report("read audio", n_over, n_songs, {})
+        choose = partial(_chosen, extractor, sample)
+        with OrderedPool(choose, n_threads=codebook.n_threads) as pool:
+            for n_over, ((song, _), result) in enumerate(pool.in_order(songs), 1):
+                if isinstance(result, AudioError):
+                    failed.append(result)
+                else:
+                    sample.add(*result)
+                    used.append(song)
+                report("read audio", n_over, n_songs, {})
     if failed and not sample.n_seen:
         raise InputError(f"no file could be used; the first: {failed[0]}")
-    codebook.fit(sample.frames(), frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
+    frames = sample.frames()
+    warn_of_few_frames(codebook.n_words, len(frames), sample.n_seen, len(used))
+    codebook.fit(frames, frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
     return failed
 
 
 _Chosen = tuple[NDArray[np.float64], Frames, int]
 
 
-def _in_order(
-    songs: Iterable[tuple[str, str]], extractor: Extractor, sample: FrameSample, n_threads: int
-) -> Iterator[_Chosen | AudioError]:
-    rest = iter(songs)
-    ahead: deque[Future[_Chosen | AudioError]] = deque()
-    pool = ThreadPoolExecutor(n_threads, "codebook")
-    try:
-        while True:
-            for song, path in islice(rest, 4 * n_threads - len(ahead)):
-                ahead.append(pool.submit(_chosen, song, path, extractor, sample))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _chosen(song: str, path: str, extractor: Extractor, sample: FrameSample) -> _Chosen | AudioError:
+def _chosen(
+    extractor: Extractor, sample: FrameSample, file: tuple[str, str], cancelled: Event
+) -> _Chosen | AudioError:
     """Read a song; return the frames that may be in the sample, their keys, and how many frames it has."""
+    song, path = file
     generator = sample.keys_of(song)
     stream = extractor.stream()
     kept: list[tuple[NDArray[np.float64], Frames]] = []
@@ -258,7 +251,9 @@ def _chosen(song: str, path: str, extractor: Extractor, sample: FrameSample) -> 
         kept.append((keys[chosen], frames[chosen]))
 
     try:
-        for block in decode(Path(path), extractor.settings.sr):
+        for block in decode(path, extractor.settings.sr):
+            if cancelled.is_set():
+                raise AudioError(path, "was interrupted")
             keep(stream.accept(block)["mfcc"])
         keep(stream.finish()["mfcc"])
     except AudioError as error:

@@ -1,10 +1,12 @@
-"""Append songs to a feature store; see :mod:`dcbmr.features.stored_kind` for what lies on disk."""
+"""Append songs to the store of one kind; see :mod:`dcbmr.features.stored_kind` for what lies on disk."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +29,16 @@ def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
     if find_kind(kind).dtype == "<f2":
         return _core.to_half(rows).tobytes()  # as for reading, NumPy takes ten times as long
     return rows.astype(find_kind(kind).dtype, copy=False).tobytes()
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn an error of the disk into one that ends the run, not only the file."""
+    try:
+        yield
+    except OSError as error:
+        full = "the disk is full; free some space and" if error.errno == errno.ENOSPC else f"{error};"
+        raise DcbmrError(f"{directory} could not be written: {full} continue with --resume") from error
 
 
 def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
@@ -52,6 +64,55 @@ def check_made_alike(directory: Path, settings: Mapping[str, Any], config: Mappi
     )
 
 
+class LineWriter:
+    """Appends lines to a text file; a line counts from the commit on, also should the machine stop."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("r+b", buffering=0)
+        self._pending = bytearray()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether lines wait for the commit."""
+        return bool(self._pending)
+
+    def lock(self) -> bool:
+        """Return whether no other process had locked the file, and lock it until it is closed."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def keep(self, line: bytes) -> None:
+        """Go past a line, in the order of the file: it stays."""
+        self._file.seek(len(line), os.SEEK_CUR)
+
+    def cut(self) -> None:
+        """Remove what was not kept, and begin to append."""
+        self._file.truncate()
+
+    def to_end(self) -> None:
+        """Keep all lines, and begin to append."""
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, line: bytes) -> None:
+        """Add a line."""
+        self._pending += line
+
+    def commit(self) -> None:
+        """Write what was appended, and wait until it is on the disk."""
+        if not self._pending:
+            return
+        while self._pending:
+            del self._pending[: self._file.write(self._pending)]
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Release the file; what was not committed is lost."""
+        self._file.close()
+
+
 class StoreWriter:
     """Appends songs to the store of one kind. One writer at a time, which a lock on the index enforces."""
 
@@ -61,30 +122,25 @@ class StoreWriter:
         check_made_alike(directory, _settings(extractor, kind), config)
         self.dtype = np.dtype(find_kind(kind).dtype)
         self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
-        self._index: IO[bytes] = _index_of(directory).open("r+b", buffering=0)
-        try:
-            fcntl.flock(self._index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        self._index = LineWriter(_index_of(directory))
+        if not self._index.lock():
             self._index.close()
-            raise InputError(f"{directory} is being written by another process") from None
-        self._pending = bytearray()  # lines of the index
+            raise InputError(f"{directory.parent} is being written by another process")
         self._shard: IO[bytes] | None = None
         self._number, self._n_rows = 0, 0
 
     def index(self) -> Iterator[Entry]:
-        """Yield the songs that are in the store."""
+        """Yield the lines of the index."""
         return read_index(self._directory)
 
     def keep(self, entry: Entry) -> None:
-        """Pass over an entry, in the order of the index: it stays in the store."""
-        if (entry.shard, entry.row) < (self._number, self._n_rows):
-            raise InputError(f"{self._directory / INDEX} is damaged: song {entry.song!r} lies within another")
-        self._index.seek(len(entry.line().encode()), os.SEEK_CUR)
-        self._number, self._n_rows = entry.shard, entry.row + entry.n_frames
+        """Go past an entry, in the order of the index: it stays in the store."""
+        self._index.keep(entry.line().encode())
+        self._number, self._n_rows = entry.end
 
     def cut(self) -> None:
         """Remove what was not kept, and begin to append."""
-        self._index.truncate()
+        self._index.cut()
         for path in self._directory.glob("[0-9]*.bin"):
             if int(path.stem) > self._number:
                 path.unlink()
@@ -95,11 +151,11 @@ class StoreWriter:
         self._shard = path.open("ab", buffering=0)
         size = self._n_rows * self._row_bytes
         if self._shard.tell() < size:
-            raise InputError(f"{path} is cut off: {size} bytes are indexed; see dcbmr featurize --check")
+            raise InputError(f"{path} is truncated: {size} bytes are indexed; see dcbmr featurize --check")
         self._shard.truncate(size)
 
     def append(self, song: str, frames: IO[bytes], n_frames: int, crc32: int) -> None:
-        """Write the bytes of a song's frames; they count from the next commit on."""
+        """Write the bytes of a song's frames; from the next commit on they are the song's."""
         size = n_frames * self._row_bytes
         if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
             self._sync_shard()
@@ -114,18 +170,20 @@ class StoreWriter:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
                 piece = piece[self._shard.write(piece) :]
-        self._pending += Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode()
+        self._index.append(Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode())
         self._n_rows += n_frames
+
+    def remove(self, song: str) -> None:
+        """Take a song out of the store from the next commit on; its frames stay where they are."""
+        self._index.append(Entry.removal(song, self._number, self._n_rows).line().encode())
 
     def commit(self) -> None:
         """Make what was appended part of the store, also should the machine stop."""
-        if not self._pending:
+        if not self._index.has_pending:
             return
         assert self._shard is not None
         os.fsync(self._shard)
-        while self._pending:
-            del self._pending[: self._index.write(self._pending)]
-        os.fsync(self._index)
+        self._index.commit()
 
     def _sync_shard(self) -> None:
         if self._shard is not None:

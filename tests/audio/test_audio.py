@@ -1,14 +1,19 @@
 """Decoding: formats, rates, channels, and files that cannot be used."""
 
+import ctypes
 import errno
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import soxr
-from sounds import FORMATS, tone, write
+from sounds import FORMATS, damage, tone, write
 
 import dcbmr
+from dcbmr import _core
 from dcbmr.audio.decode import decode
 
 
@@ -84,7 +89,7 @@ def pages(data):
 
 
 @pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
-def test_an_ogg_file_that_is_cut_off(tmp_path, codec):
+def test_a_truncated_ogg_file(tmp_path, codec):
     path = write(tmp_path / "a.ogg", tone(4.0, 48000, 2), 48000, format="OGG", subtype=codec)
     whole = path.read_bytes()
     begins = pages(whole)
@@ -92,7 +97,7 @@ def test_an_ogg_file_that_is_cut_off(tmp_path, codec):
     last = begins[-2]
     for length in (last, last + 3, last + 26, last + 27, len(whole) - 1, begins[-3] + 9):
         path.write_bytes(whole[:length])
-        with pytest.raises(dcbmr.InputError, match=r"a\.ogg: is cut off: its last page"):
+        with pytest.raises(dcbmr.InputError, match=r"a\.ogg: is truncated: its last page"):
             list(decode(path))
     # As of a download whose room was taken first.
     path.write_bytes(whole[: len(whole) * 2 // 3] + bytes(100_000))
@@ -103,6 +108,66 @@ def test_an_ogg_file_that_is_cut_off(tmp_path, codec):
     for more in (b"TAG" + bytes(125), empty_page, whole):
         path.write_bytes(whole + more)
         assert len(np.concatenate(list(decode(path)))) >= n
+
+
+def test_damage_is_told_and_stderr_stays_clean(tmp_path, capfd):
+    """Several threads at once, each with a file of its own: every line comes to the file that it is of."""
+    whole = [write(tmp_path / f"whole{i}.mp3", tone(4.0, channels=2)) for i in range(3)]
+    broken = [damage(write(tmp_path / f"broken{i}.mp3", tone(4.0, channels=2))) for i in range(3)]
+
+    def damage_of(path):
+        found = []
+        assert len(np.concatenate(list(decode(path, damage=found)))) == pytest.approx(4 * 22050, abs=50)
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        found = dict(zip(whole + broken, pool.map(damage_of, whole + broken), strict=True))
+    assert [found[path] for path in whole] == [[], [], []]
+    assert all(any("too large" in line for line in found[path]) for path in broken)
+    assert found[broken[0]] == found[broken[1]] == found[broken[2]]
+    assert capfd.readouterr().err == ""
+
+
+def test_tags_and_what_is_appended_are_no_damage(tmp_path, capfd):
+    path = write(tmp_path / "a.mp3", tone(2.0))
+    body = b"COMM" + (7).to_bytes(4, "big") + bytes(2) + b"\0engtxt"  # a comment without its text
+    tag = b"ID3\3\0\0" + bytes([0, 0, 0, len(body)]) + body
+    path.write_bytes(tag + path.read_bytes() + bytes(3000))
+    found = []
+    list(decode(path, damage=found))
+    assert found == []
+    assert capfd.readouterr().err == ""
+
+
+def test_only_the_thread_that_catches_is_caught(capfd):
+    libc = ctypes.CDLL(None)
+
+    def say(text):
+        libc.fputs(text, ctypes.c_void_p.in_dll(libc, "stderr"))
+
+    _core.catch_stderr()
+    try:
+        say(b"caught\n")
+        os.write(2, b"straight\n")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(say, b"of another thread\n").result()
+    finally:
+        assert _core.caught_stderr() == b"caught\n"
+    say(b"shown again\n")
+    assert _core.caught_stderr() == b""
+    _core.catch_stderr()
+    for _ in range(1000):
+        say(b"at most a few KiB are kept\n")
+    assert len(_core.caught_stderr()) == 4096
+    assert capfd.readouterr().err == "straight\nof another thread\nshown again\n"
+
+
+def test_a_crash_in_between_is_seen():
+    code = "import faulthandler, os; from dcbmr import _core; faulthandler.enable()"
+    code += "; _core.catch_stderr(); os.abort()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode < 0
+    assert "Fatal Python error: Aborted" in done.stderr
 
 
 def test_permission_denied(tmp_path, monkeypatch):
@@ -146,12 +211,12 @@ def write_aac(path, samples):
 
 
 @pytest.mark.parametrize("ending", ["m4a", "mka"])
-def test_an_aac_file_that_is_cut_off(tmp_path, ending):
+def test_a_truncated_aac_file(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     write_aac(path, tone(4.0, 44100, 2))
     assert abs(len(np.concatenate(list(decode(path)))) - 4 * 22050) < 2500
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(dcbmr.InputError, match="is (cut off: it says that it has 4|damaged)"):
+    with pytest.raises(dcbmr.InputError, match="is (truncated: it says that it has 4|damaged)"):
         list(decode(path))
 
 

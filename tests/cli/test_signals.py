@@ -30,7 +30,7 @@ def start(*words, cwd):
 
 def wait_for(path):
     deadline = time.monotonic() + 60
-    while not path.exists():
+    while not (path.exists() and path.stat().st_size):  # what holds a lock has written its process into it
         assert time.monotonic() < deadline, path
         time.sleep(0.01)
 

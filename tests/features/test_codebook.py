@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import warnings
 
 import numpy as np
@@ -10,8 +11,7 @@ import reference
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from dcbmr import Codebook, InputError, _core
-from dcbmr.features.codebook import bag_of_words, fit_codebook
+from dcbmr import PCA, Codebook, InputError, _core, bag_of_words, fit_codebook
 from dcbmr.features.memory import VectorFeatures
 
 
@@ -221,6 +221,8 @@ def test_constant_dimensions(rng):
         (np.zeros((8, 0)), r"frames must have shape"),
         (np.array([[0.0, 1]] * 7 + [[np.nan, 1]]), r"finite; frame 7 is not"),
         (np.array([[0.0, 1]] * 7 + [[np.inf, 1]]), r"finite; frame 7 is not"),
+        ([["a", "b"]] * 8, r"frames must be numbers, \(n_frames, n_dims\): could not convert"),
+        ([[1.0, 2], [3]], r"frames must be numbers, \(n_frames, n_dims\): .* inhomogeneous"),
         (np.repeat(np.eye(3), 5, axis=0), r"only 3 distinct values, fewer than n_words = 4"),
     ],
 )
@@ -236,7 +238,7 @@ def test_bad_settings(rng):
             Codebook(**{"n_words": 4, **settings}).fit(frames)
     with pytest.raises(InputError, match="n_threads"):
         Codebook(n_words=4, n_threads=0).fit(frames)
-    with pytest.raises(InputError, match="no words yet"):
+    with pytest.raises(InputError, match="no codewords yet"):
         Codebook().assign(frames)
     codebook = Codebook(n_words=4).fit(frames)
     with pytest.raises(InputError, match=r"\(n_frames, 3\); got \(50, 2\)"):
@@ -259,7 +261,7 @@ def test_save_and_load(rng, tmp_path):
     frames = clusters(rng, 500, 10, 4)
     codebook = fit_codebook(Frames([frames], {"n_mfcc": 13}), n_words=10)
     codebook.save(tmp_path / "codebook")
-    loaded = Codebook.load(tmp_path / "codebook")
+    loaded = Codebook.load(str(tmp_path / "codebook"))
     np.testing.assert_array_equal(loaded.words_, codebook.words_)
     np.testing.assert_array_equal(loaded.assign(frames), codebook.assign(frames))
     assert loaded.frame_config_ == {"n_mfcc": 13}
@@ -289,6 +291,7 @@ def test_songs_of_any_name_and_of_older_codebooks(rng, tmp_path):
     np.testing.assert_array_equal(older.words_, codebook.words_)
 
 
+@pytest.mark.filterwarnings("ignore:500 codewords of 500 frames")
 def test_sample_is_bounded_and_even_over_all_frames(rng):
     lengths = [100, 0, 1, 4000, 899]
     songs = [
@@ -313,6 +316,66 @@ def test_sample_is_bounded_and_even_over_all_frames(rng):
     assert not np.array_equal(seen[0], seen[1])
     with pytest.raises(InputError, match="max_frames"):
         fit_codebook(Frames(songs), max_frames=0)
+
+
+def test_too_few_frames_are_warned_of(rng):
+    """With what to do, and the number of songs and frames."""
+    songs = [rng.standard_normal((130, 3)).astype(np.float32) for _ in range(10)]
+    message = (
+        "40 codewords of 1,300 frames of 10 songs: fewer than 50 frames a codeword, so that many of them are "
+        "chance; give more songs, or ask for at most 26 codewords (n_words)"
+    )
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        fit_codebook(Frames(songs), n_words=40)
+    with pytest.warns(UserWarning, match=r"give a larger sample \(max_frames, of 1,300 frames\)"):
+        fit_codebook(Frames(songs), n_words=20, max_frames=999)
+    fit_codebook(Frames(songs), n_words=26)
+
+
+def test_settings_are_checked_before_anything_is_read():
+    class Unread(Frames):
+        def frames(self, song):
+            pytest.fail("frames were read")
+
+    songs = Unread([np.zeros((30, 2), np.float32)] * 3)
+    with pytest.raises(InputError, match="90 frames are fewer than n_words = 4000"):
+        fit_codebook(songs)
+    with pytest.raises(InputError, match="50 frames are fewer than n_words = 60"):
+        fit_codebook(songs, n_words=60, max_frames=50)
+    with pytest.raises(InputError, match="n_iterations"):
+        fit_codebook(songs, n_words=2, n_iterations=-1)
+
+
+class Table:
+    """A data frame, as far as NumPy sees one."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._rows, dtype)
+
+
+def test_a_data_frame_is_frames(rng):
+    frames = clusters(rng, 500, 10, 4)
+    fitted = Codebook(n_words=5).fit(Table(frames))
+    np.testing.assert_array_equal(fitted.words_, Codebook(n_words=5).fit(frames).words_)
+    np.testing.assert_array_equal(fitted.assign(Table(frames)), fitted.assign(frames.tolist()))
+    np.testing.assert_array_equal(PCA().fit(Table(frames)).components_, PCA().fit(frames).components_)
+
+
+def test_settings_as_scikit_learn_wants_them(rng):
+    from sklearn.base import clone
+
+    codebook = Codebook(n_words=5, random_state=3).fit(clusters(rng, 500, 10, 4))
+    again = clone(codebook)
+    assert again.get_params() == codebook.get_params()
+    assert not hasattr(again, "words_")
+    assert repr(again.set_params(tolerance=0.5)) == "Codebook(n_words=5, tolerance=0.5, random_state=3)"
+    assert repr(clone(PCA(variance=0.5))) == "PCA(variance=0.5)"
+    assert repr(PCA()) == "PCA()"
+    with pytest.raises(InputError, match="Codebook has no parameter 'k'; it has n_words, n_iterations"):
+        codebook.set_params(k=3)
 
 
 def test_bag_of_words_counts_every_song(rng, monkeypatch):

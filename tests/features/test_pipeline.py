@@ -27,6 +27,7 @@ def stored(small_world):
     return FeatureStore.open(small_world / "features")["mfcc"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer than 50 frames a codeword")
 def test_each_frame_of_a_store_is_assigned_once(stored, small_world, assigned):
     songs = list(stored.song_ids)
     pipeline = FeaturePipeline("bow_pca", n_words=16)

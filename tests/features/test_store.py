@@ -5,11 +5,13 @@ import json
 import os
 import sqlite3
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import FORMATS, tone, write
+from real_data import RECORDINGS
+from sounds import FORMATS, damage, tone, write
 
 import dcbmr
 from dcbmr import _core
@@ -17,11 +19,10 @@ from dcbmr.audio.decode import decode
 from dcbmr.audio.files import find_songs
 from dcbmr.audio.frames import Extractor, Settings
 from dcbmr.cli import main
+from dcbmr.features import features_writer, writer
 from dcbmr.features import featurize as extraction
-from dcbmr.features import writer
+from dcbmr.features.sources import SourceFile, encoded
 from dcbmr.features.writer import StoreWriter
-
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "audio"
 
 
 def run(*words):
@@ -75,11 +76,11 @@ def hostile(tmp_path):
     os.symlink(folder / "nowhere.wav", folder / "dangling.wav")
     folder.joinpath("video.m4a").write_bytes(b"not an mp4 at all" * 50)
     return folder, {
-        "cut-wav": "is cut off: its header says",
+        "cut-wav": "is truncated: its header says",
         "cut-flac": "is damaged",
-        "cut-mp3": "is cut off: it says that it has 3.000 s",
-        "cut-aiff": "is cut off: its header says",
-        "cut-ogg": "is cut off: its last page is not whole",
+        "cut-mp3": "is truncated: it says that it has 3.000 s",
+        "cut-aiff": "is truncated: its header says",
+        "cut-ogg": "is truncated: its last page is not whole",
         "zero": "is empty (0 bytes)",
         "text": "is damaged or no audio that libsndfile reads",
         "binary": "is damaged or no audio that libsndfile reads",
@@ -96,11 +97,11 @@ def test_a_bad_file_costs_that_file(tmp_path, hostile, capsys):
     folder, expected = hostile
     write(folder / "good.wav", tone())
     write(folder / "direct-current.wav", np.full(44100, 0.5, np.float32))
-    folder.joinpath("notes.txt").write_text("passed over")
+    folder.joinpath("notes.txt").write_text("skipped")
     assert run(folder, "-o", tmp_path / "features", "--threads", 2) == 0
     said = capsys.readouterr().out
     assert "2 songs added (0.00 h of audio in " in said
-    assert f"{len(expected)} failed, 1 files passed over" in said
+    assert f"{len(expected)} failed, 1 files skipped" in said
     mel = dcbmr.FeatureStore.open(tmp_path / "features")["mel"]
     assert set(mel) == {"good", "direct-current"}
     assert np.isfinite(mel["direct-current"]).all()
@@ -152,7 +153,7 @@ def test_a_folder_is_searched_and_links_end(tmp_path):
     (music / ".hidden.wav").touch()
     with find_songs(music) as songs:
         found = [(song, os.path.relpath(path, music)) for song, path in songs]
-        assert songs.n_passed_over == 1
+        assert songs.n_skipped == 1
     # By path; "alias" comes before "deep/er" and is the name under which that folder is entered.
     names = {"c": "alias/c.ogg", "a": "deep.er/a.mp3", "b": "deep/b.FLAC", "self": "self.wav", "z": "z.wav"}
     assert found == list(names.items())
@@ -177,13 +178,39 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, capsys):
         pairs(tmp_path / "music" / "locked")
 
 
-def test_two_files_of_one_song(tmp_path):
-    first, second = write(tmp_path / "x/one.wav", tone(0.2)), write(tmp_path / "y/one.flac", tone(0.2))
-    with pytest.raises(dcbmr.InputError, match="two files of the song 'one'") as error:
-        extraction.featurize(tmp_path, tmp_path / "f")
-    assert str(first) in str(error.value)
-    assert str(second) in str(error.value)
+def test_files_of_one_song_that_differ_are_named_all_at_once(tmp_path):
+    music = tmp_path / "music"
+    first, second = write(music / "x/one.wav", tone(0.2)), write(music / "y/one.flac", tone(0.2))
+    with pytest.raises(dcbmr.InputError) as error:
+        extraction.featurize(music, tmp_path / "f")
+    assert f"1 song has several files that differ: 'one': {first} and {second}." in str(error.value)
+    assert "rename them, or give a manifest (song, path)" in str(error.value)
+    for i in range(6):
+        (music / f"x/{i}.mp3").write_bytes(b"as long, a")
+        (music / f"y/{i}.mp3").write_bytes(b"as long, b")
+    with pytest.raises(dcbmr.InputError) as error:
+        extraction.featurize(music, tmp_path / "f")
+    assert str(error.value).startswith("7 songs have several files that differ: '0': ")
+    assert "'4': " in str(error.value)
+    assert "'5': " not in str(error.value)
     assert not (tmp_path / "f").exists()
+
+
+def test_copies_count_as_one(tmp_path, capsys):
+    music = tmp_path / "music"
+    first = write(music / "b/one.wav", tone(0.2))
+    for copy in ("c/one.wav", "a/one.wav"):
+        (music / copy).parent.mkdir()
+        (music / copy).write_bytes(first.read_bytes())
+    os.symlink(first, music / "one.wav")
+    with find_songs(music) as songs:
+        assert list(songs) == [("one", str(music / "a/one.wav"))]  # by path, whatever the disk hands out
+        assert songs.n_copies == 3
+    with find_songs([first, first, music / "a/one.wav"]) as songs:
+        assert list(songs) == [("one", str(first))]
+    assert run(music, "-o", tmp_path / "f") == 0
+    assert "1 songs added" in (said := capsys.readouterr().out)
+    assert "0 files skipped as no audio, 3 as copies of others" in said
 
 
 @pytest.mark.parametrize(
@@ -359,7 +386,7 @@ def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkey
     if n_first:
         with pytest.raises(KeyboardInterrupt):
             extraction.featurize(music, directory, progress=stop)
-        assert len(dcbmr.FeatureStore.open(directory)["mel"]) == n_first
+        assert len(dcbmr.FeatureStore.open(directory, unfinished=True)["mel"]) == n_first
         # What a kill leaves: half a song's frames, half a line, one kind ahead of the other.
         with (directory / "mel" / "00000.bin").open("ab") as shard:
             shard.write(b"x" * 12345)
@@ -367,13 +394,82 @@ def test_resume_after_an_interruption(music, features, tmp_path, n_first, monkey
             index.write(b"song9\t0\t")
         mfcc = directory / "mfcc" / "songs.tsv"
         mfcc.write_bytes(b"".join(mfcc.read_bytes().splitlines(keepends=True)[:-1]))
-        assert len(dcbmr.FeatureStore.open(directory)["mel"]) == n_first
+        assert len(dcbmr.FeatureStore.open(directory, unfinished=True)["mel"]) == n_first
     report = extraction.featurize(music, directory, resume=True)
     assert (report.n_present, report.n_done) == (max(0, n_first - 1), 7 - max(0, n_first - 1))
     assert contents(directory) == contents(features)
     again = extraction.featurize(music, directory, resume=True)
     assert (again.n_present, again.n_done) == (7, 0)
     assert contents(directory) == contents(features)
+
+
+def test_what_was_interrupted_is_unfinished_until_it_is_finished(music, tmp_path, capsys):
+    def stop(stage, n_over, *_):
+        if n_over == 3:
+            raise KeyboardInterrupt
+
+    directory = tmp_path / "f"
+    with pytest.raises(KeyboardInterrupt):
+        extraction.featurize(music, directory, progress=stop)
+    missing = (
+        rf"{directory} is unfinished: it has 3 of 7 songs; dcbmr featurize AUDIO -o {directory} --resume"
+    )
+    with pytest.raises(dcbmr.InputError, match=missing):
+        dcbmr.FeatureStore.open(directory)
+    store = dcbmr.FeatureStore.open(directory, unfinished=True)
+    assert (len(store.song_ids), store.n_wanted) == (3, 7)
+    assert "n_songs=3, n_wanted=7" in repr(store)
+    assert run("--check", directory) == 1
+    assert "is unfinished: it has 3 of 7 songs" in capsys.readouterr().err
+    extraction.featurize(music, directory, resume=True)
+    assert dcbmr.FeatureStore.open(directory).n_wanted is None
+    assert run("--check", directory) == 0
+    # Also what was whole is unfinished while songs are added to it, and says so.
+    with pytest.raises(KeyboardInterrupt):
+        more = {f"more{i}": music / f"song{i}.wav" for i in range(5)}
+        extraction.featurize(more, directory, resume=True, progress=stop)
+    with pytest.raises(dcbmr.InputError, match="it has 10 of 12 songs"):
+        dcbmr.FeatureStore.open(directory)
+
+
+def test_a_file_that_fails_leaves_nothing_unfinished(tmp_path):
+    write(tmp_path / "music" / "a.wav", tone(0.5))
+    (tmp_path / "music" / "b.wav").touch()
+    extraction.featurize(tmp_path / "music", tmp_path / "f")
+    assert dcbmr.FeatureStore.open(tmp_path / "f").song_ids == ("a",)
+
+
+def test_resuming_what_is_finished_says_so(music, tmp_path, capsys):
+    assert run(music, "-o", tmp_path / "f") == 0
+    before = contents(tmp_path / "f")
+    capsys.readouterr()
+    assert run(music, "-o", tmp_path / "f", "--resume") == 0
+    assert "finished before; all 7 songs are there" in capsys.readouterr().out
+    assert contents(tmp_path / "f") == before
+
+
+def test_a_damaged_file_is_counted_and_named_and_nothing_else_is_said(tmp_path, capfd):
+    music = tmp_path / "music"
+    for name in ("a", "b"):
+        write(music / f"{name}.mp3", tone(3.0, channels=2))
+    bad = damage(write(music / "bad.mp3", tone(3.0, channels=2)))
+    assert run(music, "-o", tmp_path / "f", "--threads", 3) == 0
+    said = capfd.readouterr()
+    listed = tmp_path / "f" / "damaged.tsv"
+    assert said.err == f"  1 files are damaged and were read as far as they go: {listed}\n"
+    lines = [line.split("\t") for line in listed.read_text().splitlines()]
+    assert lines[0] == ["song", "path", "reason"]
+    (song, path, reason) = lines[1]
+    assert (song, path) == ("bad", str(bad))
+    assert reason.startswith("part of it is lost: the decoder says big_values too large, and ")
+    assert len(dcbmr.FeatureStore.open(tmp_path / "f")["mel"]) == 3
+    # It stays listed for as long as it is.
+    extraction.featurize(music, tmp_path / "f", resume=True)
+    assert [line.split("\t") for line in listed.read_text().splitlines()] == lines
+    write(bad, tone(2.0, channels=2))
+    report = extraction.featurize(music, tmp_path / "f", resume=True)
+    assert (report.n_changed, report.n_damaged) == (1, 0)
+    assert not listed.exists()
 
 
 def test_failures_are_tried_again(tmp_path):
@@ -405,7 +501,7 @@ def test_a_full_disk(music, features, tmp_path, monkeypatch):
         extraction.featurize(music, tmp_path / "f")
     monkeypatch.undo()
     for kind in ("mel", "mfcc"):
-        assert dcbmr.FeatureStore.open(tmp_path / "f")[kind].check() == []
+        assert dcbmr.FeatureStore.open(tmp_path / "f", unfinished=True)[kind].check() == []
     extraction.featurize(music, tmp_path / "f", resume=True)
     assert contents(tmp_path / "f") == contents(features)
 
@@ -427,7 +523,11 @@ def test_memory_does_not_depend_on_the_number_of_files(music, tmp_path):
         for kind in ("mel", "mfcc"):
             with (directory / kind / "songs.tsv").open("w") as index:
                 index.writelines(f"S{i}\t0\t0\t0\t00000000\n" for i in range(n_songs))
-        manifest.write_text("".join(f"S{i}\tmissing.wav\n" for i in range(2 * n_songs)))
+        file = SourceFile.now("", str(music / "song0.wav"))
+        with (directory / "sources.tsv").open("wb") as sources:
+            sources.writelines(encoded(replace(file, song=f"S{i}")) for i in range(n_songs))
+        files = [file.path] * n_songs + ["missing.wav"] * n_songs
+        manifest.write_text("".join(f"S{i}\t{path}\n" for i, path in enumerate(files)))
         tracemalloc.start()
         report = extraction.featurize(manifest, directory, resume=True)
         used = tracemalloc.get_traced_memory()[1]
@@ -483,7 +583,7 @@ def test_check_finds_damage(music, tmp_path, capsys):
     [
         (lambda mel: (mel / "songs.tsv").write_text("song1\tx\n"), r"songs\.tsv, line 1 is damaged"),
         (lambda mel: (mel / "songs.tsv").unlink(), r"mel is damaged: it has no songs\.tsv"),
-        (lambda mel: twice(mel / "songs.tsv"), r"songs\.tsv is damaged: it names a song twice"),
+        (lambda mel: twice(mel / "songs.tsv"), r"songs\.tsv is damaged: song 'song0' lies within another"),
         (lambda mel: lack(mel / "config.json", "n_dims"), r"config\.json is damaged: it lacks n_dims"),
     ],
 )
@@ -500,7 +600,7 @@ def test_a_damaged_store_is_neither_read_nor_continued(music, tmp_path, damage, 
 
 def twice(index):
     lines = index.read_text().splitlines(keepends=True)
-    index.write_text("".join([*lines, lines[0]]))
+    index.write_text("".join([*lines[:2], lines[0], *lines[2:]]))
 
 
 def lack(config, name):
@@ -511,7 +611,7 @@ def lack(config, name):
 
 def test_one_writer_at_a_time(music, features):
     with (
-        extraction._FeaturesWriter(features, Extractor(["mel", "mfcc"]), {}),
+        features_writer.FeaturesWriter(features, Extractor(["mel", "mfcc"])),
         pytest.raises(dcbmr.InputError, match="is being written by another process"),
     ):
         extraction.featurize(music, features, resume=True)
@@ -521,12 +621,12 @@ def test_readable_while_it_is_written(music, features, tmp_path):
     seen = []
 
     def look(stage, n_over, n_files, figures):
-        opened = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
+        opened = dcbmr.FeatureStore.open(tmp_path / "f", unfinished=True)["mel"]
         assert opened.check() == []
         seen.append(len(opened))
 
     monkey = pytest.MonkeyPatch()
-    monkey.setattr(extraction, "_COMMIT_S", 0.0)
+    monkey.setattr(features_writer, "_COMMIT_S", 0.0)
     extraction.featurize(music, tmp_path / "f", progress=look)
     monkey.undo()
     assert seen == [1, 2, 3, 4, 5, 6, 7]
@@ -557,7 +657,7 @@ def test_songs_are_kept_in_order_and_dropped():
         assert len(songs) == 1000
         assert "song 500" not in dict(songs)
     twice = ["/music/song 7.wav", "/music/song 8.wav", "/elsewhere/song 7.mp3"]
-    both = "two files of the song 'song 7': /elsewhere/song 7.mp3 and /music/song 7.wav"
+    both = "'song 7': /music/song 7.wav and /elsewhere/song 7.mp3"
     with pytest.raises(dcbmr.InputError, match=both):
         pairs(twice)
 

@@ -14,6 +14,7 @@ from dcbmr.features.featurize import featurize
 from dcbmr.features.words import FrameSample, WordExtractor, bag_of_words_of_file, fit_codebook_to_audio
 
 SR = 22050
+pytestmark = pytest.mark.filterwarnings("ignore:.* fewer than 50 frames a codeword")
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_commands(audio, store, tmp_path):
     heldout.write_text("s5\n")
     done = run("codebook", store, "-o", tmp_path / "a", "--words", 20, "--without", heldout)
     assert done.exit_code == 0, done.output
-    assert "20 words" in done.output
+    assert "20 codewords" in done.output
     frames = FeatureStore.open(store)["mfcc"]
     n_frames = frames.n_frames[:5].sum()
     assert f"over {n_frames} frames" in done.output
@@ -184,5 +185,27 @@ def test_commands(audio, store, tmp_path):
     assert FeatureStore.open(tmp_path / "words")["bow"]["s0"].sum() == len(frames["s0"])
     with pytest.raises(InputError, match="exists"):
         run("codebook", store, "-o", tmp_path / "a", "--words", 20)
+    with pytest.raises(InputError, match="holds 'features' and is not overwritten with 'codebook'"):
+        run("codebook", heldout, "-o", tmp_path / "words", "--overwrite")
     with pytest.raises(InputError, match="fewer than n_words = 4000"):
         run("codebook", store, "-o", tmp_path / "c")
+
+
+def test_what_can_be_known_is_checked_before_any_audio_is_read(audio, codebook, tmp_path, monkeypatch):
+    def read(*_, **__):
+        pytest.fail("audio was read")
+
+    monkeypatch.setattr("dcbmr.features.words.decode", read)
+    monkeypatch.setattr("dcbmr.features.extraction.decode", read)
+    with pytest.raises(InputError, match="100 frames are fewer than n_words = 4000"):
+        fit_codebook_to_audio(audio, Codebook(), max_frames=100)
+    codebook.save(tmp_path / "codebook")
+    words = ["featurize", audio, "-o", tmp_path / "f", "--kind", "bow", "--codebook", tmp_path / "codebook"]
+    differ = "learned from frames with other settings: "
+    with pytest.raises(InputError, match=rf"{differ}n_fft is 1024 \(wanted 2048\); leave"):
+        run(*words, "--set", "n_fft=2048")
+    with pytest.raises(InputError, match=rf"{differ}n_mfcc is 13 \(wanted 20\), deltas is 2 \(wanted 1\);"):
+        run(*words, "--set", "n_mfcc=20", "--set", "deltas=1")
+    with pytest.raises(InputError, match="holds 'codebook' and is not overwritten with 'features'"):
+        run("featurize", audio, "-o", tmp_path / "codebook", "--overwrite")
+    assert not (tmp_path / "f").exists()

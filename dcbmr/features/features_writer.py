@@ -1,0 +1,187 @@
+"""Append songs to a directory of features: all of its kinds at once, and what is told of the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dcbmr.audio.decode import AudioError
+from dcbmr.audio.frames import Extractor
+from dcbmr.base.directory import new_directory, write_json
+from dcbmr.errors import InputError
+from dcbmr.features.extraction import Extracted
+from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
+from dcbmr.features.store import FEATURES, UNFINISHED
+from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
+
+FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
+_COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
+
+
+def create_features(root: Path, extractor: Extractor, config: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Write a directory of features without a song yet, which is unfinished until a writer ends it."""
+    with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
+        for kind in extractor.kinds:
+            create_store(beside / kind, extractor, kind)
+        (beside / SOURCES).touch()
+        write_json(beside / UNFINISHED, {"n_songs": 0})
+
+
+class FeaturesWriter:
+    """Appends songs to the stores of all kinds, which hold the same in the same order.
+
+    On leaving, also by Ctrl-C or an error, what was appended is made part of the directory.
+
+    Raises
+    ------
+    InputError
+        A kind was made with other settings; another process is writing; nothing can be written here.
+    """
+
+    def __init__(self, root: Path, extractor: Extractor) -> None:
+        self._root = root
+        self._writers: list[StoreWriter] = []
+        self._sources: LineWriter | None = None
+        try:
+            for kind in extractor.kinds:
+                self._writers.append(StoreWriter(root / kind, extractor, kind))
+            if not (root / SOURCES).exists():  # as in stores made before it was kept
+                songs = (entry.song for entry in self._writers[0].index())
+                self._replace(SOURCES, (encoded(SourceFile(song)) for song in songs))
+            self._sources = LineWriter(root / SOURCES)
+        except OSError as error:
+            self._close()
+            raise InputError(f"{root} cannot be written: {error.strerror or error}") from None
+        except BaseException:
+            self._close()
+            raise
+        self._committed = time.monotonic()
+
+    def lines(self) -> Iterator[tuple[SourceFile, bool]]:
+        """Yield each line of the store: a song's file, and whether the song was removed then.
+
+        Afterwards songs can be appended. What a kill left of a song that is not in all kinds is cut.
+        """
+        assert self._sources is not None
+        indexes = (writer.index() for writer in self._writers)
+        for file, *entries in zip(read_sources(self._root), *indexes, strict=False):
+            if any((entry.song, entry.removes) != (file.song, entries[0].removes) for entry in entries):
+                song = entries[0].song
+                raise InputError(f"{self._root} is damaged: song {song!r} is not at one place in all kinds")
+            for writer, entry in zip(self._writers, entries, strict=True):
+                writer.keep(entry)
+            self._sources.keep(encoded(file))
+            yield file, entries[0].removes
+        for writer in self._writers:
+            writer.cut()
+        self._sources.cut()
+
+    def update_files(self, known: KnownFiles) -> None:
+        """Write down where the files lie now; before anything is appended."""
+        assert self._sources is not None
+        self._sources.close()
+        lines = (encoded(known.newest(file)) for file in read_sources(self._root))
+        with writing(self._root):
+            self._replace(SOURCES, lines)
+        self._sources = LineWriter(self._root / SOURCES)
+        self._sources.to_end()
+
+    def _replace(self, name: str, lines: Iterable[bytes]) -> None:
+        """Write a file that takes the place of the one there is, whatever moment the machine stops at."""
+        beside = self._root / f"{name}.partial"
+        with beside.open("wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file)
+        beside.replace(self._root / name)
+
+    def begin(self, n_songs: int, *, is_whole: bool) -> None:
+        """Forget what the run before has listed, and unless all is there, take the directory for unfinished.
+
+        It is to have ``n_songs`` in the end.
+        """
+        with writing(self._root):
+            for name in (FAILED, VANISHED):
+                (self._root / name).unlink(missing_ok=True)
+            if is_whole:
+                return
+            self._replace(UNFINISHED, [json.dumps({"n_songs": n_songs}).encode()])
+
+    def append(self, found: Extracted) -> None:
+        """Add a song, in place of what is there of it."""
+        assert self._sources is not None
+        with writing(self._root):
+            for writer in self._writers:
+                frames = found.frames[writer.kind]
+                frames.seek(0)
+                writer.append(found.file.song, frames, found.n_frames[writer.kind], found.crc32[writer.kind])
+            self._sources.append(encoded(found.file))
+            if time.monotonic() - self._committed > _COMMIT_S:
+                self._commit()
+
+    def remove(self, song: str) -> None:
+        """Take a song out."""
+        assert self._sources is not None
+        for writer in self._writers:
+            writer.remove(song)
+        self._sources.append(encoded(SourceFile(song)))
+
+    def fail(self, song: str, error: AudioError) -> None:
+        """List a file that could not be used."""
+        self._list(FAILED, ("song", "path", "reason"), (song, error.path, error.reason))
+
+    def vanish(self, file: SourceFile) -> None:
+        """Take out a song whose file is gone, and list it."""
+        self.remove(file.song)
+        self._list(VANISHED, ("song", "path"), (file.song, file.path))
+
+    def _list(self, name: str, header: tuple[str, ...], cells: tuple[str, ...]) -> None:
+        with writing(self._root), (self._root / name).open("ab") as text:
+            if text.tell() == 0:
+                text.write(("\t".join(header) + "\n").encode())
+            line = "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
+            text.write(line.encode(errors="backslashreplace"))
+
+    def finish(self) -> None:
+        """Take the directory for finished, and list the songs whose files are damaged."""
+        with writing(self._root):
+            self._commit()
+            damaged: dict[str, SourceFile] = {}
+            for file in read_sources(self._root):
+                damaged.pop(file.song, None)
+                if file.damage:
+                    damaged[file.song] = file
+            (self._root / DAMAGED).unlink(missing_ok=True)
+            for file in damaged.values():
+                self._list(DAMAGED, ("song", "path", "reason"), (file.song, file.path, file.damage))
+            (self._root / UNFINISHED).unlink(missing_ok=True)
+
+    def _commit(self) -> None:
+        for writer in self._writers:
+            writer.commit()
+        if self._sources is not None:
+            self._sources.commit()
+        self._committed = time.monotonic()
+
+    def _close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        if self._sources is not None:
+            self._sources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with writing(self._root):
+                self._commit()
+        finally:
+            self._close()
