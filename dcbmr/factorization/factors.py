@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array
 
+from dcbmr import _core
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
-from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
+from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import checked_counts, ids_array
 
@@ -77,7 +78,7 @@ class Factors:
         ndarray of shape (n, n_factors), float32
             Zeros for a user without plays.
         """
-        return self._fold_in(counts, self._song_basis, len(self.song_ids), n_threads)
+        return self._fold_in(counts, self._fixed_songs, len(self.song_ids), n_threads)
 
     def fold_in_songs(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return the exact factors of songs out of their plays, the users' factors fixed.
@@ -94,18 +95,18 @@ class Factors:
         ndarray of shape (n, n_factors), float32
             Zeros for a song without plays.
         """
-        return self._fold_in(counts, self._user_basis, len(self.user_ids), n_threads)
+        return self._fold_in(counts, self._fixed_users, len(self.user_ids), n_threads)
 
     @cached_property
-    def _song_basis(self) -> Eigenbasis:
-        return Eigenbasis(self.song_factors, resolve_n_threads(None))
+    def _fixed_songs(self) -> _core.FixedFactors:
+        return fixed_factors(self.song_factors, resolve_n_threads(None))
 
     @cached_property
-    def _user_basis(self) -> Eigenbasis:
-        return Eigenbasis(self.user_factors, resolve_n_threads(None))
+    def _fixed_users(self) -> _core.FixedFactors:
+        return fixed_factors(self.user_factors, resolve_n_threads(None))
 
     def _fold_in(
-        self, counts: csr_array, basis: Eigenbasis, n_others: int, n_threads: int | None
+        self, counts: csr_array, others: _core.FixedFactors, n_others: int, n_threads: int | None
     ) -> NDArray[np.float32]:
         counts = checked_counts(counts)
         if counts.shape[1] != n_others:
@@ -115,7 +116,7 @@ class Factors:
         out = np.zeros((counts.shape[0], self.song_factors.shape[1]), dtype=np.float32)
         plays = int32_indices(surplus(counts, self.config["alpha"], self.config["epsilon"]))
         exact = replace(Problem.of(self.config, n_threads), cg_steps=0)
-        half_sweep(plays, basis, exact, out, objective=False)
+        half_sweep(plays, others, exact, out, objective=False)
         return out
 
     def save(self, directory: str | Path, overwrite: bool = False) -> None:

@@ -1,6 +1,6 @@
-#include "isa.h"
-#include "lanes.h"
-#include "mel.h"
+#include "kernels/mel.h"
+
+#include "kernels/vector.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {

@@ -1,6 +1,6 @@
-#include "isa.h"
-#include "lanes.h"
-#include "rfft.h"
+#include "kernels/rfft.h"
+
+#include "kernels/vector.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {

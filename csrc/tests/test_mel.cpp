@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <complex>
+
+#include "check.h"
+#include "online_feature.h"
+
+namespace {
+
+using std::size_t;
+
+struct Rows {
+  std::vector<float> mel, mfcc;
+};
+
+// All frames of the samples, accepted in pieces of a given length.
+Rows extract(const std::shared_ptr<const dcbmr::FeaturePlan>& plan,
+             const std::vector<float>& samples, size_t piece) {
+  dcbmr::OnlineFeature stream(plan);
+  Rows rows;
+  const auto grow = [&](dcbmr::OnlineFeature::Counts counts, auto write) {
+    const size_t mel = rows.mel.size(), mfcc = rows.mfcc.size();
+    rows.mel.resize(mel + static_cast<size_t>(counts.mel * plan->n_mel_dims()));
+    rows.mfcc.resize(mfcc + static_cast<size_t>(counts.mfcc * plan->n_mfcc_dims()));
+    write(rows.mel.data() + mel, rows.mfcc.data() + mfcc);
+  };
+  for (size_t at = 0; at < samples.size(); at += piece) {
+    const auto n = static_cast<std::int64_t>(std::min(piece, samples.size() - at));
+    grow(stream.ready_after(n),
+         [&](float* mel, float* mfcc) { stream.accept(samples.data() + at, n, mel, mfcc); });
+  }
+  grow(stream.ready_at_end(), [&](float*, float* mfcc) { stream.finish(mfcc); });
+  return rows;
+}
+
+// Mel energies of one frame in float64, by the definition of the Fourier transform.
+std::vector<double> mel_energies(const float* samples, int n_fft, const dcbmr::MelBank& bank) {
+  const double tau = 6.283185307179586476925;
+  std::vector<double> power;
+  for (int bin = 0; bin <= n_fft / 2; ++bin) {
+    std::complex<double> sum = 0;
+    for (int i = 0; i < n_fft; ++i)
+      sum += static_cast<double>(samples[i]) * (0.5 - 0.5 * std::cos(tau * i / n_fft)) *
+             std::polar(1.0, -tau * bin * i / n_fft);
+    power.push_back(std::norm(sum));
+  }
+  const dcbmr::MelTables tables = bank.tables();
+  std::vector<double> energies;
+  for (int m = 0; m < tables.n_mels; ++m) {
+    const dcbmr::MelBand band = tables.bands[m];
+    double sum = 0;
+    for (int i = 0; i < band.n_bins; ++i)
+      sum += static_cast<double>(tables.weights[band.first_weight + i]) *
+             power[size_t(band.first_bin + i)];
+    energies.push_back(sum);
+  }
+  return energies;
+}
+
+void frames_are_those_of_the_definition() {
+  check::Draw draw(4);
+  for (const int n_fft : {128, 256, 1024}) {
+    dcbmr::FeatureOptions options;
+    options.mel.n_fft = n_fft;
+    options.mel.n_mels = 20;
+    options.hop_length = n_fft / 2;
+    options.n_mfcc = 13;
+    const auto plan = std::make_shared<const dcbmr::FeaturePlan>(options);
+    const std::vector<float> samples = draw.normals(n_fft * 20, 0.1F);
+    const Rows rows = extract(plan, samples, samples.size());
+    CHECK(rows.mel.size() == 39 * 20 && rows.mfcc.size() == 39 * 39);
+
+    const dcbmr::MelBank bank(options.mel);
+    const std::vector<float> dct = dcbmr::dct_matrix(20, 13);
+    for (const size_t frame : {size_t{0}, size_t{17}, size_t{38}}) {
+      const std::vector<double> energies =
+          mel_energies(samples.data() + frame * size_t(n_fft / 2), n_fft, bank);
+      std::vector<double> cepstra(13);
+      for (size_t m = 0; m < 20; ++m) {
+        CHECK(check::close(static_cast<double>(rows.mel[frame * 20 + m]),
+                           std::log1p(1e4 * energies[m]), 1e-4));
+        for (size_t c = 0; c < 13; ++c)
+          cepstra[c] += static_cast<double>(dct[m * 13 + c]) *
+                        (10 * std::log10(std::max(1e-10, energies[m])));
+      }
+      for (size_t c = 0; c < 13; ++c)
+        CHECK(check::close(static_cast<double>(rows.mfcc[frame * 39 + c]), cepstra[c], 1e-3));
+    }
+
+    for (const size_t piece : {size_t{1}, size_t{777}}) {
+      const Rows again = extract(plan, samples, piece);
+      CHECK(again.mel == rows.mel && again.mfcc == rows.mfcc);
+    }
+  }
+}
+
+void one_thread_at_a_time() {
+  dcbmr::OnlineFeature stream(std::make_shared<const dcbmr::FeaturePlan>(dcbmr::FeatureOptions{}));
+  bool refused = false;
+  {
+    const dcbmr::OnlineFeature::Turn turn(stream);
+    try {
+      const dcbmr::OnlineFeature::Turn another(stream);
+    } catch (const std::runtime_error&) {
+      refused = true;
+    }
+  }
+  CHECK(refused);
+  const dcbmr::OnlineFeature::Turn again(stream);
+}
+
+}  // namespace
+
+TESTS(frames_are_those_of_the_definition, one_thread_at_a_time)
