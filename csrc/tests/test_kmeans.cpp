@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "check.h"
 #include "kmeans.h"
@@ -6,6 +7,9 @@
 namespace {
 
 using std::size_t;
+
+static_assert(!std::is_copy_constructible_v<dcbmr::NearestWord> &&
+              !std::is_copy_assignable_v<dcbmr::NearestWord>);
 
 void nearest_word_is_nearest() {
   check::Draw draw(2);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <complex>
+#include <type_traits>
 
 #include "check.h"
 #include "online_feature.h"
@@ -7,6 +8,9 @@
 namespace {
 
 using std::size_t;
+
+static_assert(!std::is_copy_constructible_v<dcbmr::OnlineFeature> &&
+              !std::is_copy_assignable_v<dcbmr::OnlineFeature>);
 
 struct Rows {
   std::vector<float> mel, mfcc;
