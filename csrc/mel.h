@@ -24,11 +24,11 @@ double mel_to_hz(double mel, bool htk);
 class MelBank {
  public:
   explicit MelBank(const MelOptions& options);  // std::invalid_argument names the bad option
-  int n_mels() const { return static_cast<int>(bands_.size()); }
-  MelTables tables() const { return {n_mels(), bands_.data(), weights_.data()}; }
+  int n_mels() const { return static_cast<int>(gaps_.size()) - 1; }
+  MelTables tables() const { return {n_mels(), gaps_.data(), weights_.data()}; }
 
  private:
-  std::vector<MelBand> bands_;
+  std::vector<MelGap> gaps_;
   std::vector<float> weights_;
 };
 

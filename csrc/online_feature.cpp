@@ -44,7 +44,7 @@ FeaturePlan::FeaturePlan(const FeatureOptions& options)
 OnlineFeature::OnlineFeature(std::shared_ptr<const FeaturePlan> plan) : plan_(std::move(plan)) {
   const std::int64_t lanes = plan_->rfft_kernel_.lanes;
   const FeatureOptions& o = plan_->options_;
-  work_ = aligned(work_storage_, o.mel.n_fft * lanes);
+  work_ = aligned(work_storage_, rfft_work_rows(o.mel.n_fft) * lanes);
   power_ = aligned(power_storage_, plan_->rfft_.n_bins() * lanes);
   mel_ = aligned(mel_storage_, o.mel.n_mels * lanes);
   shown_ = aligned(shown_storage_, (o.mel.n_mels + o.n_mfcc) * lanes);

@@ -9,17 +9,17 @@
 
 namespace dcbmr {
 
-// A triangular filter, kept as the run of bins where it is not zero: about two weights a bin in
-// all, whatever n_mels is.
-struct MelBand {
-  int first_bin, n_bins, first_weight;
+// The bins between two neighbouring centres of bands, where one filter falls and the next rises:
+// two weights a bin, whatever n_mels is.
+struct MelGap {
+  int first_bin, n_bins;
 };
 
 // What the kernel reads; a kernel source must not touch std::vector (isa.h).
 struct MelTables {
   int n_mels;
-  const MelBand* bands;
-  const float* weights;
+  const MelGap* gaps;    // (n_mels + 1), in order; before the first centre and after the last too
+  const float* weights;  // (bins of all gaps, {of the band that falls, of the one that rises})
 };
 
 // Differences reach this many frames to either side: width 9.

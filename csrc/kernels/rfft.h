@@ -10,13 +10,18 @@
 
 namespace dcbmr {
 
+// The blocks of the first pass lie this many complex numbers farther apart than they are long: a
+// power of two apart, all numbers of a butterfly would fall into the same few cache sets.
+constexpr int kRfftPadding = 1;
+constexpr int rfft_work_rows(int n_fft) { return n_fft + 16 * kRfftPadding; }
+
 // What the kernel reads; a kernel source must not touch std::vector (isa.h).
 struct RfftTables {
   int n_fft;
   const float* window;      // (n_fft,), halved: see RfftPlan's constructor
   const int* radices;       // 8 or 4, from the outermost pass to the innermost
   const float* twiddles;    // pass by pass, (re, im)
-  const int* positions;     // (n_fft / 2,), where Z[k] lies
+  const int* positions;     // (n_fft / 2,), which number of the work Z[k] is
   const float* separation;  // (n_fft / 4 + 1, {re, im}): -i exp(-2 pi i k / n_fft)
 };
 
@@ -25,7 +30,7 @@ struct RfftKernel {
 
   // Windows `lanes` frames and writes their power spectra |X[k]|^2.
   //   frames   lanes pointers to n_fft samples each, of any alignment         IN
-  //   work     (n_fft, lanes), 64-byte aligned                                SCRATCH
+  //   work     (rfft_work_rows(n_fft), lanes), 64-byte aligned                SCRATCH
   //   power    (n_bins, lanes), 64-byte aligned                               OUT
   void (*power_spectra)(const RfftTables& tables, const float* const* frames, float* work,
                         float* power);

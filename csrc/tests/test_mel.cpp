@@ -36,9 +36,11 @@ Rows extract(const std::shared_ptr<const dcbmr::FeaturePlan>& plan,
   return rows;
 }
 
-// Mel energies of one frame in float64, by the definition of the Fourier transform.
-std::vector<double> mel_energies(const float* samples, int n_fft, const dcbmr::MelBank& bank) {
+// Mel energies of one frame in float64, by the definitions of the Fourier transform and of the
+// triangles.
+std::vector<double> mel_energies(const float* samples, const dcbmr::MelOptions& options) {
   const double tau = 6.283185307179586476925;
+  const int n_fft = options.n_fft;
   std::vector<double> power;
   for (int bin = 0; bin <= n_fft / 2; ++bin) {
     std::complex<double> sum = 0;
@@ -47,14 +49,21 @@ std::vector<double> mel_energies(const float* samples, int n_fft, const dcbmr::M
              std::polar(1.0, -tau * bin * i / n_fft);
     power.push_back(std::norm(sum));
   }
-  const dcbmr::MelTables tables = bank.tables();
+  const auto edge = [&](int i) {
+    const double low = dcbmr::hz_to_mel(options.fmin, options.htk);
+    const double high = dcbmr::hz_to_mel(options.fmax, options.htk);
+    return dcbmr::mel_to_hz(low + (high - low) * i / (options.n_mels + 1), options.htk);
+  };
   std::vector<double> energies;
-  for (int m = 0; m < tables.n_mels; ++m) {
-    const dcbmr::MelBand band = tables.bands[m];
+  for (int m = 0; m < options.n_mels; ++m) {
+    const double left = edge(m), centre = edge(m + 1), right = edge(m + 2);
     double sum = 0;
-    for (int i = 0; i < band.n_bins; ++i)
-      sum += static_cast<double>(tables.weights[band.first_weight + i]) *
-             power[size_t(band.first_bin + i)];
+    for (int bin = 0; bin <= n_fft / 2; ++bin) {
+      const double hz = bin * options.sr / n_fft;
+      sum +=
+          std::max(0.0, std::min((hz - left) / (centre - left), (right - hz) / (right - centre))) *
+          2 / (right - left) * power[size_t(bin)];
+    }
     energies.push_back(sum);
   }
   return energies;
@@ -73,11 +82,10 @@ void frames_are_those_of_the_definition() {
     const Rows rows = extract(plan, samples, samples.size());
     CHECK(rows.mel.size() == 39 * 20 && rows.mfcc.size() == 39 * 39);
 
-    const dcbmr::MelBank bank(options.mel);
     const std::vector<float> dct = dcbmr::dct_matrix(20, 13);
     for (const size_t frame : {size_t{0}, size_t{17}, size_t{38}}) {
       const std::vector<double> energies =
-          mel_energies(samples.data() + frame * size_t(n_fft / 2), n_fft, bank);
+          mel_energies(samples.data() + frame * size_t(n_fft / 2), options.mel);
       std::vector<double> cepstra(13);
       for (size_t m = 0; m < 20; ++m) {
         CHECK(check::close(static_cast<double>(rows.mel[frame * 20 + m]),
