@@ -22,26 +22,26 @@ inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
 enum class Into { set, add, subtract };
 
-// c (kRows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
+// c (rows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
 // matrix products below. a, b and c are panels; b_stride and c_stride lead from a panel to the
 // next.
-template <int n_panels, Into into>
+template <int rows, int n_panels, Into into>
 inline void tile(Index n, const float* a, const float* b, Index b_stride, float* c,
                  Index c_stride) {
-  Lanes sums[kRows][n_panels] = {};
+  Lanes sums[rows][n_panels] = {};
   for (Index k = 0; k < n; ++k) {
     Lanes row[n_panels];
 #pragma GCC unroll 3
     for (int p = 0; p < n_panels; ++p) row[p] = load(b + p * b_stride + k * W);
 #pragma GCC unroll 8
-    for (Index r = 0; r < kRows; ++r) {
+    for (Index r = 0; r < rows; ++r) {
       const Lanes factor = splat(a[k * W + r]);
 #pragma GCC unroll 3
       for (int p = 0; p < n_panels; ++p) sums[r][p] += factor * row[p];
     }
   }
 #pragma GCC unroll 8
-  for (Index r = 0; r < kRows; ++r)
+  for (Index r = 0; r < rows; ++r)
 #pragma GCC unroll 3
     for (int p = 0; p < n_panels; ++p) {
       float* to = c + p * c_stride + r * W;
@@ -51,15 +51,20 @@ inline void tile(Index n, const float* a, const float* b, Index b_stride, float*
     }
 }
 
+// The same for n_rows, a multiple of kRows and at most W, and up to kGroup panels.
 template <Into into>
-inline void tiles(Index n_panels, Index n, const float* a, const float* b, Index b_stride, float* c,
-                  Index c_stride) {
-  if (n_panels == 3)
-    tile<3, into>(n, a, b, b_stride, c, c_stride);
-  else if (n_panels == 2)
-    tile<2, into>(n, a, b, b_stride, c, c_stride);
-  else
-    tile<1, into>(n, a, b, b_stride, c, c_stride);
+inline void tiles(Index n_rows, Index n_panels, Index n, const float* a, const float* b,
+                  Index b_stride, float* c, Index c_stride) {
+  // A tile of few panels waits for its own sums unless it has more rows.
+  if constexpr (W == 8)
+    if (n_panels == 1 && n_rows == W) return tile<W, 1, into>(n, a, b, b_stride, c, c_stride);
+  for (Index r = 0; r < n_rows; r += kRows)
+    if (n_panels == 3)
+      tile<kRows, 3, into>(n, a + r, b, b_stride, c + r * W, c_stride);
+    else if (n_panels == 2)
+      tile<kRows, 2, into>(n, a + r, b, b_stride, c + r * W, c_stride);
+    else
+      tile<kRows, 1, into>(n, a + r, b, b_stride, c + r * W, c_stride);
 }
 
 // system (m x m) = or += packed^T packed; panels of `packed` are packed_rows rows high, n of them
@@ -69,11 +74,11 @@ inline void product(const float* packed, Index packed_rows, Index n, Index m, fl
   const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
   Index first = 0;
   for (Index end = (n_panels - 1) % kGroup + 1; end <= n_panels; end += kGroup) {
-    for (Index r = pad / kRows * kRows; r < end * W; r += kRows) {
-      const Index start = larger(first, r / W);
-      tiles<into>(end - start, n, packed + r / W * packed_rows * W + r % W,
+    for (Index p = 0; p < end; ++p) {  // the rows of panel p
+      const Index skip = p == 0 ? pad / kRows * kRows : 0, start = larger(first, p);
+      tiles<into>(W - skip, end - start, n, packed + p * packed_rows * W + skip,
                   packed + start * packed_rows * W, packed_rows * W,
-                  system + start * height * W + r * W, height * W);
+                  system + start * height * W + (p * W + skip) * W, height * W);
     }
     first = end;
   }
@@ -157,9 +162,8 @@ inline bool solve(Index m, float* system, float* x, float* inverse) {
       for (Index first = j; first < n_panels; first += kGroup) {
         const Index count = smaller(kGroup, n_panels - first);
         float* right = system + first * height * W;
-        for (Index r = 0; r < W; r += kRows)
-          tiles<Into::subtract>(count, j * W - pad, above + pad * W + r, right + pad * W,
-                                height * W, right + (j * W + r) * W, height * W);
+        tiles<Into::subtract>(W, count, j * W - pad, above + pad * W, right + pad * W, height * W,
+                              right + j * W * W, height * W);
       }
     faults +=
         factorize_block(j == 0 ? pad : 0, above + j * W * W, unit, inverse + j * W, x + j * W);
