@@ -329,7 +329,7 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
       eigenvalues_(eigenvalues, eigenvalues + n_factors),
       basis_(padded_rows(eigenvectors, n_factors, false, padded(n_factors) - n_factors)),
       back_(padded_rows(eigenvectors, n_factors, true, 0)),
-      rotated_(n_rows * padded(n_factors)) {
+      rotated_(Buffer::unset(n_rows * padded(n_factors))) {
   for (double& value : eigenvalues_) value = std::max(value, 0.0);
   const Index stride = padded(n_factors);
   const LinalgKernel& linalg = linalg_kernel();

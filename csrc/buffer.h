@@ -11,15 +11,22 @@ namespace dcbmr {
 class Buffer {
  public:
   // Zeros.
-  explicit Buffer(std::int64_t n_floats)
-      : data_(static_cast<float*>(::operator new(sizeof(float) * static_cast<std::size_t>(n_floats),
-                                                 std::align_val_t{64}))) {
+  explicit Buffer(std::int64_t n_floats) : Buffer(unset(n_floats)) {
     std::fill_n(data_.get(), n_floats, 0.0F);
+  }
+  // For what is written before it is read, by whichever thread has it.
+  static Buffer unset(std::int64_t n_floats) {
+    Buffer buffer;
+    buffer.data_.reset(static_cast<float*>(
+        ::operator new(sizeof(float) * static_cast<std::size_t>(n_floats), std::align_val_t{64})));
+    return buffer;
   }
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
 
  private:
+  Buffer() = default;
+
   struct Free {
     void operator()(float* data) const { ::operator delete(data, std::align_val_t{64}); }
   };

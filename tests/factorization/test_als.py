@@ -171,6 +171,21 @@ def test_range_of_one_huge_row_changes_nothing():
     np.testing.assert_array_equal(huge, whole[[1]])
 
 
+def test_one_row_takes_the_memory_of_one_thread():
+    code = """
+import numpy as np, resource
+from scipy.sparse import csr_array
+from dcbmr.factorization import half_sweep as sweeps
+fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), 1)
+plays, out = csr_array(np.ones((1, 500), np.float32)), np.zeros((1, 400), np.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sweeps.half_sweep(plays, fixed, sweeps.Problem(0.01, 1.0, 0.0, 0, 64), out, objective=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 30_000, "KiB; 64 workspaces take more than 80 MiB"
+
+
 def test_row_ranges_cover_all_rows(monkeypatch):
     rng = np.random.default_rng(10)
     indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 100, 1000))])
