@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 import dcbmr
 from dcbmr import _core
 from dcbmr.factorization import als
-from dcbmr.factorization.half_sweep import Eigenbasis, Problem
+from dcbmr.factorization.half_sweep import Problem, fixed_factors
 from dcbmr.plays.confidence import surplus
 
 WORK = {"W1": (20_000, 9_330, 1_000_000), "W2": (200_000, 60_000, 7_300_000)}
@@ -248,7 +248,7 @@ def time_kernels(args):
     print(f"sgemm, one thread, OpenBLAS core {core}: {sgemm:.0f} GFLOP/s")
     rng, rows = np.random.default_rng(0), []
     for n_factors in args.factors:
-        basis = Eigenbasis((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
+        fixed = fixed_factors((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
         for n_plays in (16, 32, 64, 128, 256, 400, 1024, 8192):
             small, large = sorted((n_plays, n_factors))
             flops = small**2 * large + small**3 / 3
@@ -259,9 +259,10 @@ def time_kernels(args):
             seconds = []
             for _ in range(5):
                 started = time.perf_counter()
-                _core.solve_rows(
-                    indptr, indices, np.full(len(indices), 30, np.float32), basis.rotated, basis.eigenvalues,
-                    basis.basis, basis.back, np.ones(1), 1.0, 0, 0, n_rows, False, out, 1,
+                plays = _core.Plays(indptr, indices, np.full(len(indices), 30, np.float32), 2000)
+                fixed.solve_rows(
+                    plays, (0, n_rows), out, regularization=np.ones(1), unobserved_weight=1.0, cg_steps=0,
+                    with_errors=False, n_threads=1,
                 )  # fmt: skip
                 seconds.append(time.perf_counter() - started)
             speed = flops * n_rows / min(seconds) / 1e9

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "isa.h"
-#include "linalg.h"
+#include "kernels/linalg.h"
 #include "parallel.h"
 
 namespace dcbmr {
@@ -22,23 +20,6 @@ constexpr Index kHugeRow = 16384;    // plays from which all threads share one r
 constexpr Index kMinChunk = 8192;    // plays of a huge row that are one thread's share, and
 constexpr Index kMaxChunks = 64;     // how many shares there are at the most
 constexpr Index kGramianParts = 32;  // partial sums of a Gram matrix
-
-// Floats on a cache line of their own.
-class Buffer {
- public:
-  explicit Buffer(Index size)
-      : data_(static_cast<float*>(
-            ::operator new(sizeof(float) * static_cast<std::size_t>(size), std::align_val_t{64}))) {
-    std::fill_n(data_.get(), size, 0.0F);
-  }
-  float* data() const { return data_.get(); }
-
- private:
-  struct Free {
-    void operator()(float* data) const { ::operator delete(data, std::align_val_t{64}); }
-  };
-  std::unique_ptr<float[], Free> data_;
-};
 
 // What a thread needs for its rows.
 struct Workspace {
@@ -67,36 +48,20 @@ class Workspaces {
   std::vector<std::unique_ptr<Workspace>> spaces_;
 };
 
-double row_regularization(const HalfSweep& sweep, Index row) {
-  return sweep.regularization[sweep.regularization_per_row ? row : 0];
+// (n, padded(n)) of a square matrix, its padding first or last.
+Buffer padded_rows(const double* matrix, Index n, bool transposed, Index padding_first) {
+  Buffer rows(n * padded(n));
+  for (Index r = 0; r < n; ++r)
+    for (Index c = 0; c < n; ++c)
+      rows.data()[r * padded(n) + padding_first + c] =
+          static_cast<float>(transposed ? matrix[c * n + r] : matrix[r * n + c]);
+  return rows;
 }
 
-// Where the columns of a row in the eigenbasis begin: its padding comes first.
-Index pad_of(const HalfSweep& sweep) { return padded(sweep.n_factors) - sweep.n_factors; }
-
-void fill_scale(const HalfSweep& sweep, double regularization, float* scale) {
-  scale += pad_of(sweep);
-  for (Index c = 0; c < sweep.n_factors; ++c)
-    scale[c] = static_cast<float>(
-        1 / std::sqrt(sweep.unobserved_weight * sweep.eigenvalues[c] + regularization));
-}
-
-Plays plays_of(const HalfSweep& sweep, Index row, const float* scale) {
-  const Index first = sweep.indptr[row];
-  return {sweep.rotated,
-          padded(sweep.n_factors),
-          sweep.n_factors,
-          scale,
-          static_cast<float>(sweep.unobserved_weight),
-          sweep.indices + first,
-          sweep.surplus + first,
-          sweep.indptr[row + 1] - first,
-          sweep.indptr[sweep.end] - first};
-}
-
-// The same system in float64, without blocking: for the rare row that float32 cannot factorize.
+// The same system in float64, without blocking: for the rare row that float32 cannot solve.
 void solve_in_double(const Plays& plays, Index row, float* w) {
   const Index f = plays.n_factors, pad = plays.stride - f;
+  std::fill_n(w, pad, 0.0F);
   std::vector<double> system(static_cast<std::size_t>(f * f));
   std::vector<double> rhs(static_cast<std::size_t>(f)), z(rhs);
   for (Index r = 0; r < f; ++r) system[static_cast<std::size_t>(r * f + r)] = 1;
@@ -136,116 +101,6 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
   }
 }
 
-// From w to the row in the eigenbasis, x = scale w, and what the row adds to the objective but for
-// its plays.
-void finish_row(const HalfSweep& sweep, double regularization, const float* scale, float* x,
-                RowSums& sums) {
-  double squares = 0, everywhere = 0;
-  scale += pad_of(sweep);
-  x += pad_of(sweep);
-  for (Index c = 0; c < sweep.n_factors; ++c) {
-    x[c] *= scale[c];
-    const double square = static_cast<double>(x[c]) * static_cast<double>(x[c]);
-    squares += square;
-    everywhere += sweep.eigenvalues[c] * square;
-  }
-  sums.regularization += regularization * squares;
-  sums.unobserved += sweep.unobserved_weight * everywhere;
-}
-
-void add_observed(const HalfSweep& sweep, const double* errors, RowSums& sums) {
-  sums.observed += errors[0];
-  sums.unobserved -= sweep.unobserved_weight * errors[1];
-}
-
-// Out of the eigenbasis, into the caller's rows.
-void write_rows(const HalfSweep& sweep, const float* solved, Index n_rows, float* rotated,
-                float* out) {
-  const Index stride = padded(sweep.n_factors);
-  DCBMR_DISPATCH(multiply_rows)(solved + pad_of(sweep), n_rows, stride, sweep.n_factors, sweep.back,
-                                stride, rotated);
-  for (Index r = 0; r < n_rows; ++r)
-    std::copy_n(rotated + r * stride, sweep.n_factors, out + r * sweep.n_factors);
-}
-
-void solve_row(const HalfSweep& sweep, Index row, bool with_errors, Workspace& space, float* x,
-               RowSums& sums) {
-  const double regularization = row_regularization(sweep, row);
-  if (sweep.regularization_per_row) fill_scale(sweep, regularization, space.scale.data());
-  const Plays plays = plays_of(sweep, row, space.scale.data());
-  float* const system = space.system.data();
-  float* const scratch = space.scratch.data();
-  if (plays.n == 0) {
-    std::fill_n(x, plays.stride, 0.0F);
-    return;
-  }
-  bool solved = true;
-  if (sweep.cg_steps > 0) {
-    DCBMR_DISPATCH(solve_cg)(plays, sweep.cg_steps, x, scratch);
-  } else if (plays.n <= plays.n_factors) {
-    solved = DCBMR_DISPATCH(solve_dual)(plays, system, x, scratch);
-  } else {
-    DCBMR_DISPATCH(sum_plays)(plays, system, x, scratch);
-    solved = DCBMR_DISPATCH(solve_system)(plays.n_factors, system, x, scratch);
-  }
-  if (!solved) {
-    solve_in_double(plays, row, x);
-    ++sums.n_retried;
-  }
-  finish_row(sweep, regularization, plays.scale, x, sums);
-  if (with_errors) {
-    double errors[2] = {0, 0};
-    DCBMR_DISPATCH(add_errors)(plays, x, errors);
-    add_observed(sweep, errors, sums);
-  }
-}
-
-// A row that is worth sharing: each chunk of its plays is summed by one thread, and the sums are
-// added in the order of the chunks.
-void solve_huge_row(const HalfSweep& sweep, Index row, bool with_errors, int n_threads,
-                    Workspaces& spaces, float* out, RowSums& sums) {
-  Workspace& space = spaces[0];
-  const double regularization = row_regularization(sweep, row);
-  fill_scale(sweep, regularization, space.scale.data());
-  const Plays plays = plays_of(sweep, row, space.scale.data());
-  const Index chunk = std::max(kMinChunk, (plays.n + kMaxChunks - 1) / kMaxChunks);
-  const Index n_chunks = (plays.n + chunk - 1) / chunk;
-  const Index system_size = system_floats(plays.n_factors);
-  const auto part = [&](Index begin, Index end) {
-    Plays some = plays;
-    some.indices += begin;
-    some.surplus += begin;
-    some.n = end - begin;
-    some.n_ahead = plays.n_ahead - begin;
-    return some;
-  };
-  Buffer systems(n_chunks * system_size), sides(n_chunks * plays.stride);
-  parallel_for(plays.n, chunk, n_threads, [&](Index begin, Index end, int thread) {
-    const Index k = begin / chunk;
-    DCBMR_DISPATCH(sum_plays)(part(begin, end), systems.data() + k * system_size,
-                              sides.data() + k * plays.stride, spaces[thread].scratch.data());
-  });
-  for (Index k = 1; k < n_chunks; ++k) {
-    for (Index i = 0; i < system_size; ++i)
-      systems.data()[i] += systems.data()[k * system_size + i];
-    for (Index c = 0; c < plays.stride; ++c) sides.data()[c] += sides.data()[k * plays.stride + c];
-  }
-  float* const x = sides.data();
-  if (!DCBMR_DISPATCH(solve_system)(plays.n_factors, systems.data(), x, space.scratch.data())) {
-    solve_in_double(plays, row, x);
-    ++sums.n_retried;
-  }
-  finish_row(sweep, regularization, plays.scale, x, sums);
-  if (with_errors) {
-    std::vector<double> errors(static_cast<std::size_t>(2 * n_chunks));
-    parallel_for(plays.n, chunk, n_threads, [&](Index begin, Index end, int) {
-      DCBMR_DISPATCH(add_errors)(part(begin, end), x, errors.data() + 2 * (begin / chunk));
-    });
-    for (Index k = 0; k < n_chunks; ++k) add_observed(sweep, errors.data() + 2 * k, sums);
-  }
-  write_rows(sweep, x, 1, space.rotated.data(), out + row * sweep.n_factors);
-}
-
 void add_sums(const RowSums& some, RowSums& all) {
   all.observed += some.observed;
   all.unobserved += some.unobserved;
@@ -255,7 +110,200 @@ void add_sums(const RowSums& some, RowSums& all) {
 
 }  // namespace
 
+// One call of solve_rows.
+class HalfSweep {
+ public:
+  HalfSweep(const FixedFactors& others, const PlayRows& rows, const SolveOptions& options,
+            Index begin, Index end, float* out)
+      : others_(others),
+        rows_(rows),
+        options_(options),
+        begin_(begin),
+        end_(end),
+        out_(out),
+        n_factors_(others.n_factors_),
+        stride_(padded(n_factors_)),
+        pad_(stride_ - n_factors_),
+        linalg_(linalg_kernel()),
+        cg_(cg_kernel()),
+        shared_scale_(stride_),
+        spaces_(options.n_threads, n_factors_) {
+    if (!options.regularization_per_row) fill_scale(options.regularization[0], shared_scale_);
+  }
+
+  RowSums run() {
+    RowSums sums;
+    for (Index row = begin_; row < end_; ++row)
+      if (is_huge(row)) solve_huge_row(row, sums);
+
+    const Index n_rows = end_ - begin_;
+    std::vector<RowSums> parts(static_cast<std::size_t>((n_rows + kGrain - 1) / kGrain));
+    parallel_for(n_rows, kGrain, options_.n_threads, [&](Index begin, Index end, int thread) {
+      solve_block(begin_ + begin, begin_ + end, spaces_[thread],
+                  parts[static_cast<std::size_t>(begin / kGrain)]);
+    });
+    for (const RowSums& part : parts) add_sums(part, sums);
+    return sums;
+  }
+
+ private:
+  bool is_huge(Index row) const { return rows_.indptr[row + 1] - rows_.indptr[row] >= kHugeRow; }
+
+  double regularization(Index row) const {
+    return options_.regularization[options_.regularization_per_row ? row : 0];
+  }
+
+  // The padding of a row in the eigenbasis comes first.
+  void fill_scale(double regularization, Buffer& scale) const {
+    for (Index c = 0; c < n_factors_; ++c)
+      scale.data()[pad_ + c] =
+          static_cast<float>(1 / std::sqrt(options_.unobserved_weight *
+                                               others_.eigenvalues_[static_cast<std::size_t>(c)] +
+                                           regularization));
+  }
+
+  // Of one row; its scale is made in `own` where each row has another.
+  Plays plays_of(Index row, Buffer& own) const {
+    if (options_.regularization_per_row) fill_scale(regularization(row), own);
+    const Index first = rows_.indptr[row];
+    return {others_.rotated_.data(),
+            stride_,
+            n_factors_,
+            (options_.regularization_per_row ? own : shared_scale_).data(),
+            static_cast<float>(options_.unobserved_weight),
+            rows_.indices + first,
+            rows_.surplus + first,
+            rows_.indptr[row + 1] - first,
+            rows_.indptr[end_] - first};
+  }
+
+  // From w to the row in the eigenbasis, x = scale w, and what the row adds to the objective but
+  // for its plays.
+  void finish_row(Index row, const Plays& plays, float* x, RowSums& sums) const {
+    double squares = 0, everywhere = 0;
+    for (Index c = 0; c < n_factors_; ++c) {
+      x[pad_ + c] *= plays.scale[pad_ + c];
+      const double value = static_cast<double>(x[pad_ + c]);
+      squares += value * value;
+      everywhere += others_.eigenvalues_[static_cast<std::size_t>(c)] * (value * value);
+    }
+    sums.regularization += regularization(row) * squares;
+    sums.unobserved += options_.unobserved_weight * everywhere;
+  }
+
+  void add_observed(const double* errors, RowSums& sums) const {
+    sums.observed += errors[0];
+    sums.unobserved -= options_.unobserved_weight * errors[1];
+  }
+
+  void solve_row(Index row, Workspace& space, float* x, RowSums& sums) const {
+    const Plays plays = plays_of(row, space.scale);
+    float* const system = space.system.data();
+    float* const scratch = space.scratch.data();
+    if (plays.n == 0) {
+      std::fill_n(x, stride_, 0.0F);
+      return;
+    }
+    bool solved;
+    if (options_.cg_steps > 0) {
+      solved = cg_.solve_cg(plays, options_.cg_steps, x, scratch);
+    } else if (plays.n <= n_factors_) {
+      solved = linalg_.solve_dual(plays, system, x, scratch);
+    } else {
+      linalg_.sum_plays(plays, system, x, scratch);
+      solved = linalg_.solve_system(n_factors_, system, x, scratch);
+    }
+    if (!solved) {
+      solve_in_double(plays, row, x);
+      ++sums.n_retried;
+    }
+    finish_row(row, plays, x, sums);
+    if (options_.with_errors) {
+      double errors[2] = {0, 0};
+      cg_.add_errors(plays, x, errors);
+      add_observed(errors, sums);
+    }
+  }
+
+  // At most kGrain rows: into the eigenbasis where they are a start, solved there, and out of it.
+  void solve_block(Index begin, Index end, Workspace& space, RowSums& sums) const {
+    float* const solved = space.solved.data();
+    if (options_.cg_steps > 0)
+      linalg_.multiply_rows(out_ + begin * n_factors_, end - begin, n_factors_, n_factors_,
+                            others_.basis_.data(), stride_, solved);
+    for (Index row = begin; row < end; ++row)
+      if (!is_huge(row)) solve_row(row, space, solved + (row - begin) * stride_, sums);
+    const float* const rotated = rotate_back(solved, end - begin, space);
+    for (Index row = begin; row < end; ++row)
+      if (!is_huge(row))
+        std::copy_n(rotated + (row - begin) * stride_, n_factors_, out_ + row * n_factors_);
+  }
+
+  // Out of the eigenbasis: rows of stride_ floats, the padding last.
+  const float* rotate_back(const float* solved, Index n_rows, Workspace& space) const {
+    linalg_.multiply_rows(solved + pad_, n_rows, stride_, n_factors_, others_.back_.data(), stride_,
+                          space.rotated.data());
+    return space.rotated.data();
+  }
+
+  // A row that is worth sharing: each chunk of its plays is summed by one thread, and the sums are
+  // added in the order of the chunks.
+  void solve_huge_row(Index row, RowSums& sums) {
+    Workspace& space = spaces_[0];
+    const Plays plays = plays_of(row, space.scale);
+    const Index chunk = std::max(kMinChunk, (plays.n + kMaxChunks - 1) / kMaxChunks);
+    const Index n_chunks = (plays.n + chunk - 1) / chunk;
+    const Index system_size = system_floats(n_factors_);
+    const auto part = [&](Index begin, Index end) {
+      Plays some = plays;
+      some.indices += begin;
+      some.surplus += begin;
+      some.n = end - begin;
+      some.n_ahead = plays.n_ahead - begin;
+      return some;
+    };
+    Buffer systems(n_chunks * system_size), sides(n_chunks * stride_);
+    const auto sum_chunk = [&](Index begin, Index end, int thread) {
+      const Index k = begin / chunk;
+      linalg_.sum_plays(part(begin, end), systems.data() + k * system_size,
+                        sides.data() + k * stride_, spaces_[thread].scratch.data());
+    };
+    parallel_for(plays.n, chunk, options_.n_threads, sum_chunk);
+    for (Index k = 1; k < n_chunks; ++k) {
+      for (Index i = 0; i < system_size; ++i)
+        systems.data()[i] += systems.data()[k * system_size + i];
+      for (Index c = 0; c < stride_; ++c) sides.data()[c] += sides.data()[k * stride_ + c];
+    }
+    float* const x = sides.data();
+    if (!linalg_.solve_system(n_factors_, systems.data(), x, space.scratch.data())) {
+      solve_in_double(plays, row, x);
+      ++sums.n_retried;
+    }
+    finish_row(row, plays, x, sums);
+    if (options_.with_errors) {
+      std::vector<double> errors(static_cast<std::size_t>(2 * n_chunks));
+      parallel_for(plays.n, chunk, options_.n_threads, [&](Index begin, Index end, int) {
+        cg_.add_errors(part(begin, end), x, errors.data() + 2 * (begin / chunk));
+      });
+      for (Index k = 0; k < n_chunks; ++k) add_observed(errors.data() + 2 * k, sums);
+    }
+    std::copy_n(rotate_back(x, 1, space), n_factors_, out_ + row * n_factors_);
+  }
+
+  const FixedFactors& others_;
+  const PlayRows& rows_;
+  const SolveOptions& options_;
+  const Index begin_, end_;
+  float* const out_;
+  const Index n_factors_, stride_, pad_;
+  const LinalgKernel& linalg_;
+  const CgKernel& cg_;
+  Buffer shared_scale_;
+  Workspaces spaces_;
+};
+
 void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int n_threads) {
+  const LinalgKernel& linalg = linalg_kernel();
   const Index size = n_factors * n_factors;
   const Index part_rows = std::max<Index>(4096, (n_rows + kGramianParts - 1) / kGramianParts);
   const Index n_parts = std::max<Index>(1, (n_rows + part_rows - 1) / part_rows);
@@ -265,59 +313,35 @@ void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int 
     Workspace& space = spaces[thread];
     // float32 within 4096 rows, float64 beyond
     for (Index first = begin; first < end; first += 4096)
-      DCBMR_DISPATCH(add_gramian)(rows + first * n_factors, std::min<Index>(4096, end - first),
-                                  n_factors, space.system.data(), space.scratch.data(),
-                                  parts.data() + begin / part_rows * size);
+      linalg.add_gramian(rows + first * n_factors, std::min<Index>(4096, end - first), n_factors,
+                         space.system.data(), space.scratch.data(),
+                         parts.data() + begin / part_rows * size);
   });
   std::copy_n(parts.data(), size, out);
   for (Index part = 1; part < n_parts; ++part)
     for (Index i = 0; i < size; ++i) out[i] += parts[static_cast<std::size_t>(part * size + i)];
 }
 
-void rotate(const float* rows, Index n_rows, Index n_factors, const float* basis, float* out,
-            int n_threads) {
+FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
+                           const double* eigenvalues, const double* eigenvectors, int n_threads)
+    : n_rows_(n_rows),
+      n_factors_(n_factors),
+      eigenvalues_(eigenvalues, eigenvalues + n_factors),
+      basis_(padded_rows(eigenvectors, n_factors, false, padded(n_factors) - n_factors)),
+      back_(padded_rows(eigenvectors, n_factors, true, 0)),
+      rotated_(Buffer::unset(n_rows * padded(n_factors))) {
+  for (double& value : eigenvalues_) value = std::max(value, 0.0);
   const Index stride = padded(n_factors);
+  const LinalgKernel& linalg = linalg_kernel();
   parallel_for(n_rows, 256, n_threads, [&](Index begin, Index end, int) {
-    DCBMR_DISPATCH(multiply_rows)(rows + begin * n_factors, end - begin, n_factors, n_factors,
-                                  basis, stride, out + begin * stride);
+    linalg.multiply_rows(factors + begin * n_factors, end - begin, n_factors, n_factors,
+                         basis_.data(), stride, rotated_.data() + begin * stride);
   });
 }
 
-RowSums solve_rows(const HalfSweep& sweep, bool with_errors, float* out, int n_threads) {
-  const Index stride = padded(sweep.n_factors);
-  const Index n_rows = sweep.end - sweep.begin;
-  Workspaces spaces(n_threads, sweep.n_factors);
-  const auto is_huge = [&](Index row) {
-    return sweep.indptr[row + 1] - sweep.indptr[row] >= kHugeRow;
-  };
-  RowSums sums;
-  for (Index row = sweep.begin; row < sweep.end; ++row)
-    if (is_huge(row)) solve_huge_row(sweep, row, with_errors, n_threads, spaces, out, sums);
-  if (!sweep.regularization_per_row)
-    for (int thread = 0; thread < n_threads; ++thread)
-      fill_scale(sweep, sweep.regularization[0], spaces[thread].scale.data());
-
-  std::vector<RowSums> parts(static_cast<std::size_t>((n_rows + kGrain - 1) / kGrain));
-  parallel_for(n_rows, kGrain, n_threads, [&](Index begin, Index end, int thread) {
-    Workspace& space = spaces[thread];
-    RowSums& part = parts[static_cast<std::size_t>(begin / kGrain)];
-    if (sweep.cg_steps > 0)
-      DCBMR_DISPATCH(multiply_rows)(out + (sweep.begin + begin) * sweep.n_factors, end - begin,
-                                    sweep.n_factors, sweep.n_factors, sweep.basis, stride,
-                                    space.solved.data());
-    for (Index r = begin; r < end; ++r)
-      if (!is_huge(sweep.begin + r))
-        solve_row(sweep, sweep.begin + r, with_errors, space,
-                  space.solved.data() + (r - begin) * stride, part);
-    DCBMR_DISPATCH(multiply_rows)(space.solved.data() + pad_of(sweep), end - begin, stride,
-                                  sweep.n_factors, sweep.back, stride, space.rotated.data());
-    for (Index r = begin; r < end; ++r)
-      if (!is_huge(sweep.begin + r))
-        std::copy_n(space.rotated.data() + (r - begin) * stride, sweep.n_factors,
-                    out + (sweep.begin + r) * sweep.n_factors);
-  });
-  for (const RowSums& part : parts) add_sums(part, sums);
-  return sums;
+RowSums FixedFactors::solve_rows(const PlayRows& plays, const SolveOptions& options, Index begin,
+                                 Index end, float* out) const {
+  return HalfSweep(*this, plays, options, begin, end, out).run();
 }
 
 }  // namespace dcbmr

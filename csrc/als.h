@@ -5,11 +5,14 @@
 //
 //     sum_i played c_ui (1 - x_u . y_i)^2 + w0 sum_i unplayed (x_u . y_i)^2 + lambda_u |x_u|^2
 //
-// The caller diagonalises Y^T Y = Q diag(eigenvalues) Q^T once and rotates Y; linalg.h says how a
-// row is solved from there.
+// The caller diagonalises Y^T Y = Q diag(eigenvalues) Q^T once; FixedFactors keeps Y rotated by Q,
+// and kernels/linalg.h says how a row is solved from there.
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "buffer.h"
 
 namespace dcbmr {
 
@@ -17,25 +20,21 @@ namespace dcbmr {
 void gramian(const float* rows, std::int64_t n_rows, std::int64_t n_factors, double* out,
              int n_threads);
 
-// out (n_rows, padded(n_factors)) = rows (n_rows, n_factors) times basis (n_factors,
-// padded(n_factors)), zero in the padding as the basis is.
-void rotate(const float* rows, std::int64_t n_rows, std::int64_t n_factors, const float* basis,
-            float* out, int n_threads);
+// Who played what, in compressed rows: row u played indices[indptr[u]] .. indices[indptr[u+1] - 1].
+struct PlayRows {
+  std::int64_t n_rows;
+  const std::int64_t* indptr;   // (n_rows + 1,)
+  const std::int32_t* indices;  // (n_plays,) rows of the other side
+  const float* surplus;         // (n_plays,) confidence - 1, >= 0
+};
 
-struct HalfSweep {
-  std::int64_t n_factors;
-  std::int64_t begin, end;       // the rows to solve
-  const std::int64_t* indptr;    // (n_rows + 1,)
-  const std::int32_t* indices;   // (n_plays,) rows of `rotated`
-  const float* surplus;          // (n_plays,) confidence - 1, >= 0
-  const float* rotated;          // (n_others, padded(n_factors)): Y Q, zeros first
-  const double* eigenvalues;     // (n_factors,) of Y^T Y, none negative
-  const float* back;             // (n_factors, padded(n_factors)): Q^T, zeros last
+struct SolveOptions {
   const double* regularization;  // lambda of each row; of all rows if there is one for all
   bool regularization_per_row;   //
   double unobserved_weight;      // w0
-  const float* basis;            // (n_factors, padded(n_factors)): Q, zeros first; for cg_steps > 0
-  int cg_steps;  // 0: exact. Else steps of conjugate gradients from the row as it is
+  int cg_steps;      // 0: exact. Else steps of conjugate gradients from the row as it is
+  bool with_errors;  // whether the objective's terms over the pairs are asked for
+  int n_threads;
 };
 
 // The objective's terms over the rows solved, in float64.
@@ -46,10 +45,35 @@ struct RowSums {
   std::int64_t n_retried = 0;  // rows that float32 could not solve, solved in float64
 };
 
-// Writes rows begin..end-1 of out (n_rows, n_factors); rows without plays become zero. Huge rows,
-// which all threads share, are solved exactly whatever cg_steps. Neither
-// n_threads nor the range that a row is solved in changes its bits. Throws std::runtime_error,
-// naming the row, where float64 fails too.
-RowSums solve_rows(const HalfSweep& sweep, bool with_errors, float* out, int n_threads);
+// One side's factors, rotated to where their Gram matrix is diagonal; immutable, so any number of
+// threads may solve against them.
+class FixedFactors {
+ public:
+  // All matrices are row-major and copied.
+  //   factors       (n_rows, n_factors)
+  //   eigenvalues   (n_factors) of the Gram matrix; what rounding made negative counts as 0
+  //   eigenvectors  (n_factors, n_factors), one a column
+  FixedFactors(const float* factors, std::int64_t n_rows, std::int64_t n_factors,
+               const double* eigenvalues, const double* eigenvectors, int n_threads);
+
+  std::int64_t n_rows() const { return n_rows_; }
+  std::int64_t n_factors() const { return n_factors_; }
+
+  // Writes rows begin..end-1 of out (plays.n_rows, n_factors); rows without plays become zero. Huge
+  // rows, which all threads share, are solved exactly whatever cg_steps. Neither n_threads nor the
+  // range that a row is solved in changes its bits. Throws std::runtime_error, naming the row,
+  // where float64 fails too.
+  RowSums solve_rows(const PlayRows& plays, const SolveOptions& options, std::int64_t begin,
+                     std::int64_t end, float* out) const;
+
+ private:
+  friend class HalfSweep;
+
+  std::int64_t n_rows_, n_factors_;
+  std::vector<double> eigenvalues_;
+  Buffer basis_;    // (n_factors, padded(n_factors)): Q, zeros first
+  Buffer back_;     // (n_factors, padded(n_factors)): Q^T, zeros last
+  Buffer rotated_;  // (n_rows, padded(n_factors)): Y Q, zeros first
+};
 
 }  // namespace dcbmr

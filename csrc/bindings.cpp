@@ -19,7 +19,6 @@
 #include "caught_stderr.h"
 #include "isa.h"
 #include "kmeans.h"
-#include "linalg.h"
 #include "online_feature.h"
 #include "ranking.h"
 #include "windows.h"
@@ -42,26 +41,38 @@ bool has_shape(const Array<T>& array, std::initializer_list<py::ssize_t> shape) 
          std::equal(shape.begin(), shape.end(), array.shape());
 }
 
-// Rows begin..end-1 of a CSR matrix that a kernel may walk.
-void want_csr(const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
-              const Array<float>& data, py::ssize_t n_columns, py::ssize_t begin, py::ssize_t end) {
-  want(indptr.ndim() == 1 && indptr.size() > 0 && indices.ndim() == 1, "CSR arrays must be 1-D");
-  want(has_shape(data, {indices.size()}), "data must be as long as indices");
-  const std::int64_t* const bounds = indptr.data();
-  want(bounds[0] == 0 && bounds[indptr.size() - 1] == indices.size() &&
-           std::is_sorted(bounds, bounds + indptr.size()),
-       "indptr must rise from 0 to the length of indices");
-  want(0 <= begin && begin <= end && end < indptr.size(), "the range must lie within the rows");
-  std::int32_t lowest = 0, highest = -1;
-  for (std::int64_t i = bounds[begin]; i < bounds[end]; ++i) {
-    lowest = std::min(lowest, indices.data()[i]);
-    highest = std::max(highest, indices.data()[i]);
+// Who played what, as Python holds it; checked once, for any number of solve_rows().
+struct Plays {
+  Array<std::int64_t> indptr;
+  Array<std::int32_t> indices;
+  Array<float> surplus;
+  dcbmr::PlayRows rows;
+  std::int64_t n_others;
+
+  Plays(Array<std::int64_t> bounds, Array<std::int32_t> others, Array<float> data, py::ssize_t n)
+      : indptr(std::move(bounds)),
+        indices(std::move(others)),
+        surplus(std::move(data)),
+        n_others(n) {
+    want(indptr.ndim() == 1 && indptr.size() > 0 && indices.ndim() == 1, "CSR arrays must be 1-D");
+    want(has_shape(surplus, {indices.size()}), "surplus must be as long as indices");
+    rows = {indptr.size() - 1, indptr.data(), indices.data(), surplus.data()};
+    const py::ssize_t n_plays = indices.size();
+    const py::gil_scoped_release release;
+    want(rows.indptr[0] == 0 && rows.indptr[rows.n_rows] == n_plays &&
+             std::is_sorted(rows.indptr, rows.indptr + rows.n_rows + 1),
+         "indptr must rise from 0 to the length of indices");
+    std::int32_t lowest = 0, highest = -1;
+    for (std::int64_t i = 0; i < n_plays; ++i) {
+      lowest = std::min(lowest, rows.indices[i]);
+      highest = std::max(highest, rows.indices[i]);
+    }
+    want(lowest >= 0 && highest < n, "indices must be from 0 to n_others - 1");
   }
-  want(lowest >= 0 && highest < n_columns, "indices must name columns of the matrix");
-}
+};
 
 void bind_als(py::module_& m) {
-  m.def("padded", &dcbmr::padded, py::arg("n"));
+  using dcbmr::FixedFactors;
   m.def(
       "gramian",
       [](const Array<float>& rows, int n_threads) {
@@ -76,68 +87,56 @@ void bind_als(py::module_& m) {
         return out;
       },
       py::arg("rows").noconvert(), py::arg("n_threads"));
-  m.def(
-      "rotate",
-      [](const Array<float>& rows, const Array<float>& basis, Array<float>& out, int n_threads) {
-        want(rows.ndim() == 2, "rows must be 2-D");
-        const py::ssize_t stride = dcbmr::padded(rows.shape(1));
-        want(has_shape(basis, {rows.shape(1), stride}),
-             "basis must be of shape (n_factors, padded(n_factors))");
-        want(has_shape(out, {rows.shape(0), stride}),
-             "out must be of shape (n_rows, padded(n_factors))");
-        want(n_threads >= 1, "n_threads must be at least 1");
-        float* const to = out.mutable_data();
-        const py::gil_scoped_release release;
-        dcbmr::rotate(rows.data(), rows.shape(0), rows.shape(1), basis.data(), to, n_threads);
-      },
-      py::arg("rows").noconvert(), py::arg("basis").noconvert(), py::arg("out").noconvert(),
-      py::arg("n_threads"));
-  m.def(
-      "solve_rows",
-      [](const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
-         const Array<float>& surplus, const Array<float>& rotated, const Array<double>& eigenvalues,
-         const Array<float>& basis, const Array<float>& back, const Array<double>& regularization,
-         double unobserved_weight, int cg_steps, py::ssize_t begin, py::ssize_t end,
-         bool with_errors, Array<float>& out, int n_threads) {
-        want(rotated.ndim() == 2 && eigenvalues.ndim() == 1, "rotated must be 2-D");
-        const py::ssize_t n_factors = eigenvalues.size(), stride = dcbmr::padded(n_factors);
-        const py::ssize_t n_rows = indptr.size() - 1;
-        want(n_factors > 0 && rotated.shape(1) == stride && has_shape(back, {n_factors, stride}) &&
-                 has_shape(basis, {n_factors, stride}),
-             "rotated, basis, back and eigenvalues must agree in n_factors");
-        want_csr(indptr, indices, surplus, rotated.shape(0), begin, end);
-        want(has_shape(regularization, {1}) || has_shape(regularization, {n_rows}),
-             "regularization must have one value, or one a row");
-        want(has_shape(out, {n_rows, n_factors}), "out must be of shape (n_rows, n_factors)");
-        want(n_threads >= 1, "n_threads must be at least 1");
-        const dcbmr::HalfSweep sweep{n_factors,
-                                     begin,
-                                     end,
-                                     indptr.data(),
-                                     indices.data(),
-                                     surplus.data(),
-                                     rotated.data(),
-                                     eigenvalues.data(),
-                                     back.data(),
-                                     regularization.data(),
-                                     regularization.size() != 1,
-                                     unobserved_weight,
-                                     basis.data(),
-                                     cg_steps};
-        float* const to = out.mutable_data();
-        dcbmr::RowSums sums;
-        {
-          const py::gil_scoped_release release;
-          sums = dcbmr::solve_rows(sweep, with_errors, to, n_threads);
-        }
-        return py::make_tuple(sums.observed, sums.unobserved, sums.regularization, sums.n_retried);
-      },
-      py::arg("indptr").noconvert(), py::arg("indices").noconvert(), py::arg("surplus").noconvert(),
-      py::arg("rotated").noconvert(), py::arg("eigenvalues").noconvert(),
-      py::arg("basis").noconvert(), py::arg("back").noconvert(),
-      py::arg("regularization").noconvert(), py::arg("unobserved_weight"), py::arg("cg_steps"),
-      py::arg("begin"), py::arg("end"), py::arg("with_errors"), py::arg("out").noconvert(),
-      py::arg("n_threads"));
+  py::class_<Plays>(m, "Plays")
+      .def(py::init<Array<std::int64_t>, Array<std::int32_t>, Array<float>, py::ssize_t>(),
+           py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+           py::arg("surplus").noconvert(), py::arg("n_others"));
+  py::class_<FixedFactors>(m, "FixedFactors")
+      .def(py::init([](const Array<float>& factors, const Array<double>& eigenvalues,
+                       const Array<double>& eigenvectors, int n_threads) {
+             want(factors.ndim() == 2 && factors.shape(1) > 0, "factors must be (n, n_factors)");
+             const py::ssize_t n_factors = factors.shape(1);
+             want(has_shape(eigenvalues, {n_factors}), "eigenvalues must be (n_factors,)");
+             want(has_shape(eigenvectors, {n_factors, n_factors}),
+                  "eigenvectors must be (n_factors, n_factors)");
+             want(n_threads >= 1, "n_threads must be at least 1");
+             const py::gil_scoped_release release;
+             return std::make_unique<FixedFactors>(factors.data(), factors.shape(0), n_factors,
+                                                   eigenvalues.data(), eigenvectors.data(),
+                                                   n_threads);
+           }),
+           py::arg("factors").noconvert(), py::arg("eigenvalues").noconvert(),
+           py::arg("eigenvectors").noconvert(), py::arg("n_threads"))
+      .def(
+          "solve_rows",
+          [](const FixedFactors& self, const Plays& plays,
+             std::pair<std::int64_t, std::int64_t> rows, Array<float>& out,
+             const Array<double>& regularization, double unobserved_weight, int cg_steps,
+             bool with_errors, int n_threads) {
+            const auto [begin, end] = rows;
+            const std::int64_t n_rows = plays.rows.n_rows;
+            want(plays.n_others == self.n_rows(), "plays must be of as many others as factors");
+            want(0 <= begin && begin <= end && end <= n_rows, "the range must lie within the rows");
+            want(has_shape(out, {n_rows, self.n_factors()}),
+                 "out must be of shape (n_rows, n_factors)");
+            want(has_shape(regularization, {1}) || has_shape(regularization, {n_rows}),
+                 "regularization must have one value, or one a row");
+            want(n_threads >= 1, "n_threads must be at least 1");
+            const dcbmr::SolveOptions options{regularization.data(), regularization.size() != 1,
+                                              unobserved_weight,     cg_steps,
+                                              with_errors,           n_threads};
+            float* const to = out.mutable_data();
+            dcbmr::RowSums sums;
+            {
+              const py::gil_scoped_release release;
+              sums = self.solve_rows(plays.rows, options, begin, end, to);
+            }
+            return py::make_tuple(sums.observed, sums.unobserved, sums.regularization,
+                                  sums.n_retried);
+          },
+          py::arg("plays"), py::arg("rows"), py::arg("out").noconvert(), py::kw_only(),
+          py::arg("regularization").noconvert(), py::arg("unobserved_weight"), py::arg("cg_steps"),
+          py::arg("with_errors"), py::arg("n_threads"));
 }
 
 void bind_isa(py::module_& m) {
@@ -153,7 +152,8 @@ void bind_kmeans(py::module_& m) {
       .def(py::init([](const Array<float>& words) {
              want(words.ndim() == 2 && words.size() > 0, "words must be (n_words, n_dims)");
              want(words.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many words");
-             return NearestWord(words.data(), words.shape(0), words.shape(1));
+             const py::gil_scoped_release release;
+             return std::make_unique<NearestWord>(words.data(), words.shape(0), words.shape(1));
            }),
            py::arg("words").noconvert())
       .def(
@@ -316,6 +316,7 @@ void bind_features(py::module_& m) {
           "accept",
           [](OnlineFeature& self, const Array<float>& samples) {
             want(samples.ndim() == 1, "samples must be (n_samples,)");
+            const OnlineFeature::Turn turn(self);
             const std::int64_t n = samples.size();
             const float* data = samples.data();
             std::int64_t bad;
@@ -335,6 +336,7 @@ void bind_features(py::module_& m) {
           },
           py::arg("samples").noconvert())
       .def("finish", [](OnlineFeature& self) {
+        const OnlineFeature::Turn turn(self);
         Frames frames(self.plan(), self.ready_at_end());
         {
           const py::gil_scoped_release release;

@@ -1,13 +1,16 @@
 // Which instruction set the hot loops run on.
 //
-// A kernel source (one named by dcbmr_kernel() in CMakeLists.txt) is compiled once for each set,
-// with DCBMR_ISA defined as the set's name, and keeps everything it defines inside
+// The sources in kernels/ are compiled once for each set, with DCBMR_ISA defined as the set's name,
+// and keep everything they define inside
 //
 //     namespace dcbmr::DCBMR_ISA { ... }
 //
 // so that no function compiled for AVX-512 can be linked into the portable path: a kernel source
-// must not instantiate templates of the standard library for the same reason. Its header declares
-// the functions of every set, and the caller picks with dispatch().
+// must not instantiate templates of the standard library for the same reason.
+//
+// A kernel's header declares a struct of its sizes and functions, say RfftKernel, and
+// DCBMR_KERNEL(RfftKernel, rfft_kernel): a constant of that name for each set, which the kernel's
+// source defines. Everybody else asks rfft_kernel() for the one of the set in force.
 #pragma once
 
 namespace dcbmr {
@@ -24,13 +27,31 @@ void set_isa(Isa isa);
 const char* isa_name(Isa isa);
 Isa isa_from_name(const char* name);  // throws std::invalid_argument
 
-#if defined(__x86_64__)
-#define DCBMR_DISPATCH(function)                              \
-  (::dcbmr::isa() == ::dcbmr::Isa::avx512 ? &avx512::function \
-   : ::dcbmr::isa() == ::dcbmr::Isa::avx2 ? &avx2::function   \
-                                          : &portable::function)
+#if defined(DCBMR_ISA)
+#define DCBMR_KERNEL(Kernel, name) \
+  namespace DCBMR_ISA {            \
+  extern const Kernel name;        \
+  }
+#elif defined(__x86_64__)
+#define DCBMR_KERNEL(Kernel, name)                                                                 \
+  namespace portable {                                                                             \
+  extern const Kernel name;                                                                        \
+  }                                                                                                \
+  namespace avx2 {                                                                                 \
+  extern const Kernel name;                                                                        \
+  }                                                                                                \
+  namespace avx512 {                                                                               \
+  extern const Kernel name;                                                                        \
+  }                                                                                                \
+  inline const Kernel& name() {                                                                    \
+    return isa() == Isa::avx512 ? avx512::name : isa() == Isa::avx2 ? avx2::name : portable::name; \
+  }
 #else
-#define DCBMR_DISPATCH(function) (&portable::function)
+#define DCBMR_KERNEL(Kernel, name) \
+  namespace portable {             \
+  extern const Kernel name;        \
+  }                                \
+  inline const Kernel& name() { return portable::name; }
 #endif
 
 }  // namespace dcbmr

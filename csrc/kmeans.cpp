@@ -5,7 +5,6 @@
 #include <limits>
 #include <numeric>
 
-#include "isa.h"
 #include "parallel.h"
 
 namespace dcbmr {
@@ -94,15 +93,14 @@ NearestWord::NearestWord(const float* words, std::int64_t n_words, std::int64_t 
       n_dims_(n_dims),
       words_(words, words + n_words * n_dims),
       origin_(mean_of_rows(words_, n_dims)),
-      nearest_words_(DCBMR_DISPATCH(nearest_words)),
-      squared_distance_(DCBMR_DISPATCH(squared_distance)) {
+      kernel_(kmeans_kernel()) {
   // Cepstra lie far from zero, and float32 would spend its digits on that.
   std::vector<float> centered(words_);
   for (std::size_t i = 0; i < centered.size(); ++i) centered[i] -= origin_[i % origin_.size()];
   dims_ = widest_first(centered, n_dims);
   const std::vector<std::int32_t> lowest = lowest_equal(words_, n_dims, n_words);
 
-  const std::int64_t group = *DCBMR_DISPATCH(group_words);
+  const std::int64_t group = kernel_.group_words;
   std::vector<std::int32_t> order(size(n_words));
   std::iota(order.begin(), order.end(), 0);
   gather_neighbours(centered, n_dims, group, order.data(), order.data() + n_words);
@@ -157,11 +155,12 @@ void NearestWord::assign(const float* frames, std::int64_t n_frames, std::int32_
         const std::int64_t from = dims_[size(d)];
         block[d * kBlockFrames + f - begin] = frames[f * n_dims_ + from] - origin_[size(from)];
       }
-    nearest_words_(view_, block, static_cast<int>(end - begin), own.bounds[0].lane, labels + begin);
+    kernel_.nearest_words(view_, block, static_cast<int>(end - begin), own.bounds[0].lane,
+                          labels + begin);
     if (!distances) return;
     for (std::int64_t f = begin; f < end; ++f)
-      distances[f] =
-          squared_distance_(frames + f * n_dims_, words_.data() + labels[f] * n_dims_, n_dims_);
+      distances[f] = kernel_.squared_distance(frames + f * n_dims_,
+                                              words_.data() + labels[f] * n_dims_, n_dims_);
   };
   parallel_for(n_frames, kBlockFrames, worth(n_threads, n_frames * n_words_ * n_dims_), search);
 }

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kmeans_kernel.h"
+#include "kernels/kmeans.h"
 
 namespace dcbmr {
 
@@ -17,6 +17,8 @@ class NearestWord {
  public:
   // `words` is (n_words, n_dims), row-major, finite, and copied; both sizes are at least 1.
   NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims);
+  NearestWord(const NearestWord&) = delete;  // view_ points into the other members
+  NearestWord& operator=(const NearestWord&) = delete;
 
   std::int64_t n_words() const { return n_words_; }
   std::int64_t n_dims() const { return n_dims_; }
@@ -46,8 +48,7 @@ class NearestWord {
   std::vector<std::int32_t> numbers_;
   std::vector<float> boxes_;
   PackedWords view_;
-  decltype(&portable::nearest_words) nearest_words_;
-  decltype(&portable::squared_distance) squared_distance_;
+  const KmeansKernel& kernel_;  // for whose tiles the words are packed
 };
 
 // Adds each frame to the sum and the count of its word, in the order of the rows: each thread owns

@@ -39,19 +39,23 @@ MelBank::MelBank(const MelOptions& o) {
     return mel_to_hz(low + (high - low) * i / (o.n_mels + 1), o.htk);
   };
   const double bin_hz = o.sr / o.n_fft;
-  for (int m = 0; m < o.n_mels; ++m) {
+  // Of band m, whose triangle stands between edges m and m + 2; nothing beside it.
+  const auto weight = [&](int m, double hz) {
     const double left = edge(m), centre = edge(m + 1), right = edge(m + 2);
     const double height = o.area_norm ? 2 / (right - left) : 1;
-    MelBand band{0, 0, static_cast<int>(weights_.size())};
-    for (int bin = 0; bin <= o.n_fft / 2; ++bin) {
-      const double hz = bin * bin_hz;
-      const double weight =
-          height * std::min((hz - left) / (centre - left), (right - hz) / (right - centre));
-      if (!(weight > 0)) continue;
-      if (band.n_bins++ == 0) band.first_bin = bin;
-      weights_.push_back(static_cast<float>(weight));
+    const double value =
+        height * std::min((hz - left) / (centre - left), (right - hz) / (right - centre));
+    return static_cast<float>(std::max(value, 0.0));
+  };
+  int bin = 0;
+  while (bin * bin_hz <= edge(0)) ++bin;
+  for (int m = 0; m <= o.n_mels; ++m) {
+    MelGap gap{bin, 0};
+    for (; bin <= o.n_fft / 2 && bin * bin_hz <= edge(m + 1); ++bin, ++gap.n_bins) {
+      weights_.push_back(m > 0 ? weight(m - 1, bin * bin_hz) : 0);
+      weights_.push_back(m < o.n_mels ? weight(m, bin * bin_hz) : 0);
     }
-    bands_.push_back(band);
+    gaps_.push_back(gap);
   }
 }
 

@@ -1,10 +1,9 @@
-// From power spectra to what the models see: mel bands, their logarithm, cepstra, differences.
-//
-// As in the rest of the audio kernels, matrices are (n_rows, lanes) with one frame in each lane.
+// The tables of the mel scale and of the cepstra.
 #pragma once
 
-#include <cstdint>
 #include <vector>
+
+#include "kernels/mel.h"
 
 namespace dcbmr {
 
@@ -21,77 +20,19 @@ struct MelOptions {
 double hz_to_mel(double hz, bool htk);
 double mel_to_hz(double mel, bool htk);
 
-// A triangular filter, kept as the run of bins where it is not zero: about two weights a bin in
-// all, whatever n_mels is.
-struct MelBand {
-  int first_bin, n_bins, first_weight;
-};
-
-// What the kernel reads; a kernel source must not touch std::vector (isa.h).
-struct MelTables {
-  int n_mels;
-  const MelBand* bands;
-  const float* weights;
-};
-
 // Filters with evenly spaced centres on the mel scale.
 class MelBank {
  public:
   explicit MelBank(const MelOptions& options);  // std::invalid_argument names the bad option
-  int n_mels() const { return static_cast<int>(bands_.size()); }
-  MelTables tables() const { return {n_mels(), bands_.data(), weights_.data()}; }
+  int n_mels() const { return static_cast<int>(gaps_.size()) - 1; }
+  MelTables tables() const { return {n_mels(), gaps_.data(), weights_.data()}; }
 
  private:
-  std::vector<MelBand> bands_;
+  std::vector<MelGap> gaps_;
   std::vector<float> weights_;
 };
 
 // DCT-II with orthonormal rows: (n_mels, n_mfcc), so that a band's weights lie together.
 std::vector<float> dct_matrix(int n_mels, int n_mfcc);
-
-// Differences reach this many frames to either side: width 9.
-constexpr int kDeltaReach = 4;
-
-struct MelKernel {
-  int lanes;
-
-  //   power (n_bins, lanes) IN   mel (n_mels, lanes) OUT
-  void (*apply_bank)(const MelTables& bank, const float* power, float* mel);
-
-  // out[i] = log(1 + 1e4 mel[i]); n is a number of rows.
-  void (*compress)(const float* mel, int n, float* out);
-
-  // out[i] = 10 log10(max(1e-10, mel[i]))
-  void (*decibels)(const float* mel, int n, float* out);
-
-  //   decibels (n_mels, lanes) IN   dct (n_mels, n_mfcc) IN   cepstra (n_mfcc, lanes) OUT
-  void (*cepstra)(const float* decibels, int n_mels, const float* dct, int n_mfcc, float* cepstra);
-
-  // Writes the first n_frames columns of (n_dims, lanes) as rows: frame i to out + i * stride.
-  void (*scatter)(const float* matrix, int n_dims, int n_frames, float* out, std::int64_t stride);
-
-  // First and second order differences of n_frames rows, by a fixed filter over the kDeltaReach
-  // rows before and after each: the slope and the curvature of the parabola that fits them best
-  // (Savitzky-Golay). This is librosa.feature.delta(width=9, mode="nearest"), where the caller
-  // repeats the first and the last row.
-  //   rows  (n_frames, stride), stride a multiple of 16, between kDeltaReach     IN
-  //         rows before and as many after, unless n_orders is 0
-  //   out   (n_frames, (1 + n_orders) n_dims): the rows themselves, then orders  OUT
-  void (*with_deltas)(const float* rows, std::int64_t stride, std::int64_t n_frames, int n_dims,
-                      int n_orders, float* out);
-
-  // Index of the first sample that is NaN or infinite, or -1.
-  std::int64_t (*first_nonfinite)(const float* samples, std::int64_t n);
-};
-
-namespace portable {
-extern const MelKernel mel_kernel;
-}
-namespace avx2 {
-extern const MelKernel mel_kernel;
-}
-namespace avx512 {
-extern const MelKernel mel_kernel;
-}
 
 }  // namespace dcbmr

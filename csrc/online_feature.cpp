@@ -6,8 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "isa.h"
-
 namespace dcbmr {
 namespace {
 
@@ -19,9 +17,6 @@ std::vector<double> periodic_hann(int n) {
     window[static_cast<std::size_t>(i)] = 0.5 - 0.5 * std::cos(6.283185307179586476925 * i / n);
   return window;
 }
-
-const RfftKernel& pick_rfft() { return *DCBMR_DISPATCH(rfft_kernel); }
-const MelKernel& pick_mel() { return *DCBMR_DISPATCH(mel_kernel); }
 
 FeatureOptions checked(const FeatureOptions& o) {
   const auto refuse = [](const char* wanted, int got) {
@@ -43,19 +38,25 @@ FeaturePlan::FeaturePlan(const FeatureOptions& options)
       rfft_(periodic_hann(options.mel.n_fft)),
       bank_(options.mel),
       dct_(dct_matrix(options.mel.n_mels, options.n_mfcc)),
-      rfft_kernel_(pick_rfft()),
-      mel_kernel_(pick_mel()) {}
+      rfft_kernel_(rfft_kernel()),
+      mel_kernel_(mel_kernel()) {}
 
 OnlineFeature::OnlineFeature(std::shared_ptr<const FeaturePlan> plan) : plan_(std::move(plan)) {
   const std::int64_t lanes = plan_->rfft_kernel_.lanes;
   const FeatureOptions& o = plan_->options_;
-  work_ = aligned(work_storage_, o.mel.n_fft * lanes);
+  work_ = aligned(work_storage_, rfft_work_rows(o.mel.n_fft) * lanes);
   power_ = aligned(power_storage_, plan_->rfft_.n_bins() * lanes);
   mel_ = aligned(mel_storage_, o.mel.n_mels * lanes);
   shown_ = aligned(shown_storage_, (o.mel.n_mels + o.n_mfcc) * lanes);
   silence_.assign(static_cast<std::size_t>(o.mel.n_fft), 0.f);
   row_stride_ = (o.n_mfcc + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
   rows_.assign(static_cast<std::size_t>(row_stride_ * (3 * kDeltaReach + kMaxLanes)), 0.f);
+}
+
+OnlineFeature::Turn::Turn(OnlineFeature& stream) : stream_(stream) {
+  if (stream.taken_.test_and_set())
+    throw std::runtime_error(
+        "this stream is in use by another thread; give each thread a stream of its own");
 }
 
 float* OnlineFeature::aligned(std::vector<float>& storage, std::int64_t n) {

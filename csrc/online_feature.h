@@ -5,6 +5,7 @@
 // the same bit for bit: each is computed in a lane of its own, and lanes do not know each other.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -41,7 +42,7 @@ class FeaturePlan {
   const MelKernel& mel_kernel_;
 };
 
-// One stream of samples. Not for use by two threads at once.
+// One stream of samples, for one thread at a time: whoever calls it holds a Turn meanwhile.
 //
 // How many frames a call will write is asked first, so that the caller can lend memory of that
 // size. Log-mel frames are ready with their last sample. A row of MFCC waits for the kDeltaReach
@@ -49,6 +50,19 @@ class FeaturePlan {
 class OnlineFeature {
  public:
   explicit OnlineFeature(std::shared_ptr<const FeaturePlan> plan);
+  OnlineFeature(const OnlineFeature&) = delete;  // work_ and so on point into the other members
+  OnlineFeature& operator=(const OnlineFeature&) = delete;
+
+  // Throws std::runtime_error where another thread has the stream.
+  class Turn {
+   public:
+    explicit Turn(OnlineFeature& stream);
+    Turn(const Turn&) = delete;
+    ~Turn() { stream_.taken_.clear(); }
+
+   private:
+    OnlineFeature& stream_;
+  };
 
   struct Counts {
     std::int64_t mel, mfcc;
@@ -73,6 +87,7 @@ class OnlineFeature {
   void emit_rows(float*& mfcc);
 
   std::shared_ptr<const FeaturePlan> plan_;
+  std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
 
   // Samples from the start of the next frame on; where hop_length exceeds n_fft, the number of
   // samples to pass over before it.

@@ -6,12 +6,19 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace dcbmr {
+
+// Whether this process is a child of fork(). There GNU OpenMP would wait for threads that only the
+// parent has.
+bool forked();
 
 // Calls body(begin, end, thread) for consecutive ranges of at most `grain` of 0..n-1, handed out in
 // order to whichever of `n_threads` threads is free; thread < n_threads names the caller's scratch.
@@ -39,15 +46,21 @@ void parallel_for(std::int64_t n, std::int64_t grain, int n_threads, Body&& body
     }
   };
 #ifdef _OPENMP
-  if (n_threads > 1) {
+  if (n_threads > 1 && !forked()) {
 #pragma omp parallel num_threads(n_threads)
     work(omp_get_thread_num());
-  } else {
-    work(0);
+    if (failure) std::rethrow_exception(failure);
+    return;
   }
-#else
-  work(0);
 #endif
+  // Threads of this call alone. Where the system has no more of them, those there are do the work.
+  std::vector<std::thread> others;
+  try {
+    for (int thread = 1; thread < n_threads; ++thread) others.emplace_back(work, thread);
+  } catch (const std::system_error&) {
+  }
+  work(0);
+  for (std::thread& other : others) other.join();
   if (failure) std::rethrow_exception(failure);
 }
 

@@ -4,7 +4,6 @@
 #include <limits>
 #include <stdexcept>
 
-#include "isa.h"
 #include "parallel.h"
 
 namespace dcbmr {
@@ -43,14 +42,8 @@ struct Candidate {
 }  // namespace
 
 SongScores::SongScores(const float* songs, std::int64_t n_songs, std::int64_t n_factors)
-    : n_songs_(n_songs),
-      n_factors_(n_factors),
-      tile_(*DCBMR_DISPATCH(score_tile)),
-      score_(DCBMR_DISPATCH(score)),
-      score_one_(DCBMR_DISPATCH(score_one)),
-      count_(DCBMR_DISPATCH(count)),
-      find_above_(DCBMR_DISPATCH(find_above)) {
-  const std::int64_t width = tile_.n_songs;
+    : n_songs_(n_songs), n_factors_(n_factors), kernel_(ranking_kernel()) {
+  const std::int64_t width = kernel_.tile_songs;
   const std::int64_t n_groups = (n_songs + width - 1) / width;
   packed_.resize(size((n_groups * width * n_factors + 15) / 16), Line{});
   float* const packed = packed_.data()->lane;
@@ -62,7 +55,7 @@ SongScores::SongScores(const float* songs, std::int64_t n_songs, std::int64_t n_
 template <class Visit>
 void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t end,
                             Visit&& visit) const {
-  const std::int64_t width = tile_.n_songs, height = tile_.n_users;
+  const std::int64_t width = kernel_.tile_songs, height = kernel_.tile_users;
   const std::int64_t n_tiles = (end - begin + height - 1) / height;
   std::vector<float> packed(size(n_tiles * height * n_factors_));
   for (std::int64_t u = 0; u < end - begin; ++u)
@@ -76,8 +69,9 @@ void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t
   for (std::int64_t first = 0; first < n_songs_; first += piece) {
     const std::int64_t n = std::min(piece, n_songs_ - first);
     for (std::int64_t tile = 0; tile < n_tiles; ++tile) {
-      score_(packed.data() + tile * height * n_factors_, packed_.data()->lane + first * n_factors_,
-             (n + width - 1) / width, n_factors_, scores, piece);
+      kernel_.score(packed.data() + tile * height * n_factors_,
+                    packed_.data()->lane + first * n_factors_, (n + width - 1) / width, n_factors_,
+                    scores, piece);
       const std::int64_t user = begin + tile * height;
       for (std::int64_t u = user; u < std::min(user + height, end); ++u)
         visit(u, first, scores + (u - user) * piece, n);
@@ -88,7 +82,7 @@ void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t
 void SongScores::rank(const float* users, std::int64_t n_users, const std::int64_t* indptr,
                       const std::int32_t* indices, std::int64_t* above, std::int64_t* level,
                       int n_threads) const {
-  const std::int64_t width = tile_.n_songs;
+  const std::int64_t width = kernel_.tile_songs;
   parallel_for(n_users, kBlockUsers, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
     // The scores of the held-out songs of each user of the block, ascending, and beside them the
     // songs above and level: of all candidates at first.
@@ -100,7 +94,8 @@ void SongScores::rank(const float* users, std::int64_t n_users, const std::int64
         const std::int64_t s = indices[j];
         const float* const song =
             packed_.data()->lane + (s / width) * width * n_factors_ + s % width;
-        heldout[size(j - origin)] = score_one_(users + u * n_factors_, song, width, n_factors_);
+        heldout[size(j - origin)] =
+            kernel_.score_one(users + u * n_factors_, song, width, n_factors_);
       }
       std::sort(heldout.data() + (indptr[u] - origin), heldout.data() + (indptr[u + 1] - origin));
     }
@@ -110,7 +105,7 @@ void SongScores::rank(const float* users, std::int64_t n_users, const std::int64
                  const std::size_t from = size(indptr[u] - origin);
                  const float* const at = heldout.data() + from;
                  if (n_at <= kScan) {
-                   count_(scores, n, at, n_at, more.data() + from, same.data() + from);
+                   kernel_.count(scores, n, at, n_at, more.data() + from, same.data() + from);
                    return;
                  }
                  // Many: each score goes to its place among them. It is counted at the last one
@@ -155,7 +150,7 @@ void SongScores::top(const float* users, std::int64_t n_users, const std::int64_
                  // Songs come in ascending order: one that only equals the worst is no better.
                  for (std::int64_t i = 0;; ++i) {
                    const bool full = heap.size() == n_best;
-                   if (full) i = find_above_(row, i, n, heap.front().score);
+                   if (full) i = kernel_.find_above(row, i, n, heap.front().score);
                    if (i >= n) return;
                    if (std::binary_search(indices + indptr[u], indices + indptr[u + 1], first + i))
                      continue;

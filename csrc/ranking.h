@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ranking_kernel.h"
+#include "kernels/ranking.h"
 
 namespace dcbmr {
 
@@ -54,12 +54,8 @@ class SongScores {
 
   std::int64_t n_songs_;
   std::int64_t n_factors_;
-  ScoreTile tile_;
-  std::vector<Line> packed_;  // (n_groups, n_factors, tile_.n_songs)
-  decltype(&portable::score) score_;
-  decltype(&portable::score_one) score_one_;
-  decltype(&portable::count) count_;
-  decltype(&portable::find_above) find_above_;
+  const RankingKernel& kernel_;  // for whose tiles the songs are packed
+  std::vector<Line> packed_;     // (n_groups, n_factors, tile_songs)
 };
 
 }  // namespace dcbmr

@@ -37,7 +37,7 @@ RfftPlan::RfftPlan(const std::vector<double>& window) {
       position += digits % radix * block;
       digits /= radix;
     }
-    positions_.push_back(position);
+    positions_.push_back(position + position / (n / radices_[0]) * kRfftPadding);
   }
   for (int k = 0; k <= n / 2; ++k) push_root(separation_, -0.25 - static_cast<double>(k) / (2 * n));
 }

@@ -1,25 +1,11 @@
-// The power spectrum of many real frames at once: one frame in each lane of a vector.
-//
-// A frame of n samples is taken as n/2 complex numbers z[j] = x[2j] + i x[2j+1] and transformed in
-// place by decimation in frequency, depth first, so that all passes but the first of a large
-// transform stay within the first-level cache. The output stays in digit-reversed order; the last
-// step, which separates the spectra of the even and odd samples, reads it through a table.
+// The tables of the power spectrum (kernels/rfft.h says how it is computed).
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
-namespace dcbmr {
+#include "kernels/rfft.h"
 
-// What the kernel reads; a kernel source must not touch std::vector (isa.h).
-struct RfftTables {
-  int n_fft;
-  const float* window;      // (n_fft,), halved: see RfftPlan's constructor
-  const int* radices;       // 8 or 4, from the outermost pass to the innermost
-  const float* twiddles;    // pass by pass, (re, im)
-  const int* positions;     // (n_fft / 2,), where Z[k] lies
-  const float* separation;  // (n_fft / 4 + 1, {re, im}): -i exp(-2 pi i k / n_fft)
-};
+namespace dcbmr {
 
 // Tables of a transform; built once, shared, read-only.
 class RfftPlan {
@@ -38,26 +24,5 @@ class RfftPlan {
   std::vector<float> window_, twiddles_, separation_;
   std::vector<int> radices_, positions_;
 };
-
-struct RfftKernel {
-  int lanes;
-
-  // Windows `lanes` frames and writes their power spectra |X[k]|^2.
-  //   frames   lanes pointers to n_fft samples each, of any alignment         IN
-  //   work     (n_fft, lanes), 64-byte aligned                                SCRATCH
-  //   power    (n_bins, lanes), 64-byte aligned                               OUT
-  void (*power_spectra)(const RfftTables& tables, const float* const* frames, float* work,
-                        float* power);
-};
-
-namespace portable {
-extern const RfftKernel rfft_kernel;
-}
-namespace avx2 {
-extern const RfftKernel rfft_kernel;
-}
-namespace avx512 {
-extern const RfftKernel rfft_kernel;
-}
 
 }  // namespace dcbmr

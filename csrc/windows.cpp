@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "isa.h"
-#include "windows_kernel.h"
+#include "kernels/half.h"
 
 namespace dcbmr {
 namespace {
@@ -29,7 +28,7 @@ void read(const Window* windows, std::int64_t n_windows, std::int64_t length, st
 
 void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t length,
                   std::int64_t n_dims, float* out) {
-  read(windows, n_windows, length, n_dims, out, DCBMR_DISPATCH(widen));
+  read(windows, n_windows, length, n_dims, out, half_kernel().widen);
 }
 
 void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t length,
@@ -41,7 +40,7 @@ void read_windows(const Window* windows, std::int64_t n_windows, std::int64_t le
 }
 
 void to_half(const float* single, std::int64_t n, std::uint16_t* half) {
-  DCBMR_DISPATCH(narrow)(single, n, half);
+  half_kernel().narrow(single, n, half);
 }
 
 }  // namespace dcbmr

@@ -43,28 +43,37 @@ class SongScores:
         n_threads: int,
     ) -> None: ...
 
-def padded(n: int) -> int: ...
 def gramian(rows: NDArray[np.float32], n_threads: int) -> NDArray[np.float64]: ...
-def rotate(
-    rows: NDArray[np.float32], basis: NDArray[np.float32], out: NDArray[np.float32], n_threads: int
-) -> None: ...
-def solve_rows(
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    surplus: NDArray[np.float32],
-    rotated: NDArray[np.float32],
-    eigenvalues: NDArray[np.float64],
-    basis: NDArray[np.float32],
-    back: NDArray[np.float32],
-    regularization: NDArray[np.float64],
-    unobserved_weight: float,
-    cg_steps: int,
-    begin: int,
-    end: int,
-    with_errors: bool,
-    out: NDArray[np.float32],
-    n_threads: int,
-) -> tuple[float, float, float, int]: ...
+
+class Plays:
+    def __init__(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        surplus: NDArray[np.float32],
+        n_others: int,
+    ) -> None: ...
+
+class FixedFactors:
+    def __init__(
+        self,
+        factors: NDArray[np.float32],
+        eigenvalues: NDArray[np.float64],
+        eigenvectors: NDArray[np.float64],
+        n_threads: int,
+    ) -> None: ...
+    def solve_rows(
+        self,
+        plays: Plays,
+        rows: tuple[int, int],
+        out: NDArray[np.float32],
+        *,
+        regularization: NDArray[np.float64],
+        unobserved_weight: float,
+        cg_steps: int,
+        with_errors: bool,
+        n_threads: int,
+    ) -> tuple[float, float, float, int]: ...
 
 class FeaturePlan:
     def __init__(

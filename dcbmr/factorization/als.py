@@ -27,7 +27,7 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
-from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
+from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts, ids_array
 from dcbmr.plays.split import Split
@@ -226,11 +226,11 @@ def sweep(
     problem: Problem,
 ) -> dict[str, float]:
     """Solve the users, then the songs, in place; return the objective's terms."""
-    basis = Eigenbasis(song_factors, problem.n_threads)
-    of_users = half_sweep(users, basis, problem, user_factors, objective=False)
-    del basis  # as large as the factors
-    basis = Eigenbasis(user_factors, problem.n_threads)
-    of_songs = half_sweep(songs, basis, problem, song_factors, objective=True)
+    others = fixed_factors(song_factors, problem.n_threads)
+    of_users = half_sweep(users, others, problem, user_factors, objective=False)
+    del others  # as large as the factors
+    others = fixed_factors(user_factors, problem.n_threads)
+    of_songs = half_sweep(songs, others, problem, song_factors, objective=True)
     observed, unobserved, penalty = of_songs[0], of_songs[1], of_users[2] + of_songs[2]
     terms = {
         "observed": observed,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array
 
+from dcbmr import _core
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
-from dcbmr.factorization.half_sweep import Eigenbasis, Problem, half_sweep, int32_indices
+from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import check_confidence, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
 
@@ -161,7 +162,7 @@ class Factors:
         return self._fold_in(counts, "user_factors", n_threads)
 
     @cached_property
-    def _bases(self) -> dict[str, Eigenbasis]:
+    def _fixed(self) -> dict[str, _core.FixedFactors]:
         return {}
 
     def _fold_in(self, counts: csr_array, fixed: str, n_threads: int | None) -> NDArray[np.float32]:
@@ -179,11 +180,11 @@ class Factors:
             cg_steps=0,
             n_threads=resolve_n_threads(n_threads),
         )
-        if fixed not in self._bases:
-            self._bases[fixed] = Eigenbasis(others, problem.n_threads)
+        if fixed not in self._fixed:
+            self._fixed[fixed] = fixed_factors(others, problem.n_threads)
         out = np.zeros((counts.shape[0], others.shape[1]), dtype=np.float32)
         plays = int32_indices(surplus(counts, alpha=self.alpha, epsilon=self.epsilon))
-        half_sweep(plays, self._bases[fixed], problem, out, objective=False)
+        half_sweep(plays, self._fixed[fixed], problem, out, objective=False)
         return out
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:

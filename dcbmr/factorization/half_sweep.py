@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dcbmr import _core
-from dcbmr.base.arrays import on_cache_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import DcbmrError, InputError
 
@@ -50,26 +49,29 @@ class Problem:
         return np.asarray(self.regularization * frequency**self.frequency_exponent, dtype=np.float64)
 
 
-class Eigenbasis:
-    """One side's factors, rotated to where their Gram matrix is diagonal."""
+def fixed_factors(factors: NDArray[np.float32], n_threads: int) -> _core.FixedFactors:
+    """Return one side's factors, rotated to where their Gram matrix is diagonal: half a sweep's fixed side.
 
-    def __init__(self, factors: NDArray[np.float32], n_threads: int) -> None:
-        n_factors = factors.shape[1]
-        # One thread: the bits of the result must not depend on how many there are.
-        with threadpool_limits(1, user_api="blas"):
-            eigenvalues, basis = np.linalg.eigh(_core.gramian(factors, n_threads))
-        self.eigenvalues = np.maximum(eigenvalues, 0)
-        stride = _core.padded(n_factors)
-        self.basis = on_cache_lines(n_factors, stride)  # the eigenbasis has its padding first
-        self.basis[:, stride - n_factors :] = basis
-        self.back = on_cache_lines(n_factors, stride)
-        self.back[:, :n_factors] = basis.T
-        self.rotated = on_cache_lines(len(factors), stride)
-        _core.rotate(factors, self.basis, self.rotated, n_threads)
+    Parameters
+    ----------
+    factors : ndarray of shape (n, n_factors), float32, C-contiguous
+        Copied.
+    n_threads : int
+        The result does not depend on it.
+    """
+    # One thread: the bits of the result must not depend on how many there are.
+    with threadpool_limits(1, user_api="blas"):
+        eigenvalues, eigenvectors = np.linalg.eigh(_core.gramian(factors, n_threads))
+    return _core.FixedFactors(factors, eigenvalues, np.ascontiguousarray(eigenvectors), n_threads)
 
 
 def half_sweep(
-    plays: csr_array, others: Eigenbasis, problem: Problem, out: NDArray[np.float32], *, objective: bool
+    plays: csr_array,
+    others: _core.FixedFactors,
+    problem: Problem,
+    out: NDArray[np.float32],
+    *,
+    objective: bool,
 ) -> NDArray[np.float64]:
     """Solve every row of ``out`` for its row of ``plays`` (surplus), the other side fixed.
 
@@ -82,16 +84,21 @@ def half_sweep(
         how many rows float64 had to solve.
     """
     indptr = plays.indptr.astype(np.int64)
-    indices = plays.indices.astype(np.int32, copy=False)
+    rows = _core.Plays(indptr, plays.indices.astype(np.int32, copy=False), plays.data, plays.shape[1])
     regularization = problem.row_regularization(plays)
     sums = np.zeros(4)
     try:
-        for begin, end in _row_ranges(indptr, out.shape[1]):
-            sums += _core.solve_rows(
-                indptr, indices, plays.data, others.rotated, others.eigenvalues, others.basis, others.back,
-                regularization, problem.unobserved_weight, problem.cg_steps, begin, end, objective, out,
-                problem.n_threads,
-            )  # fmt: skip
+        for some in _row_ranges(indptr, out.shape[1]):
+            sums += others.solve_rows(
+                rows,
+                some,
+                out,
+                regularization=regularization,
+                unobserved_weight=problem.unobserved_weight,
+                cg_steps=problem.cg_steps,
+                with_errors=objective,
+                n_threads=problem.n_threads,
+            )
     except RuntimeError as error:
         raise DcbmrError(str(error)) from error
     return sums

@@ -30,7 +30,21 @@ from libc.stdint cimport int8_t, int32_t, int64_t
 from libcpp.algorithm cimport sort
 from libcpp.utility cimport pair
 
+import os
+
 import numpy as np
+
+# GNU OpenMP hangs in a child of fork() whose parent has used threads: such a child has one.
+cdef bint forked = False
+
+
+def _in_child():
+    global forked
+    forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 # A score negated, so that ascending order is best first, with the item that has it; ties by item.
 ctypedef pair[double, int32_t] Scored
@@ -157,7 +171,7 @@ def most_violated(
     if loss not in ("auc", "map"):
         raise ValueError(f"loss must be 'auc' or 'map', got {loss!r}")
     # A thread is not worth its waking for less than some milliseconds of work.
-    n_threads = <int>min(<int64_t>n_threads, 1 + n_queries * n_items // 2**18)
+    n_threads = 1 if forked else <int>min(<int64_t>n_threads, 1 + n_queries * n_items // 2**18)
     cdef bint use_map = loss == "map"
     losses = np.zeros(n_queries)
     weights = np.empty((n_queries, n_items))

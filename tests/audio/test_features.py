@@ -1,5 +1,7 @@
 """LogMel and MFCC: the numbers, and that no chunking changes them."""
 
+import threading
+
 import numpy as np
 import pytest
 import reference
@@ -209,3 +211,26 @@ def test_config_makes_the_same_extractor(music):
         stream = Extractor.from_config(feature.kind, {**feature.config, "other": 1}).stream()
         frames = np.concatenate([stream.accept(music)[feature.kind], stream.finish()[feature.kind]])
         np.testing.assert_array_equal(frames, feature(music))
+
+
+def test_a_stream_refuses_a_second_thread():
+    samples = np.random.default_rng(3).standard_normal(22050 * 100).astype(np.float32)
+    stream, found, refused = dcbmr.LogMel().stream(), [], 0
+
+    def work():
+        while not found:
+            try:
+                found.append(stream.accept(samples))
+            except RuntimeError:  # the other thread was in first
+                continue
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        try:
+            stream.accept(samples[:0])
+        except RuntimeError as error:
+            assert "in use by another thread" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 0
+    np.testing.assert_array_equal(found[0], dcbmr.LogMel()(samples))

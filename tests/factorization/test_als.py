@@ -36,8 +36,8 @@ def half_sweep(
 ):
     problem = sweeps.Problem(regularization, weight, exponent, steps, n_threads)
     out = np.full((plays.shape[0], others.shape[1]), np.nan, np.float32) if out is None else out
-    basis = sweeps.Eigenbasis(others, n_threads)
-    return out, sweeps.half_sweep(plays, basis, problem, out, objective=True)
+    fixed = sweeps.fixed_factors(others, n_threads)
+    return out, sweeps.half_sweep(plays, fixed, problem, out, objective=True)
 
 
 def draw_counts(rng, n_users=60, n_songs=45, density=0.15):
@@ -153,14 +153,39 @@ def test_range_of_rows_changes_nothing():
     plays = draw_surplus(rng, 70, 90, 60)
     others = rng.standard_normal((90, 12)).astype(np.float32)
     whole, _ = half_sweep(plays, others)
-    basis = sweeps.Eigenbasis(others, 1)
+    fixed = sweeps.fixed_factors(others, 1)
+    rows = _core.Plays(plays.indptr.astype(np.int64), plays.indices.astype(np.int32), plays.data, len(others))
     parts = np.zeros_like(whole)
-    for begin, end in [(0, 1), (1, 18), (18, 18), (18, 69), (69, 70)]:
-        _core.solve_rows(
-            plays.indptr.astype(np.int64), plays.indices.astype(np.int32), plays.data, basis.rotated,
-            basis.eigenvalues, basis.basis, basis.back, np.array([0.01]), 1.0, 0, begin, end, False, parts, 2,
+    for some in [(0, 1), (1, 18), (18, 18), (18, 69), (69, 70)]:
+        fixed.solve_rows(
+            rows, some, parts, regularization=np.array([0.01]), unobserved_weight=1.0, cg_steps=0,
+            with_errors=False, n_threads=2,
         )  # fmt: skip
     np.testing.assert_array_equal(parts, whole)
+
+
+def test_range_of_one_huge_row_changes_nothing():
+    rng = np.random.default_rng(23)
+    plays = draw_surplus(rng, 3, 20_000, 20_000)
+    others = (rng.standard_normal((20_000, 5)) * 0.1).astype(np.float32)
+    whole, _ = half_sweep(plays, others)
+    huge, _ = half_sweep(plays[[1]], others)
+    np.testing.assert_array_equal(huge, whole[[1]])
+
+
+def test_one_row_takes_the_memory_of_one_thread():
+    code = """
+import numpy as np, resource
+from scipy.sparse import csr_array
+from dcbmr.factorization import half_sweep as sweeps
+fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), 1)
+plays, out = csr_array(np.ones((1, 500), np.float32)), np.zeros((1, 400), np.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sweeps.half_sweep(plays, fixed, sweeps.Problem(0.01, 1.0, 0.0, 0, 64), out, objective=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 30_000, "KiB; 64 workspaces take more than 80 MiB"
 
 
 def test_row_ranges_cover_all_rows(monkeypatch):
@@ -192,7 +217,25 @@ def test_overflow_is_an_error_and_never_nan(isa):
     np.testing.assert_allclose(found.sum(), 1, rtol=1e-5)
 
 
-def test_gramian_and_rotate(isa):
+def test_conjugate_gradients_that_fail_are_solved_in_float64(isa):
+    rng = np.random.default_rng(22)
+    plays = draw_surplus(rng, 20, 90, 60)
+    others = rng.standard_normal((90, 12)).astype(np.float32)
+    exact, _ = half_sweep(plays, others)
+    start = np.zeros_like(exact)
+    start[5] = np.nan
+    start[7] = 1e30  # whose residual is beyond float32
+    found, sums = half_sweep(plays, others, steps=30, out=start)
+    assert sums[3] == 2
+    np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
+
+    plays = csr_array(np.full((1, 9), 3e38, np.float32))
+    found, sums = half_sweep(plays, np.ones((9, 2), np.float32), steps=3, out=np.zeros((1, 2), np.float32))
+    assert sums[3] == 1
+    np.testing.assert_allclose(found.sum(), 1, rtol=1e-5)
+
+
+def test_gramian(isa):
     rng = np.random.default_rng(11)
     for n_rows, n_factors in [(0, 3), (1, 1), (300, 17), (9000, 33)]:
         rows = rng.standard_normal((n_rows, n_factors)).astype(np.float32)
@@ -201,11 +244,6 @@ def test_gramian_and_rotate(isa):
         np.testing.assert_allclose(found, wanted, atol=1e-5 * max(1, n_rows))
         np.testing.assert_array_equal(found, found.T)
         np.testing.assert_array_equal(found, _core.gramian(rows, 3))
-        basis = np.zeros((n_factors, _core.padded(n_factors)), np.float32)
-        basis[:, :n_factors] = rng.standard_normal((n_factors, n_factors))
-        out = np.zeros((n_rows, basis.shape[1]), np.float32)
-        _core.rotate(rows, basis, out, 2)
-        np.testing.assert_allclose(out, rows @ basis, atol=1e-4)
 
 
 def test_fit_agrees_with_alternating_normal_equations():
@@ -453,25 +491,30 @@ def test_wrong_counts(value, message):
 
 
 def test_kernel_refuses_what_would_be_unsafe():
-    basis = sweeps.Eigenbasis(np.ones((3, 2), np.float32), 1)
+    fixed = sweeps.fixed_factors(np.ones((3, 2), np.float32), 1)
     out = np.zeros((2, 2), np.float32)
 
-    def solve(indptr=(0, 1, 2), indices=(0, 2), begin=0, end=2, out=out, n_data=2):
-        _core.solve_rows(
-            np.array(indptr, np.int64), np.array(indices, np.int32), np.ones(n_data, np.float32),
-            basis.rotated, basis.eigenvalues, basis.basis, basis.back, np.ones(1), 1.0, 0,
-            begin, end, False, out, 1,
+    def solve(indptr=(0, 1, 2), indices=(0, 2), rows=(0, 2), out=out, n_data=2, n_others=3, n_lambdas=1):
+        plays = _core.Plays(
+            np.array(indptr, np.int64), np.array(indices, np.int32), np.ones(n_data, np.float32), n_others
+        )
+        fixed.solve_rows(
+            plays, rows, out, regularization=np.ones(n_lambdas), unobserved_weight=1.0, cg_steps=0,
+            with_errors=False, n_threads=1,
         )  # fmt: skip
 
     solve()
     for wrong, message in [
         ({"indptr": (0, 2, 1)}, "indptr must rise"),
         ({"indptr": (0, 1, 9)}, "indptr must rise"),
-        ({"indices": (0, 3)}, "indices must name"),
-        ({"indices": (-1, 1)}, "indices must name"),
+        ({"indices": (0, 3)}, "indices must be"),
+        ({"indices": (-1, 1)}, "indices must be"),
+        ({"n_others": 9}, "as many others"),
         ({"n_data": 3}, "as long as indices"),
-        ({"begin": 2, "end": 3}, "range must lie"),
+        ({"rows": (2, 3)}, "range must lie"),
+        ({"rows": (-1, 1)}, "range must lie"),
         ({"out": np.zeros((3, 2), np.float32)}, "out must be of shape"),
+        ({"n_lambdas": 3}, "regularization must have"),
     ]:
         with pytest.raises(ValueError, match=message):
             solve(**wrong)
@@ -479,6 +522,9 @@ def test_kernel_refuses_what_would_be_unsafe():
         if not (wrong_out.dtype == np.float32 and wrong_out.flags.c_contiguous):
             with pytest.raises(TypeError):
                 solve(out=wrong_out)
+    for values, vectors in [(np.ones(3), np.eye(2)), (np.ones(2), np.eye(3))]:
+        with pytest.raises(ValueError, match="must be \\(n_factors"):
+            _core.FixedFactors(np.ones((3, 2), np.float32), values, vectors, 1)
 
 
 def run(*words):

@@ -112,6 +112,7 @@ def test_made_by_hand_they_train_a_model(small_world):
         song_factors=fitted.song_factors,
         counts=fitted.counts,
         song_ids=fitted.song_ids,
+        artists=fitted.artists,
     )
     features = dcbmr.FeatureStore.open(small_world / "features")
     predicted = [

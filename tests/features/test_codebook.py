@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -146,6 +148,26 @@ def test_kernel_refuses_what_it_cannot_use():
             search.assign(*bad, 1)
     with pytest.raises(ValueError, match="words"):
         _core.NearestWord(words[:0])
+
+
+def test_packing_words_holds_up_nobody(rng):
+    words = rng.standard_normal((100_000, 39)).astype(np.float32)
+    begun, packed, interval = threading.Event(), [], sys.getswitchinterval()
+
+    def work():
+        begun.set()
+        packed.append(_core.NearestWord(words))
+
+    sys.setswitchinterval(1000)  # whoever has the GIL gives it up on purpose only
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.wait()
+        assert not packed
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert packed
 
 
 def test_one_step_is_lloyds(rng):

@@ -10,12 +10,14 @@
 
 #include <cstdint>
 
+#include "isa.h"
+
 namespace dcbmr {
 
 constexpr int kBlockFrames = 128;  // frames searched together, a multiple of every vector's lanes
 constexpr int kBoxDims = 8;        // dimensions in which groups are told apart one by one
 
-// Words about their mean, dimensions by falling variance, in groups of group_words(); the last
+// Words about their mean, dimensions by falling variance, in groups of group_words; the last
 // group is filled up with words that are never the nearest (all zeros, bias −infinity). Pointers
 // are aligned to 64 bytes.
 struct PackedWords {
@@ -31,20 +33,18 @@ struct PackedWords {
   float largest_norm;  // greatest ‖w‖²
 };
 
-#define DCBMR_DECLARE(set)                                                                       \
-  namespace set {                                                                                \
-  extern const int group_words;                                                                  \
-  /* frames  (n_dims + 1, kBlockFrames), the last row for the use of the search; n_frames of the \
-             columns count, the others hold any finite numbers                                   \
-     bounds  (n_groups, kBlockFrames), for the use of the search                                 \
-     labels  (n_frames)  OUT */                                                                  \
-  void nearest_words(const PackedWords& words, float* frames, int n_frames, float* bounds,       \
-                     std::int32_t* labels);                                                      \
-  float squared_distance(const float* a, const float* b, std::int64_t n);                        \
-  }
-DCBMR_DECLARE(portable)
-DCBMR_DECLARE(avx2)
-DCBMR_DECLARE(avx512)
-#undef DCBMR_DECLARE
+struct KmeansKernel {
+  int group_words;
+
+  //   frames  (n_dims + 1, kBlockFrames), 64-byte aligned, the last row for the use of the search;
+  //           n_frames of the columns count, the others hold any finite numbers      IN
+  //   bounds  (n_groups, kBlockFrames), 64-byte aligned                              SCRATCH
+  //   labels  (n_frames)                                                             OUT
+  void (*nearest_words)(const PackedWords& words, float* frames, int n_frames, float* bounds,
+                        std::int32_t* labels);
+
+  float (*squared_distance)(const float* a, const float* b, std::int64_t n);
+};
+DCBMR_KERNEL(KmeansKernel, kmeans_kernel)
 
 }  // namespace dcbmr

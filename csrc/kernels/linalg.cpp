@@ -1,9 +1,8 @@
-#include "linalg.h"
+#include "kernels/linalg.h"
 
 #include <cstring>
 
-#include "isa.h"
-#include "plays.h"
+#include "kernels/plays.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {
@@ -18,8 +17,6 @@ void fill_weights(const Plays& plays, Index first, Index n, float* root, float* 
     target[i] = (1 + surplus) / root[i];
   }
 }
-
-}  // namespace
 
 void add_gramian(const float* rows, Index n_rows, Index n_factors, float* system, float* scratch,
                  double* gram) {
@@ -54,10 +51,10 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
     for (Index r = 0; r < kRows; ++r) from[r] = in + (first + smaller(r, count - 1)) * in_stride;
     Index c = 0;
     for (; c + 2 * W <= out_stride; c += 2 * W) {
-      Vec sums[kRows][2] = {};
+      Lanes sums[kRows][2] = {};
       for (Index k = 0; k < n; ++k) {
-        const Vec low = load(matrix + k * out_stride + c);
-        const Vec high = load(matrix + k * out_stride + c + W);
+        const Lanes low = load(matrix + k * out_stride + c);
+        const Lanes high = load(matrix + k * out_stride + c + W);
 #pragma GCC unroll 8
         for (Index r = 0; r < kRows; ++r) {
           sums[r][0] += from[r][k] * low;
@@ -72,9 +69,9 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
         }
     }
     for (; c < out_stride; c += W) {
-      Vec sums[kRows] = {};
+      Lanes sums[kRows] = {};
       for (Index k = 0; k < n; ++k) {
-        const Vec row = load(matrix + k * out_stride + c);
+        const Lanes row = load(matrix + k * out_stride + c);
 #pragma GCC unroll 8
         for (Index r = 0; r < kRows; ++r) sums[r] += from[r][k] * row;
       }
@@ -102,7 +99,7 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
     }
     for (Index c = 0; c < width; c += W) {
       const float* panel = scratch + c * kPackedRows;
-      Vec even = {}, odd = {};
+      Lanes even = {}, odd = {};
       Index i = 0;
       for (; i + 1 < n; i += 2) {
         even += target[i] * load(panel + i * W);
@@ -140,8 +137,8 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 #pragma GCC unroll 16
     for (Index i = 0; i < W; ++i) from[i] = row_of(plays, larger(begin + i, 0));  // root 0: no play
     for (Index c = 0; c < width; c += W) {
-      const Vec factor = load(scale + c);
-      Vec block[W];
+      const Lanes factor = load(scale + c);
+      Lanes block[W];
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i) block[i] = root[p * W + i] * factor * load(from[i] + c);
       transpose(block);
@@ -164,5 +161,9 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * load(scale + c));
   return true;
 }
+
+}  // namespace
+
+const LinalgKernel linalg_kernel{add_gramian, multiply_rows, sum_plays, solve_system, solve_dual};
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -1,6 +1,7 @@
-#include "windows_kernel.h"
+#include "kernels/half.h"
 
 namespace dcbmr::DCBMR_ISA {
+namespace {
 
 void widen(const std::uint16_t* half, std::int64_t n, float* out) {
   // Masks in place of branches, which no compiler puts into vectors, and no arithmetic with
@@ -37,5 +38,9 @@ void narrow(const float* single, std::int64_t n, std::uint16_t* half) {
     half[i] = static_cast<std::uint16_t>(magnitude | (bits >> 16 & 0x8000u));
   }
 }
+
+}  // namespace
+
+const HalfKernel half_kernel{widen, narrow};
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -1,6 +1,6 @@
-#include "isa.h"
-#include "lanes.h"
-#include "mel.h"
+#include "kernels/mel.h"
+
+#include "kernels/vector.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {
@@ -24,13 +24,19 @@ inline Lanes log_lanes(Lanes x) {
 }
 
 void apply_bank(const MelTables& bank, const float* power, float* mel) {
-  for (int m = 0; m < bank.n_mels; ++m) {
-    const MelBand band = bank.bands[m];
-    const float* weights = bank.weights + band.first_weight;
-    const float* bins = power + band.first_bin * kLanes;
-    Lanes sum{};
-    for (int i = 0; i < band.n_bins; ++i) sum += weights[i] * load(bins + i * kLanes);
-    store(mel + m * kLanes, sum);
+  const float* weights = bank.weights;
+  Lanes falling{};
+  for (int m = 0; m <= bank.n_mels; ++m) {
+    const MelGap gap = bank.gaps[m];
+    const float* bins = power + gap.first_bin * kLanes;
+    Lanes rising{};
+    for (int i = 0; i < gap.n_bins; ++i, weights += 2) {
+      const Lanes bin = load(bins + i * kLanes);
+      falling += weights[0] * bin;
+      rising += weights[1] * bin;
+    }
+    if (m > 0) store(mel + (m - 1) * kLanes, falling);
+    falling = rising;
   }
 }
 

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <utility>
 
-#include "linalg.h"
-#include "panels.h"
+#include "kernels/linalg.h"
+#include "kernels/panels.h"
 
 namespace dcbmr::DCBMR_ISA {
 
@@ -18,19 +18,18 @@ typedef std::int32_t FewInts __attribute__((vector_size(kScored * sizeof(float))
 
 // The first halves of a and b, or their second, lane by lane in turn.
 template <int half, int... j>
-inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, j...>) {
-  return __builtin_shufflevector(a, b, (half * kLanes / 2 + j / 2 + j % 2 * kLanes)...);
+inline Lanes interleave(Lanes a, Lanes b, std::integer_sequence<int, j...>) {
+  return shuffle<(half * kLanes / 2 + j / 2 + j % 2 * kLanes)...>(a, b);
 }
-inline Vec paired_sums(Vec a, Vec b) {
-  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
-  return interleave<0>(a, b, lanes) + interleave<1>(a, b, lanes);
+inline Lanes paired_sums(Lanes a, Lanes b) {
+  return interleave<0>(a, b, kEachLane) + interleave<1>(a, b, kEachLane);
 }
 
 // The sum over the lanes of each: after a round a vector holds the sums of twice as many, in turn.
 template <Index n>
-inline Few lane_sums(const Vec (&v)[n]) {
+inline Few lane_sums(const Lanes (&v)[n]) {
   if constexpr (n > 1) {
-    Vec sums[n / 2];
+    Lanes sums[n / 2];
 #pragma GCC unroll 4
     for (Index i = 0; i < n / 2; ++i) sums[i] = paired_sums(v[i], v[i + n / 2]);
     return lane_sums(sums);
@@ -82,11 +81,11 @@ struct Group {
   }
   // x . factors of each
   Few scores(Index width, const float* x) const {
-    Vec sums[kScored];
+    Lanes sums[kScored];
 #pragma GCC unroll 8
-    for (Index i = 0; i < kScored; ++i) sums[i] = Vec{};
+    for (Index i = 0; i < kScored; ++i) sums[i] = Lanes{};
     for (Index c = 0; c < width; c += W) {
-      const Vec value = load(x + c);
+      const Lanes value = load(x + c);
 #pragma GCC unroll 8
       for (Index i = 0; i < kScored; ++i) sums[i] += value * load(rows[i] + c);
     }
@@ -95,7 +94,7 @@ struct Group {
   // to += sum of weights times factors
   void add(Index width, Few weights, float* to) const {
     for (Index c = 0; c < width; c += W) {
-      Vec even = weights[0] * load(rows[0] + c), odd = weights[1] * load(rows[1] + c);
+      Lanes even = weights[0] * load(rows[0] + c), odd = weights[1] * load(rows[1] + c);
 #pragma GCC unroll 8
       for (Index i = 2; i < kScored; i += 2) {
         even += weights[i] * load(rows[i] + c);

@@ -7,45 +7,41 @@
 #include <cstdint>
 #include <cstring>
 
-#include "lanes.h"
+#include "kernels/vector.h"
 
 namespace dcbmr::DCBMR_ISA {
-
-using Index = std::int64_t;
-using Vec = Lanes;
 
 constexpr Index W = kLanes;  // floats in a vector
 constexpr Index kRows =
     W < 16 ? 4 : 8;          // rows of a register tile; kRows x 3 vectors stay in registers
 constexpr Index kGroup = 3;  // panels that a register tile spans
 
-inline Vec splat(float value) { return value - Vec{}; }
 inline Index panels(Index n) { return (n + W - 1) / W; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
 enum class Into { set, add, subtract };
 
-// c (kRows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
+// c (rows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
 // matrix products below. a, b and c are panels; b_stride and c_stride lead from a panel to the
 // next.
-template <int n_panels, Into into>
+template <int rows, int n_panels, Into into>
 inline void tile(Index n, const float* a, const float* b, Index b_stride, float* c,
                  Index c_stride) {
-  Vec sums[kRows][n_panels] = {};
+  Lanes sums[rows][n_panels] = {};
   for (Index k = 0; k < n; ++k) {
-    Vec row[n_panels];
+    Lanes row[n_panels];
 #pragma GCC unroll 3
     for (int p = 0; p < n_panels; ++p) row[p] = load(b + p * b_stride + k * W);
 #pragma GCC unroll 8
-    for (Index r = 0; r < kRows; ++r) {
-      const Vec factor = splat(a[k * W + r]);
+    for (Index r = 0; r < rows; ++r) {
+      const Lanes factor = splat(a[k * W + r]);
 #pragma GCC unroll 3
       for (int p = 0; p < n_panels; ++p) sums[r][p] += factor * row[p];
     }
   }
 #pragma GCC unroll 8
-  for (Index r = 0; r < kRows; ++r)
+  for (Index r = 0; r < rows; ++r)
 #pragma GCC unroll 3
     for (int p = 0; p < n_panels; ++p) {
       float* to = c + p * c_stride + r * W;
@@ -55,15 +51,20 @@ inline void tile(Index n, const float* a, const float* b, Index b_stride, float*
     }
 }
 
+// The same for n_rows, a multiple of kRows and at most W, and up to kGroup panels.
 template <Into into>
-inline void tiles(Index n_panels, Index n, const float* a, const float* b, Index b_stride, float* c,
-                  Index c_stride) {
-  if (n_panels == 3)
-    tile<3, into>(n, a, b, b_stride, c, c_stride);
-  else if (n_panels == 2)
-    tile<2, into>(n, a, b, b_stride, c, c_stride);
-  else
-    tile<1, into>(n, a, b, b_stride, c, c_stride);
+inline void tiles(Index n_rows, Index n_panels, Index n, const float* a, const float* b,
+                  Index b_stride, float* c, Index c_stride) {
+  // A tile of few panels waits for its own sums unless it has more rows.
+  if constexpr (W == 8)
+    if (n_panels == 1 && n_rows == W) return tile<W, 1, into>(n, a, b, b_stride, c, c_stride);
+  for (Index r = 0; r < n_rows; r += kRows)
+    if (n_panels == 3)
+      tile<kRows, 3, into>(n, a + r, b, b_stride, c + r * W, c_stride);
+    else if (n_panels == 2)
+      tile<kRows, 2, into>(n, a + r, b, b_stride, c + r * W, c_stride);
+    else
+      tile<kRows, 1, into>(n, a + r, b, b_stride, c + r * W, c_stride);
 }
 
 // system (m x m) = or += packed^T packed; panels of `packed` are packed_rows rows high, n of them
@@ -73,19 +74,19 @@ inline void product(const float* packed, Index packed_rows, Index n, Index m, fl
   const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
   Index first = 0;
   for (Index end = (n_panels - 1) % kGroup + 1; end <= n_panels; end += kGroup) {
-    for (Index r = pad / kRows * kRows; r < end * W; r += kRows) {
-      const Index start = larger(first, r / W);
-      tiles<into>(end - start, n, packed + r / W * packed_rows * W + r % W,
+    for (Index p = 0; p < end; ++p) {  // the rows of panel p
+      const Index skip = p == 0 ? pad / kRows * kRows : 0, start = larger(first, p);
+      tiles<into>(W - skip, end - start, n, packed + p * packed_rows * W + skip,
                   packed + start * packed_rows * W, packed_rows * W,
-                  system + start * height * W + r * W, height * W);
+                  system + start * height * W + (p * W + skip) * W, height * W);
     }
     first = end;
   }
 }
 
 // Lane r is 1, the others 0.
-inline Vec unit_lane(Index r) {
-  Vec lanes{};
+inline Lanes unit_lane(Index r) {
+  Lanes lanes{};
   lanes[r] = 1;
   return lanes;
 }
@@ -101,18 +102,18 @@ inline IntLanes lanes_after(Index r) {
 // their diagonal, reciprocals the diagonal's inverse, and U^-T x overwrites x. The first `skip`
 // rows and columns are padding. Lanes of the result are not 0 where a pivot, which in exact
 // arithmetic is at least 1, says that float32 has lost the row.
-inline Vec factorize_block(Index skip, float* block, float* unit, float* reciprocals, float* x) {
-  Vec rows[W], pivots = {}, rest = load(x);
+inline Lanes factorize_block(Index skip, float* block, float* unit, float* reciprocals, float* x) {
+  Lanes rows[W], pivots = {}, rest = load(x);
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) rows[r] = load(block + r * W) + unit_lane(r);
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) {
     pivots = unit_lane(r) != 0 ? rows[r] : pivots;
     store(block + r * W, rows[r]);
-    store(unit + r * W, Vec{});
+    store(unit + r * W, Lanes{});
     if (r < skip) continue;
     // The chain from pivot to pivot: divide, scale, subtract.
-    const Vec scaled = rows[r] * (1 / rows[r][r]);
+    const Lanes scaled = rows[r] * (1 / rows[r][r]);
     store(unit + r * W, scaled);
 #pragma GCC unroll 16
     for (Index q = r + 1; q < W; ++q) rows[q] -= block[r * W + q] * scaled;
@@ -123,7 +124,8 @@ inline Vec factorize_block(Index skip, float* block, float* unit, float* recipro
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) store(block + r * W, rows[r] * reciprocals[r]);
   store(x, rest * load(reciprocals));
-  return (pivots > 0.5F) & (pivots < __builtin_inff()) ? Vec{} : splat(1);
+  const IntLanes sound = (pivots > 0.5F) & (pivots < __builtin_inff());
+  return sound ? Lanes{} : splat(1);
 }
 
 // The W rows of a panel to the right of a factored block; `rest` is the panel's part of x, from
@@ -131,7 +133,7 @@ inline Vec factorize_block(Index skip, float* block, float* unit, float* recipro
 // of `unit` as vectors out of the loop over the panels, and onto the stack.
 __attribute__((noinline)) inline void factorize_right(const float* unit, const float* reciprocals,
                                                       const float* x, float* right, float* rest) {
-  Vec rows[W], value = load(rest);
+  Lanes rows[W], value = load(rest);
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) rows[r] = load(right + r * W);
 #pragma GCC unroll 16
@@ -151,18 +153,17 @@ __attribute__((noinline)) inline void factorize_right(const float* unit, const f
 inline bool solve(Index m, float* system, float* x, float* inverse) {
   const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
   for (Index p = 0; p < n_panels; ++p)
-    for (Index r = 0; r < pad / kRows * kRows; ++r) store(system + p * height * W + r * W, Vec{});
+    for (Index r = 0; r < pad / kRows * kRows; ++r) store(system + p * height * W + r * W, Lanes{});
   alignas(64) float unit[W * W];
-  Vec faults = {};
+  Lanes faults = {};
   for (Index j = 0; j < n_panels; ++j) {
     float* above = system + j * height * W;  // panel j: its rows before the block are factored
     if (j > 0)
       for (Index first = j; first < n_panels; first += kGroup) {
         const Index count = smaller(kGroup, n_panels - first);
         float* right = system + first * height * W;
-        for (Index r = 0; r < W; r += kRows)
-          tiles<Into::subtract>(count, j * W - pad, above + pad * W + r, right + pad * W,
-                                height * W, right + (j * W + r) * W, height * W);
+        tiles<Into::subtract>(W, count, j * W - pad, above + pad * W, right + pad * W, height * W,
+                              right + j * W * W, height * W);
       }
     faults +=
         factorize_block(j == 0 ? pad : 0, above + j * W * W, unit, inverse + j * W, x + j * W);
@@ -171,12 +172,12 @@ inline bool solve(Index m, float* system, float* x, float* inverse) {
                       x + p * W);
   }
   for (Index j = n_panels; j-- > 0;) {  // U x = x
-    Vec value = load(x + j * W);
+    Lanes value = load(x + j * W);
     if (j + 1 < n_panels) {
-      Vec products[W] = {};
+      Lanes products[W] = {};
       for (Index p = j + 1; p < n_panels; ++p) {
         const float* right = system + p * height * W + j * W * W;
-        const Vec known = load(x + p * W);
+        const Lanes known = load(x + p * W);
 #pragma GCC unroll 16
         for (Index r = 0; r < W; ++r) products[r] += known * load(right + r * W);
       }
@@ -186,10 +187,10 @@ inline bool solve(Index m, float* system, float* x, float* inverse) {
     }
     const float* block = system + j * height * W + j * W * W;
     const float* reciprocals = inverse + j * W;
-    Vec columns[W];
+    Lanes columns[W];
 #pragma GCC unroll 16
     for (Index r = 0; r < W; ++r)
-      columns[r] = lanes_after(r) ? load(block + r * W) * reciprocals[r] : Vec{};
+      columns[r] = lanes_after(r) ? load(block + r * W) * reciprocals[r] : Lanes{};
     transpose(columns);
     // Rows are divided by the diagonal first: it leaves the chain from lane to lane.
     value *= load(reciprocals);

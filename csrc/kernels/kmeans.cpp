@@ -1,64 +1,47 @@
-#include "kmeans_kernel.h"
+#include "kernels/kmeans.h"
 
 #include <cstring>
+
+#include "kernels/vector.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {
 
 // A tile is as many scores as the registers hold beside a vector of words and one coordinate.
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kFrames = 8, kVectors = 3;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kFrames = 8, kVectors = 3;
 #elif defined(__AVX2__)
-constexpr int kLanes = 8, kFrames = 4, kVectors = 3;
-#elif defined(__aarch64__)
-constexpr int kLanes = 4, kFrames = 8, kVectors = 3;
+constexpr int kFrames = 4, kVectors = 3;
 #else
-constexpr int kLanes = 4, kFrames = 4, kVectors = 2;
+constexpr int kFrames = 4, kVectors = 2;
 #endif
 constexpr int kGroup = kVectors * kLanes;
 static_assert(kBlockFrames % kLanes == 0);
 
-typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
-typedef std::int32_t Ints __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
-
-inline Floats load(const float* from) {
-  Floats value;
-  std::memcpy(&value, __builtin_assume_aligned(from, sizeof value), sizeof value);
-  return value;
-}
-
-inline void store(float* to, Floats value) {
-  std::memcpy(__builtin_assume_aligned(to, sizeof value), &value, sizeof value);
-}
-
-inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
-
-inline Floats splat(float value) { return Floats{} + value; }
-
 // The best of the words that each lane has seen, by their place among the packed words.
 struct Best {
-  Floats score;
-  Ints place;
+  Lanes score;
+  IntLanes place;
 };
 
 // Scores of `n` frames, the columns `list`, for the words of one group (n_dims, kVectors, kLanes).
 template <int n>
 inline void search_tile(const float* __restrict words, const float* __restrict bias,
                         const float* __restrict frames, std::int64_t n_dims, const int* list,
-                        Ints place, Best* best) {
+                        IntLanes place, Best* best) {
   const float* x[n];
-  Floats score[n][kVectors];
+  Lanes score[n][kVectors];
 #pragma GCC unroll 8
   for (int f = 0; f < n; ++f) {
     x[f] = frames + list[f];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) score[f][v] = load(bias + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) score[f][v] = load_aligned(bias + v * kLanes);
   }
 #pragma GCC unroll 1
   for (std::int64_t d = 0; d < n_dims; ++d) {
-    Floats word[kVectors];
+    Lanes word[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) word[v] = load(words + (d * kVectors + v) * kLanes);
+    for (int v = 0; v < kVectors; ++v) word[v] = load_aligned(words + (d * kVectors + v) * kLanes);
 #pragma GCC unroll 8
     for (int f = 0; f < n; ++f)
 #pragma GCC unroll 4
@@ -69,7 +52,7 @@ inline void search_tile(const float* __restrict words, const float* __restrict b
     Best b = best[list[f]];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const Ints better = score[f][v] > b.score;
+      const IntLanes better = score[f][v] > b.score;
       b.score = better ? score[f][v] : b.score;
       b.place = better ? place + v * kLanes : b.place;
     }
@@ -80,7 +63,7 @@ inline void search_tile(const float* __restrict words, const float* __restrict b
 // The same for any number of frames; `list` has room for kFrames more.
 inline void search_group(const PackedWords& words, std::int64_t group, const float* frames,
                          int* list, int n, Best* best) {
-  Ints place;
+  IntLanes place;
   for (int lane = 0; lane < kLanes; ++lane) place[lane] = static_cast<int>(group) * kGroup + lane;
   const float* const packed = words.words + group * kGroup * words.n_dims;
   const float* const bias = words.bias + group * kGroup;
@@ -100,10 +83,6 @@ inline float best_score(const Best& best) {
   return score;
 }
 
-}  // namespace
-
-const int group_words = kGroup;
-
 void nearest_words(const PackedWords& words, float* frames, int n_frames, float* bounds,
                    std::int32_t* labels) {
   constexpr int kPerBlock = kBlockFrames / kLanes;
@@ -113,40 +92,40 @@ void nearest_words(const PackedWords& words, float* frames, int n_frames, float*
   // ‖x‖² and the norm of the coordinates that the boxes do not tell apart.
   alignas(64) float norm[kBlockFrames];
   for (int f = 0; f < kBlockFrames; f += kLanes) {
-    Floats boxed{}, other{};
+    Lanes boxed{}, other{};
     for (std::int64_t d = 0; d < words.n_dims; ++d) {
-      const Floats x = load(frames + d * kBlockFrames + f);
+      const Lanes x = load_aligned(frames + d * kBlockFrames + f);
       (d < n_box ? boxed : other) += x * x;
     }
-    store(norm + f, boxed + other);
+    store_aligned(norm + f, boxed + other);
     for (int lane = 0; lane < kLanes; ++lane) rest[f + lane] = __builtin_sqrtf(other[lane]);
   }
 
   // How near each group can be, and the group that can be nearest.
-  Floats lowest[kPerBlock];
-  Ints nearest[kPerBlock];
-  for (int v = 0; v < kPerBlock; ++v) lowest[v] = splat(__builtin_inff()), nearest[v] = Ints{};
+  Lanes lowest[kPerBlock];
+  IntLanes nearest[kPerBlock];
+  for (int v = 0; v < kPerBlock; ++v) lowest[v] = splat(__builtin_inff()), nearest[v] = IntLanes{};
   for (std::int64_t g = 0; g < words.n_groups; ++g) {
     const float* const box = words.boxes + g * (n_box + 1) * 2;
     for (int v = 0; v < kPerBlock; ++v) {
-      Floats bound{};
+      Lanes bound{};
       const auto add = [&](const float* x, const float* range) {
-        const Floats value = load(x + v * kLanes);
-        const Floats gap = max(max(range[0] - value, value - range[1]), Floats{});
+        const Lanes value = load_aligned(x + v * kLanes);
+        const Lanes gap = max(max(range[0] - value, value - range[1]), Lanes{});
         bound += gap * gap;
       };
       for (int d = 0; d < n_box; ++d) add(frames + d * kBlockFrames, box + 2 * d);
       add(rest, box + 2 * n_box);
-      store(bounds + g * kBlockFrames + v * kLanes, bound);
-      const Ints nearer = bound < lowest[v];
+      store_aligned(bounds + g * kBlockFrames + v * kLanes, bound);
+      const IntLanes nearer = bound < lowest[v];
       lowest[v] = nearer ? bound : lowest[v];
-      nearest[v] = nearer ? Ints{} + static_cast<int>(g) : nearest[v];
+      nearest[v] = nearer ? IntLanes{} + static_cast<int>(g) : nearest[v];
     }
   }
 
   // Search that group first, so that the others have something to be farther than.
   Best best[kBlockFrames];
-  for (int f = 0; f < kBlockFrames; ++f) best[f] = {splat(-__builtin_inff()), Ints{}};
+  for (int f = 0; f < kBlockFrames; ++f) best[f] = {splat(-__builtin_inff()), IntLanes{}};
   int list[kBlockFrames + kFrames];
   int group[kBlockFrames];
   std::memcpy(group, nearest, sizeof group);
@@ -172,8 +151,9 @@ void nearest_words(const PackedWords& words, float* frames, int n_frames, float*
                    : -1;
   for (std::int64_t g = 0; g < words.n_groups; ++g) {
     const float* const bound = bounds + g * kBlockFrames;
-    Ints any{};
-    for (int f = 0; f < kBlockFrames; f += kLanes) any |= load(bound + f) <= load(limit + f);
+    IntLanes any{};
+    for (int f = 0; f < kBlockFrames; f += kLanes)
+      any |= load_aligned(bound + f) <= load_aligned(limit + f);
     std::int64_t needed[sizeof any / sizeof(std::int64_t)], some = 0;
     std::memcpy(needed, &any, sizeof any);
     for (const std::int64_t word : needed) some |= word;
@@ -206,5 +186,9 @@ float squared_distance(const float* a, const float* b, std::int64_t n) {
   for (; d < n; ++d) sum[0] += (a[d] - b[d]) * (a[d] - b[d]);
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
+
+}  // namespace
+
+const KmeansKernel kmeans_kernel{kGroup, nearest_words, squared_distance};
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -1,8 +1,7 @@
 #include <cstring>
 
-#include "isa.h"
-#include "linalg.h"
-#include "plays.h"
+#include "kernels/linalg.h"
+#include "kernels/plays.h"
 
 namespace dcbmr::DCBMR_ISA {
 namespace {
@@ -31,9 +30,7 @@ inline float add_scored(const Plays& plays, const float* x, float* to) {
   return sum;
 }
 
-}  // namespace
-
-void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
+bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   const Index width = covered(plays);
   const float* scale = plays.scale + (plays.stride - width);
   x += plays.stride - width;
@@ -44,45 +41,50 @@ void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   std::memset(residual, 0, sizeof(float) * static_cast<std::size_t>(width));
   // In w = x / scale the residual is scale (sum (c - s e) y) - w, e = x . y.
   add_scored<Pass::residual>(plays, x, residual);
-  Vec products = {};
+  Lanes products = {};
   for (Index c = 0; c < width; c += W) {
-    const Vec factor = load(scale + c);
-    const Vec w = factor > 0 ? load(x + c) / factor : factor;
-    const Vec value = factor * load(residual + c) - w;
+    const Lanes factor = load(scale + c);
+    const Lanes w = factor > 0 ? load(x + c) / factor : factor;
+    const Lanes value = factor * load(residual + c) - w;
     store(x + c, w);
     store(residual + c, value);
     store(direction + c, value);
     products += value * value;
   }
   float squares = lane_sum(products);
+  if (!(squares < __builtin_inff())) return false;  // so is NaN
   const float enough = 1e-12F * squares;
   for (int step = 1; squares > enough; ++step) {
-    products = Vec{};
+    products = Lanes{};
     for (Index c = 0; c < width; c += W) {
-      const Vec value = load(direction + c);
+      const Lanes value = load(direction + c);
       store(scaled + c, load(scale + c) * value);
-      store(image + c, Vec{});
+      store(image + c, Lanes{});
       products += value * value;
     }
     // direction . (I + P^T P) direction; the last step asks for no more than that
     const float curvature =
         lane_sum(products) + (step < n_steps ? add_scored<Pass::image>(plays, scaled, image)
                                              : add_scored<Pass::length>(plays, scaled, image));
+    // In exact arithmetic the curvature is at least that of I.
+    if (!(curvature > 0 && curvature < __builtin_inff())) return false;
     const float length = squares / curvature;
     for (Index c = 0; c < width; c += W) store(x + c, load(x + c) + length * load(direction + c));
     if (step == n_steps) break;
-    products = Vec{};
+    products = Lanes{};
     for (Index c = 0; c < width; c += W) {
-      const Vec value =
+      const Lanes value =
           load(residual + c) - length * (load(scale + c) * load(image + c) + load(direction + c));
       store(residual + c, value);
       products += value * value;
     }
     const float rest = lane_sum(products), turn = rest / squares;
+    if (!(rest < __builtin_inff())) return false;
     for (Index c = 0; c < width; c += W)
       store(direction + c, load(residual + c) + turn * load(direction + c));
     squares = rest;
   }
+  return true;
 }
 
 void add_errors(const Plays& plays, const float* x, double* sums) {
@@ -102,5 +104,9 @@ void add_errors(const Plays& plays, const float* x, double* sums) {
     sums[1] += squares[i];
   }
 }
+
+}  // namespace
+
+const CgKernel cg_kernel{solve_cg, add_errors};
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -21,6 +21,8 @@
 
 #include <cstdint>
 
+#include "isa.h"
+
 namespace dcbmr {
 
 // Rows of factors are padded to a multiple of this many columns, whatever the instruction set.
@@ -51,36 +53,34 @@ constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
   return padded(n_factors) * (padded(n_factors) + kPackedRows + 4);
 }
 
-// The functions of each instruction set; call them through DCBMR_DISPATCH. `system` has
-// system_floats and `scratch` scratch_floats of room.
-//
-// add_gramian    gram (n_factors, n_factors) += rows^T rows.
-// multiply_rows  out (n_rows, out_stride) = in (n_rows, n) matrix (n, out_stride); the rows of `in`
-//                lie in_stride apart, out_stride is a multiple of kPad.
-// add_plays      system += P^T P, in panels, and rhs (stride,) += P^T g. Callers zero both first.
-// solve_system   w of (I + system) w = rhs overwrites rhs, and the factor overwrites system.
-// solve_dual     w of a row with at most n_factors plays, through the system of their number.
-// solve_cg       n_steps of conjugate gradients from the row x = scale w; leaves w in x.
-// add_errors     sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors.
-//
-// The two that solve return false where float32 does not do for the row.
-#define DCBMR_LINALG(set)                                                                          \
-  namespace set {                                                                                  \
-  void add_gramian(const float* rows, std::int64_t n_rows, std::int64_t n_factors, float* system,  \
-                   float* scratch, double* gram);                                                  \
-  void multiply_rows(const float* in, std::int64_t n_rows, std::int64_t in_stride, std::int64_t n, \
-                     const float* matrix, std::int64_t out_stride, float* out);                    \
-  void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch);                   \
-  bool solve_system(std::int64_t n_factors, float* system, float* rhs, float* scratch);            \
-  bool solve_dual(const Plays& plays, float* system, float* w, float* scratch);                    \
-  void solve_cg(const Plays& plays, int n_steps, float* x, float* scratch);                        \
-  void add_errors(const Plays& plays, const float* x, double* sums);                               \
-  }
-DCBMR_LINALG(portable)
-#if defined(__x86_64__)
-DCBMR_LINALG(avx2)
-DCBMR_LINALG(avx512)
-#endif
-#undef DCBMR_LINALG
+struct LinalgKernel {
+  // gram (n_factors, n_factors) += rows^T rows
+  void (*add_gramian)(const float* rows, std::int64_t n_rows, std::int64_t n_factors, float* system,
+                      float* scratch, double* gram);
+
+  // out (n_rows, out_stride) = in (n_rows, n) matrix (n, out_stride); the rows of `in` lie
+  // in_stride apart, out_stride is a multiple of kPad.
+  void (*multiply_rows)(const float* in, std::int64_t n_rows, std::int64_t in_stride,
+                        std::int64_t n, const float* matrix, std::int64_t out_stride, float* out);
+
+  // system = P^T P, in panels, and rhs (stride,) = P^T g
+  void (*sum_plays)(const Plays& plays, float* system, float* rhs, float* scratch);
+
+  // Solvers return false where float32 does not do for the row; what they leave then is no row.
+  //   solve_system  w of (I + system) w = rhs overwrites rhs, and the factor overwrites system
+  //   solve_dual    w of a row with at most n_factors plays, through the system of their number
+  bool (*solve_system)(std::int64_t n_factors, float* system, float* rhs, float* scratch);
+  bool (*solve_dual)(const Plays& plays, float* system, float* w, float* scratch);
+};
+DCBMR_KERNEL(LinalgKernel, linalg_kernel)
+
+struct CgKernel {
+  // n_steps of conjugate gradients from the row x = scale w; leaves w in x. A solver, as above.
+  bool (*solve_cg)(const Plays& plays, int n_steps, float* x, float* scratch);
+
+  // sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors
+  void (*add_errors)(const Plays& plays, const float* x, double* sums);
+};
+DCBMR_KERNEL(CgKernel, cg_kernel)
 
 }  // namespace dcbmr

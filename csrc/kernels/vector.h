@@ -1,0 +1,116 @@
+// A vector of as many floats as the instruction set holds, for kernel sources only (see isa.h).
+//
+// These are the vectors that GCC and Clang build in, with their operators; a shuffle is the one
+// thing that the two spell differently. transpose() apart, the audio kernels move no data across
+// lanes: they put one frame into each, so that a frame's numbers depend neither on its lane nor on
+// its neighbours.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace dcbmr::DCBMR_ISA {
+
+using Index = std::int64_t;
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+typedef std::int32_t IntLanes __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+
+// Unaligned access; with AVX an aligned address costs nothing more.
+inline Lanes load(const float* from) {
+  Lanes lanes;
+  __builtin_memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+inline void store(float* to, Lanes lanes) { __builtin_memcpy(to, &lanes, sizeof lanes); }
+
+// Where the address is aligned to the vector, SSE can read it within an operation.
+inline Lanes load_aligned(const float* from) {
+  return load(static_cast<const float*>(__builtin_assume_aligned(from, sizeof(Lanes))));
+}
+inline void store_aligned(float* to, Lanes lanes) {
+  store(static_cast<float*>(__builtin_assume_aligned(to, sizeof(Lanes))), lanes);
+}
+
+inline Lanes splat(float value) { return value - Lanes{}; }
+inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
+
+// a * b + c, rounded once where the set can: said outright where a number must not depend on
+// whether the compiler fuses the two.
+inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
+#if defined(__AVX512F__)
+  return (Lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Lanes)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+inline float multiply_add(float a, float b, float c) {
+#if defined(__AVX2__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// Lane i is lane from[i] of a, or of b from kLanes on.
+template <int... from>
+inline Lanes shuffle(Lanes a, Lanes b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, from...);
+#else
+  return __builtin_shuffle(a, b, IntLanes{from...});
+#endif
+}
+
+constexpr auto kEachLane = std::make_integer_sequence<int, kLanes>();
+
+// Swaps the off-diagonal blocks of size `step` between two rows of a matrix.
+template <int step, int... j>
+inline void exchange(Lanes& a, Lanes& b, std::integer_sequence<int, j...>) {
+  const Lanes upper = shuffle<((j & step) ? kLanes + j - step : j)...>(a, b);
+  b = shuffle<((j & step) ? kLanes + j : j + step)...>(a, b);
+  a = upper;
+}
+
+template <int step = kLanes / 2>
+inline void transpose(Lanes (&rows)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & step)) exchange<step>(rows[i], rows[i + step], kEachLane);
+  if constexpr (step > 1) transpose<step / 2>(rows);
+}
+
+template <int n, int... j>
+inline Lanes rotated(Lanes lanes, std::integer_sequence<int, j...>) {
+  return shuffle<((j + n) % kLanes)...>(lanes, lanes);
+}
+
+// The sum over the lanes, by halves.
+template <int n = kLanes / 2>
+inline float lane_sum(Lanes lanes) {
+  const Lanes sums = lanes + rotated<n>(lanes, kEachLane);
+  if constexpr (n > 1)
+    return lane_sum<n / 2>(sums);
+  else
+    return sums[0];
+}
+
+}  // namespace dcbmr::DCBMR_ISA

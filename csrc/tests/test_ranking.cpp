@@ -1,0 +1,80 @@
+#include <algorithm>
+#include <numeric>
+
+#include "check.h"
+#include "ranking.h"
+
+namespace {
+
+using std::size_t;
+
+// Songs on a coarse grid, so that many scores tie and float32 sums are exact.
+std::vector<float> grid(check::Draw& draw, std::int64_t n) {
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < n; ++i)
+    values.push_back(static_cast<float>(draw.below(5)) / 4 - 0.5F);
+  return values;
+}
+
+void ranks_and_best_songs() {
+  check::Draw draw(5);
+  const std::int64_t n_users = 250, n_songs = 700, n_factors = 6, k = 10;
+  const std::vector<float> users = grid(draw, n_users * n_factors);
+  const std::vector<float> songs = grid(draw, n_songs * n_factors);
+  std::vector<std::int64_t> indptr{0};
+  std::vector<std::int32_t> heldout;
+  for (std::int64_t u = 0; u < n_users; ++u) {
+    const std::int64_t n = u % 3 == 0 ? 80 : u % 5;  // below and above what is scanned
+    for (std::int64_t i = 0; i < n; ++i)
+      heldout.push_back(static_cast<std::int32_t>(i * 8 + u % 8));
+    indptr.push_back(static_cast<std::int64_t>(heldout.size()));
+  }
+  const dcbmr::SongScores scores(songs.data(), n_songs, n_factors);
+  std::vector<std::int64_t> above(heldout.size()), level(above), above2(above), level2(above);
+  std::vector<std::int64_t> best(static_cast<size_t>(n_users * k)), best2(best);
+  std::vector<float> of_best(static_cast<size_t>(n_users * k));
+  scores.rank(users.data(), n_users, indptr.data(), heldout.data(), above.data(), level.data(), 1);
+  scores.rank(users.data(), n_users, indptr.data(), heldout.data(), above2.data(), level2.data(),
+              4);
+  CHECK(above == above2 && level == level2);
+  scores.top(users.data(), n_users, indptr.data(), heldout.data(), k, best.data(), of_best.data(),
+             1);
+  scores.top(users.data(), n_users, indptr.data(), heldout.data(), k, best2.data(), of_best.data(),
+             4);
+  CHECK(best == best2);
+
+  for (std::int64_t u = 0; u < n_users; ++u) {
+    std::vector<float> score(static_cast<size_t>(n_songs));
+    for (std::int64_t s = 0; s < n_songs; ++s)
+      for (std::int64_t d = 0; d < n_factors; ++d)
+        score[size_t(s)] += users[size_t(u * n_factors + d)] * songs[size_t(s * n_factors + d)];
+    const auto first = heldout.begin() + indptr[size_t(u)];
+    const auto last = heldout.begin() + indptr[size_t(u) + 1];
+    std::vector<std::int32_t> candidates;
+    for (std::int32_t s = 0; s < n_songs; ++s)
+      if (!std::binary_search(first, last, s)) candidates.push_back(s);
+    std::stable_sort(candidates.begin(), candidates.end(), [&](std::int32_t a, std::int32_t b) {
+      return score[size_t(a)] > score[size_t(b)];
+    });
+    for (std::int64_t j = 0; j < k; ++j) {
+      CHECK(best[size_t(u * k + j)] == candidates[size_t(j)]);
+      CHECK(of_best[size_t(u * k + j)] == score[size_t(candidates[size_t(j)])]);
+    }
+    std::vector<float> own;
+    for (auto song = first; song != last; ++song) own.push_back(score[size_t(*song)]);
+    std::sort(own.begin(), own.end(), std::greater<float>());
+    for (size_t j = 0; j < own.size(); ++j) {
+      std::int64_t more = 0, same = 0;
+      for (const std::int32_t s : candidates) {
+        more += score[size_t(s)] > own[j];
+        same += score[size_t(s)] == own[j];
+      }
+      CHECK(above[size_t(indptr[size_t(u)]) + j] == more);
+      CHECK(level[size_t(indptr[size_t(u)]) + j] == same);
+    }
+  }
+}
+
+}  // namespace
+
+TESTS(ranks_and_best_songs)
