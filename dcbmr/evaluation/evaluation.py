@@ -47,7 +47,7 @@ class Candidates:
     without_plays: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What :func:`evaluate_models` found.
 
@@ -61,11 +61,14 @@ class Evaluation:
         The full report of each model and of the upper bound.
     candidates : Candidates
         Which songs were scored.
+    predictions : dict of str to ndarray of shape (n_songs, width), float32
+        What each model predicted for the songs of ``candidates``.
     """
 
     rows: list[dict[str, Any]]
     reports: dict[str, RankingReport]
     candidates: Candidates
+    predictions: dict[str, NDArray[np.float32]]
 
 
 def evaluate_models(
@@ -118,9 +121,9 @@ def evaluate_models(
     candidates = candidate_songs(split.heldout_songs, set.intersection(*stores), split.train.song_ids)
     figures: list[tuple[str, str | None, float, float, float | None]] = []
     reports: dict[str, RankingReport] = {}
+    predictions: dict[str, NDArray[np.float32]] = {}
 
-    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport]) -> None:
-        began = perf_counter()
+    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport], began: float) -> None:
         reports[name] = report = evaluate(
             song_ids=candidates.song_ids,
             heldout=split.heldout,
@@ -131,12 +134,15 @@ def evaluate_models(
         figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
 
     for name, model in models.items():
-        run(name, getattr(model.regressor, "loss", None), partial(evaluate_model, model, features))
+        began = perf_counter()
+        predictions[name] = model.predict_store(features, candidates.song_ids)
+        loss = getattr(model.regressor, "loss", None)
+        run(name, loss, partial(evaluate_model, model, predictions[name]), began)
     first = next(iter(reports.values()))
     if upper_bound is not None:
         ids = next(iter(models.values())).user_ids
         scored = [ids[row] for row in first.users]
-        run("upper-bound", None, partial(evaluate_upper_bound, upper_bound, user_ids=scored))
+        run("upper-bound", None, partial(evaluate_upper_bound, upper_bound, user_ids=scored), perf_counter())
     luck = random_row(first, random_state=random_state)
     figures.append(("random", None, luck.map_at_k, luck.auc, None))
     figures.append(("random (in theory)", None, luck.expected_map_at_k, luck.expected_auc, None))
@@ -153,7 +159,7 @@ def evaluate_models(
         }
         for name, loss, map_at_k, auc, seconds in figures
     ]
-    return Evaluation(rows, reports, candidates)
+    return Evaluation(rows, reports, candidates, predictions)
 
 
 def candidate_songs(
@@ -253,7 +259,7 @@ def score(
 
 def evaluate_model(
     model: Model,
-    features: FeatureStore,
+    predicted: NDArray[np.float32],
     song_ids: Sequence[str],
     heldout: PlayCounts,
     *,
@@ -261,20 +267,19 @@ def evaluate_model(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
-    """Predict the candidates from their audio, and rank them for every user.
+    """Rank the candidates for every user by what a model predicted from their audio.
 
     Parameters
     ----------
     model : Model
         It must not have seen the candidates: :func:`refuse_leakage`.
-    features : FeatureStore
-        One that has every one of ``song_ids``.
+    predicted : ndarray of shape (n_candidates, width), float32
+        Its predictions.
     song_ids : sequence of str
-        The candidates.
+        The candidates, row by row.
     heldout : PlayCounts
         Their plays.
     """
-    predicted = model.predict_store(features, song_ids)
     users = model.user_factors
     idle = np.diff(model.factors.counts.indptr) == 0
     if users[idle].any():
