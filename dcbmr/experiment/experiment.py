@@ -72,7 +72,8 @@ class ExperimentSettings:
     ----------
     rows : tuple of Row
         What to train.
-    n_factors, n_iterations, regularization
+    n_factors, n_iterations : int
+    regularization : float
         Of the factorization; see :class:`dcbmr.WeightedALS`.
     n_words : tuple of int
         Sizes of the codebook. Of several the one is taken whose linear regression, learned without the
@@ -82,7 +83,7 @@ class ExperimentSettings:
     validation_fraction : float
         Share of the training songs for early stopping and choice, by artist.
     k : int
-        Cut-off of the mean average precision.
+        How deep a ranking the mean average precision looks at.
     random_state : int
         Seed of everything.
     """
