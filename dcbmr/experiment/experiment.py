@@ -137,7 +137,7 @@ class Experiment:
 # Chosen on validation songs of worlds with other seeds; see benchmarks/README.md.
 _DEMO_FACTORS: dict[str, Any] = {"n_factors": 12, "regularization": 100.0}
 # Networks that learn within seconds on two cores: few filters, since what they shall hear is simple.
-_DEMO_CNN: dict[str, Any] = {"channels": (16, 32), "epochs": 30, "learning_rate": 2e-3}
+_DEMO_CNN: dict[str, Any] = {"channels": (16, 32), "epochs": 40, "learning_rate": 3e-3}
 _DEMO_PARAMS: dict[str, dict[str, Any]] = {
     "cnn-mse": _DEMO_CNN,
     "cnn-wpe": {**_DEMO_CNN, "learning_rate": 1e-3},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcbmr import FeatureStore, InputError, _core
+from dcbmr import FeatureStore, InputError, _core, get_regressor
 from dcbmr.cli import cli
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.experiment.experiment import (
@@ -201,6 +201,14 @@ def test_demo_settings():
     assert demo_settings("small", share=0.2, random_state=7)[0].share == 0.2
     with pytest.raises(InputError, match="size must be"):
         demo_settings("huge")
+
+
+@pytest.mark.parametrize("size", ["default", "small"])
+def test_the_demo_gives_its_regressors_parameters_that_they_have(size):
+    pytest.importorskip("torch")
+    for row in demo_settings(size)[1].rows:
+        regressor = get_regressor(row.regressor, **row.params)
+        assert {name: getattr(regressor, name) for name in row.params} == row.params
 
 
 @pytest.mark.slow
