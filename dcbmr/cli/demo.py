@@ -76,15 +76,16 @@ def command(
     """
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
-    from dcbmr.base.directory import kind_of, read_config
-    from dcbmr.experiment.experiment import KIND, RESULTS, demo_record, demo_settings, run_demo
+    from dcbmr.base.directory import kind_of
+    from dcbmr.datasets.world import World
+    from dcbmr.experiment.experiment import KIND, RESULTS, demo_record, demo_settings, read_record, run_demo
     from dcbmr.report.report import REPORT, require_report, write_report
 
     require_report()
     world, settings = demo_settings(size, share=share, random_state=random_state)
     claim(output, can_resume=lambda: kind_of(output) == KIND)
     if resume and all((output / made).is_file() for made in (RESULTS, REPORT)):
-        say_finished(output, demo_record(world, settings), read_config(output, kind=KIND))
+        say_finished(output, demo_record(world, settings), read_record(output))
         return
     with show_progress() as bars:
         begun: set[str] = set()
@@ -95,7 +96,7 @@ def command(
             begun.add(stage)
             bars(stage, step, n_steps, figures)
 
-        results = run_demo(
+        experiment = run_demo(
             output,
             world,
             settings,
@@ -105,13 +106,15 @@ def command(
             progress=show,
         )
         show("report", 0, None, {})
-        report = write_report(
-            output,
-            songs=output / "world" / "songs.tsv",
+        write_report(
+            output / REPORT,
+            experiment,
+            labels=World(world).labels(),
             title="dcbmr demo",
             about=f"{_ABOUT.format_map(vars(world))} {_SMALL if size == 'small' else ''}".rstrip(),
         )
         show("report", 1, 1, {})
+    results = experiment.results
     print_rows(results["rows"], form=form)
     click.echo(
         f"{results['n_words']} words in the codebook; {sum(results['seconds'].values()):.0f} s, "
@@ -120,4 +123,4 @@ def command(
     )
     if size == "small":
         click.echo(_SMALL, err=True)
-    click.echo(f"wrote {output / RESULTS} and {report}", err=True)
+    click.echo(f"wrote {output / RESULTS} and {output / REPORT}", err=True)

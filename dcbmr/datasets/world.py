@@ -33,7 +33,7 @@ replacement with probability proportional to ``popularity * exp(taste * affinity
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Event
@@ -111,7 +111,7 @@ class WorldSettings:
             raise InputError(f"count_tail must be positive, got {self.count_tail}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Onsets:
     """The notes of one song in order, one row each.
 
@@ -285,9 +285,10 @@ class World:
 
         audio = Path(directory) / "audio"
         audio.mkdir(parents=True, exist_ok=True)
+        labels = self.labels()
         lines = ["song\tartist\ttitle\tstyle\torder\n"]
         for song, song_id in enumerate(self.song_ids):
-            style, order = f"style {self.style[song]}", self.order(song)
+            style, order = labels["style"][song_id], labels["order"][song_id]
             lines.append(f"{song_id}\t{self.artist_id(song)}\t{style}, {order}\t{style}\t{order}\n")
         (Path(directory) / "songs.tsv").write_text("".join(lines), "utf-8")
         self.plays().write_parquet(Path(directory) / "plays.parquet")
@@ -313,9 +314,12 @@ class World:
         """Return the name of the artist of ``song``."""
         return f"artist-{self.artist[song]:0{len(str(self.settings.n_artists - 1))}d}"
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings as JSON holds them."""
-        return asdict(self.settings)
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Return the style and the order of every song, in words: "style" -> song -> "style 3"."""
+        return {
+            "style": {name: f"style {style}" for name, style in zip(self.song_ids, self.style, strict=True)},
+            "order": {name: self.order(song) for song, name in enumerate(self.song_ids)},
+        }
 
 
 def _gain(decibels: float) -> np.float32:

@@ -1,23 +1,22 @@
-"""An experiment's directory -> one HTML file: the table, the learning curves, the song map."""
+"""An experiment -> one HTML file: the table, the learning curves, the song map."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.base.version import __version__
 from dcbmr.errors import InputError
-from dcbmr.features.store import FeatureStore
-from dcbmr.models.model import Model
-from dcbmr.plays.split import Split
+
+if TYPE_CHECKING:
+    from dcbmr.experiment.experiment import Experiment
 
 REPORT = "report.html"
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -39,17 +38,22 @@ def require_report() -> None:
 
 
 def write_report(
-    directory: Path, *, songs: Path | None = None, title: str = "dcbmr experiment", about: str = ""
-) -> Path:
-    """Write ``report.html`` into the directory of a finished experiment, and return its path.
+    file: Path,
+    experiment: Experiment,
+    *,
+    labels: Mapping[str, Mapping[str, str]] | None = None,
+    title: str = "dcbmr experiment",
+    about: str = "",
+) -> None:
+    """Write an experiment as one HTML file, which stands alone.
 
     Parameters
     ----------
-    directory : path
-        What :func:`dcbmr.experiment.experiment.run_experiment` wrote.
-    songs : path, optional
-        Table of songs (tab-separated, with a header). The song map is drawn for each of its columns, song
-        and title aside, that has few different values, or else by artist.
+    file : path
+    experiment : Experiment
+    labels : mapping of str to mapping of str to str, optional
+        What is known of songs, by its name: "style" -> song -> style. The song map is coloured by each that
+        has few different values; by artist if None.
     title : str
         Of the page.
     about : str
@@ -58,31 +62,29 @@ def write_report(
     require_report()
     import jinja2
 
-    directory = Path(directory)
-    results = json.loads((directory / "results.json").read_text("utf-8"))
+    results, figure = experiment.results, experiment.settings.figure
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         title=title,
         about=about,
         version=__version__,
         results=results,
-        rows=_table(results["rows"]),
-        curves=_learning_curves(directory),
-        maps=_song_maps(directory, results["rows"], _labels(songs) if songs else {}),
+        figure=f"mAP@{experiment.settings.k}",
+        rows=_table(results["rows"], figure),
+        curves=_learning_curves(experiment.curves),
+        maps=_song_maps(experiment, labels or {}),
         stages=_stages(results["seconds"]),
         total_s=sum(results["seconds"].values()),
         settings=json.dumps(results["settings"], indent=2),
     )
-    path = directory / REPORT
-    path.write_text(page, "utf-8")
-    return path
+    Path(file).write_text(page, "utf-8")
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _table(rows: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, Any]]:
     """Return the rows from the lowest mAP to the highest, each with its length of bar in percent."""
-    highest = max(row["map_at_500"] for row in rows)
-    ordered = sorted(rows, key=lambda row: row["map_at_500"])
-    return [{**row, "percent": 100 * row["map_at_500"] / highest} for row in ordered]
+    highest = max(row[figure] for row in rows)
+    ordered = sorted(rows, key=lambda row: row[figure])
+    return [{**row, "map": row[figure], "percent": 100 * row[figure] / highest} for row in ordered]
 
 
 def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
@@ -90,17 +92,14 @@ def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
     return [(name, value, 100 * value / longest) for name, value in seconds.items()]
 
 
-def _learning_curves(directory: Path) -> str | None:
+def _learning_curves(reported: Mapping[str, Sequence[Mapping[str, Any]]]) -> str | None:
     """Draw the validation mAP over the course of each training that reported one."""
     curves = {}
-    for file in sorted((directory / "curves").glob("*.jsonl")):
-        points: dict[float, float] = {}
-        for line in file.read_text("utf-8").splitlines():
-            figures = json.loads(line)
-            if _CURVE in figures and figures["n_steps"]:
-                points[figures["step"] / figures["n_steps"]] = figures[_CURVE]
+    for name, entries in reported.items():
+        # By step: an epoch that was cut short and done again counts as it was at last.
+        points = {e["step"] / e["n_steps"]: e[_CURVE] for e in entries if _CURVE in e and e["n_steps"]}
         if len(points) > 1:
-            curves[file.stem] = sorted(points.items())
+            curves[name] = sorted(points.items())
     if not curves:
         return None
     figure, axes = _figure(8.6, 3.4)
@@ -117,31 +116,16 @@ def _learning_curves(directory: Path) -> str | None:
     return _svg(figure)
 
 
-def _labels(songs: Path) -> dict[str, dict[str, str]]:
-    """Return the columns of a table of songs: name -> song -> value."""
-    with songs.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    names = [name for name in (rows[0] if rows else {}) if name not in ("song", "title")]
-    return {name: {row["song"]: row[name] for row in rows} for name in names}
-
-
-def _song_maps(
-    directory: Path, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, Mapping[str, str]]
-) -> list[tuple[str, str]]:
+def _song_maps(experiment: Experiment, labels: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
     """Return (model, drawing) for the baseline and for the best model."""
-    trained = {path.name for path in (directory / "models").iterdir()}
-    best = max((row for row in rows if row["model"] in trained), key=lambda row: row["map_at_500"])["model"]
-    names = [name for name in (_BASELINE, best) if name in trained]
-    split = Split.load(directory / "split")
-    labels = labels or ({"artist": split.artists} if split.artists else {})
+    models, evaluation = experiment.models, experiment.evaluation
+    best = max(models, key=lambda name: evaluation.reports[name].map_at_k)
+    labels = labels or ({"artist": experiment.artists} if experiment.artists else {})
     few = {name: of for name, of in labels.items() if len(set(of.values())) <= _MOST_LABELS}
     maps = []
-    for name in dict.fromkeys(names):
-        model = Model.load(directory / "models" / name)
-        store = FeatureStore.open(directory / "features")[model.pipeline.source]
-        songs = [song for song in split.heldout_songs if song in store]
-        points = song_map(model.user_factors, model.predict(store.features(songs)))
-        maps.append((name, _draw_map(points, songs, few or labels)))
+    for name in dict.fromkeys(name for name in (_BASELINE, best) if name in models):
+        points = song_map(models[name].user_factors, evaluation.predictions[name])
+        maps.append((name, _draw_map(points, evaluation.candidates.song_ids, few or labels)))
     return maps
 
 

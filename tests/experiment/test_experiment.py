@@ -1,17 +1,26 @@
 """The demo's pipeline: whole, resumable, and with nothing of the answer built in."""
 
 import json
-import re
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dcbmr import InputError
+from dcbmr import FeatureStore, InputError, _core, get_regressor
 from dcbmr.cli import cli
 from dcbmr.datasets.world import WorldSettings
-from dcbmr.experiment.experiment import ExperimentSettings, Row, demo_settings, prepare, run_demo
-from dcbmr.report.report import song_map, usage_coordinates, write_report
+from dcbmr.experiment.experiment import (
+    ExperimentSettings,
+    Row,
+    demo_settings,
+    prepare,
+    run_demo,
+    run_experiment,
+)
+from dcbmr.features.codebook import Codebook
+from dcbmr.features.stored_kind import StoredKind
 
 TINY = WorldSettings(n_songs=80, n_artists=20, n_users=60, mean_songs=16, random_state=1)
 LINEAR = ExperimentSettings(
@@ -20,26 +29,28 @@ LINEAR = ExperimentSettings(
 KEYS = {"model", "loss", "map_at_500", "auc", "n_users", "n_songs", "seconds"}
 
 
-def table(results):
-    return {row["model"]: {k: v for k, v in row.items() if k != "seconds"} for row in results["rows"]}
+def table(experiment):
+    rows = experiment.results["rows"]
+    return {row["model"]: {k: v for k, v in row.items() if k != "seconds"} for row in rows}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "d"
     shown = []
-    results = run_demo(directory, TINY, LINEAR, progress=lambda *step: shown.append(step))
+    experiment = run_demo(directory, TINY, LINEAR, progress=lambda *step: shown.append(step))
     # Each size of codebook is seen to come about.
     codebooks = {name for stage, _, _, figures in shown if stage == "codebook" for name in figures.items()}
     assert codebooks == {(f"{what}, words", n) for what in ("k-means", "count words") for n in (20, 40)}
-    return directory, results
+    return directory, experiment
 
 
 def test_results_are_complete(finished):
-    directory, results = finished
-    assert results == json.loads((directory / "results.json").read_text())
+    directory, experiment = finished
+    results = json.loads((directory / "results.json").read_text())
+    assert results == json.loads(json.dumps(experiment.results))
     assert all(set(row) >= KEYS for row in results["rows"])
-    rows = table(results)
+    rows = table(experiment)
     assert set(rows) >= {"linear", "random", "upper-bound"}
     assert rows["upper-bound"]["map_at_500"] > rows["random"]["map_at_500"]
     assert rows["linear"]["over_linear"] == pytest.approx(1)
@@ -60,16 +71,105 @@ def test_a_run_that_was_stopped_continues_to_the_same_table(finished, tmp_path):
 
         with pytest.raises(KeyboardInterrupt):
             run_demo(tmp_path / "d", TINY, LINEAR, resume=True, progress=stop)
-    results = run_demo(tmp_path / "d", TINY, LINEAR, resume=True)
-    assert table(results) == table(finished[1])
+    assert table(run_demo(tmp_path / "d", TINY, LINEAR, resume=True)) == table(finished[1])
 
 
 def test_what_is_there_is_not_made_again(finished):
-    directory, results = finished
+    directory, experiment = finished
     files = {p: p.stat().st_mtime_ns for p in directory.rglob("*.safetensors")}
     again = run_demo(directory, TINY, LINEAR, resume=True)
-    assert table(again) == table(results)
+    assert table(again) == table(experiment)
     assert {p: p.stat().st_mtime_ns for p in directory.rglob("*.safetensors")} == files
+
+
+def test_nothing_empty_is_left(finished):
+    directory, _ = finished
+    found = list(directory.rglob("*"))
+    assert not [path for path in found if path.is_dir() and not any(path.iterdir())]
+    assert not [path for path in found if "checkpoint" in path.name]
+
+
+def test_a_fit_that_was_stopped_keeps_its_curve(tmp_path):
+    pytest.importorskip("torch")
+    settings = replace(
+        LINEAR, n_words=(20,), rows=(Row("mlp", "mlp", "mse", {"epochs": 4, "device": "cpu"}),)
+    )
+
+    def stop(stage, step, n_steps, figures):
+        if stage == "mlp" and "validation_map" in figures and step == n_steps // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "d", TINY, settings, progress=stop)
+    file = tmp_path / "d" / "curves" / "mlp.jsonl"
+    with file.open("a") as log:
+        log.write('{"stage": "fit", "st')  # and killed in the middle of a line
+    experiment = run_demo(tmp_path / "d", TINY, settings, resume=True)
+    curve = experiment.curves["mlp"]
+    assert [json.loads(line) for line in file.read_text().splitlines()] == curve
+    epochs = {entry["step"] / entry["n_steps"] for entry in curve if "validation_map" in entry}
+    assert epochs == {0.25, 0.5, 0.75, 1}
+    assert run_demo(tmp_path / "d", TINY, settings, resume=True).curves == experiment.curves
+
+
+def test_without_validation_songs_there_is_no_choice_of_words(small_world, tmp_path):
+    def run(n_words):
+        settings = replace(LINEAR, n_words=n_words, validation_fraction=0.0)
+        directory = tmp_path / str(len(n_words))
+        return run_experiment(small_world / "plays.tsv", small_world / "audio", directory, settings)
+
+    results = run((20,)).results
+    assert (results["n_words"], results["validation_map_by_n_words"]) == (20, {})
+    with pytest.raises(InputError, match="no songs are set aside to choose"):
+        run((20, 30))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """What is opened and what is counted from here on: stores by path, and frames put into words."""
+    opened, frames = Counter(), Counter()
+    open_store, open_kind = FeatureStore.open.__func__, StoredKind.__init__
+
+    def opening(cls, directory):
+        opened[Path(directory).name] += 1
+        return open_store(cls, directory)
+
+    def opening_kind(self, directory, kind):
+        opened[Path(directory).name] += 1
+        open_kind(self, directory, kind)
+
+    class Counting:
+        def __init__(self, codebook):
+            self._search, self._size = _core.NearestWord(codebook.words_), codebook.n_words
+
+        def assign(self, rows, *rest):
+            frames[self._size] += len(rows)
+            return self._search.assign(rows, *rest)
+
+    monkeypatch.setattr(FeatureStore, "open", classmethod(opening))
+    monkeypatch.setattr(StoredKind, "__init__", opening_kind)
+    monkeypatch.setattr(Codebook, "_nearest_word", property(Counting))
+    return opened, frames
+
+
+ALL_ROWS = replace(demo_settings("small")[1], n_words=(20,), n_factors=4)
+
+
+def test_a_store_is_opened_once(counted, tmp_path):
+    pytest.importorskip("torch")
+    opened, _ = counted
+    run_demo(tmp_path / "d", TINY, ALL_ROWS)
+    assert opened == {"features": 1, "mel": 1, "mfcc": 1}
+
+
+def test_a_frame_is_put_into_words_once(counted, tmp_path):
+    pytest.importorskip("torch")
+    _, frames = counted
+    run_demo(tmp_path / "d", TINY, ALL_ROWS)
+    n_frames = FeatureStore.open(tmp_path / "d" / "features")["mfcc"].n_frames
+    assert frames == {20: n_frames.sum()}  # a resumed run may count once more, and no run more than once
+    run_demo(tmp_path / "d", TINY, ALL_ROWS, resume=True)
+    assert frames[20] <= 2 * n_frames.sum()
 
 
 def test_an_output_that_exists_is_kept(finished, tmp_path):
@@ -91,27 +191,6 @@ def test_an_unknown_regressor_is_refused_before_any_work(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_the_report_stands_alone(finished):
-    directory, results = finished
-    page = write_report(directory, songs=directory / "world" / "songs.tsv", title="A <title>").read_text()
-    assert "A &lt;title&gt;" in page
-    assert not re.search(r"""(src|href)=["'](?!#)""", page)
-    assert "@import" not in page
-    assert page.count("<svg") == 1  # the linear model's map; it has no learning curve
-    for row in results["rows"]:
-        assert f"{row['map_at_500']:.4f}" in page
-
-
-def test_usage_coordinates_are_the_cosines_of_usage_patterns():
-    rng = np.random.default_rng(0)
-    users, songs = rng.standard_normal((50, 4)), rng.standard_normal((9, 4))
-    usage = users @ songs.T
-    usage /= np.linalg.norm(usage, axis=0)
-    ours = usage_coordinates(users, songs)
-    np.testing.assert_allclose(ours @ ours.T, usage.T @ usage, atol=1e-6)
-    assert song_map(users, songs).shape == (9, 2)
-
-
 def test_demo_settings():
     world, settings = demo_settings()
     assert 2000 <= world.n_songs <= 4000
@@ -121,6 +200,14 @@ def test_demo_settings():
     assert demo_settings("small", share=0.2, random_state=7)[0].share == 0.2
     with pytest.raises(InputError, match="size must be"):
         demo_settings("huge")
+
+
+@pytest.mark.parametrize("size", ["default", "small"])
+def test_the_demo_gives_its_regressors_parameters_that_they_have(size):
+    pytest.importorskip("torch")
+    for row in demo_settings(size)[1].rows:
+        regressor = get_regressor(row.regressor, **row.params)
+        assert {name: getattr(regressor, name) for name in row.params} == row.params
 
 
 @pytest.mark.slow
