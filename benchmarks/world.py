@@ -24,7 +24,7 @@ from pathlib import Path
 
 from dcbmr.contract import registry
 from dcbmr.contract.params import parse_settings
-from dcbmr.experiment.experiment import demo_settings, run_demo
+from dcbmr.experiment.demo import demo_settings, run_demo
 
 
 def run(share, seed, size, names, changes):

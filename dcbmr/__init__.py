@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from dcbmr.audio.frames import MFCC, LogMel
+    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel
     from dcbmr.base.progress import Progress
     from dcbmr.base.tensors import load_tensors, save_tensors
     from dcbmr.base.threads import resolve_n_threads
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.codebook import Codebook, bag_of_words, fit_codebook
+    from dcbmr.features.bag_of_words import bag_of_words
+    from dcbmr.features.codebook import Codebook, fit_codebook
     from dcbmr.features.featurize import FeaturizeReport, featurize
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
+    from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.explain import Excerpt, explain
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
@@ -93,6 +95,7 @@ _HOME = {
     "FeatureStore": "features.store",
     "FeaturizeReport": "features.featurize",
     "FitRun": "contract.contract",
+    "FrameSettings": "audio.frames",
     "HasActivations": "contract.contract",
     "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
@@ -114,6 +117,7 @@ _HOME = {
     "RegressorSpec": "contract.contract",
     "ScoredSongs": "evaluation.evaluation",
     "SongFeatures": "contract.contract",
+    "StoredKind": "features.stored_kind",
     "SongTable": "plays.songs",
     "SongTags": "plays.tags",
     "Split": "plays.split",
@@ -123,7 +127,7 @@ _HOME = {
     "Stack": "models.stack",
     "WeightedALS": "factorization.als",
     "evaluate_models": "evaluation.evaluation",
-    "bag_of_words": "features.codebook",
+    "bag_of_words": "features.bag_of_words",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
@@ -160,6 +164,7 @@ __all__ = [
     "FeatureStore",
     "FeaturizeReport",
     "FitRun",
+    "FrameSettings",
     "HasActivations",
     "HasCheck",
     "HasUsers",
@@ -183,6 +188,7 @@ __all__ = [
     "SongTags",
     "Split",
     "Stack",
+    "StoredKind",
     "TagReport",
     "TagScore",
     "TopSongs",

@@ -15,6 +15,7 @@ from dcbmr.cli import cli
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SECTION = README.split("## Your own plays and audio")[1].split("\n## ")[0]
+PYTHON = re.search(r"## From Python\n.*?```python\n(.*?)```", README, re.S)[1]
 JUDGE, USE = (
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", SECTION, re.S)
@@ -72,3 +73,19 @@ def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     misused = ["dcbmr", "recommend", "split-cnn", *new[3:], "--features", "features"]
     with pytest.warns(UserWarning, match="8 of the 10 candidates were held out by the split"):
         run(misused)
+
+
+def test_the_lines_of_python(world, monkeypatch, tmp_path, capsys):
+    assert len([line for line in PYTHON.splitlines() if line.strip()]) <= 20
+    for name in ("plays.tsv", "songs.tsv", "new-releases"):
+        (tmp_path / name).symlink_to(world / name)
+    shutil.copytree(world / "audio", tmp_path / "audio")
+    shutil.copy(world / "new-releases/other.wav", tmp_path / "audio/new.wav")
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(PYTHON.replace('"epochs": 40', '"epochs": 1'), found)
+    printed = capsys.readouterr().out
+    assert "upper-bound" not in printed
+    assert {"cnn", "random"} <= {line.split()[0] for line in printed.splitlines()[1:4]}
+    assert [song for song, _ in found["recommender"].recommend(["alice"], candidates="new")[0]] == ["new"]
+    assert found["model"].predict_files(["audio/new.wav"]).shape == (1, 50)

@@ -17,7 +17,7 @@ Kind = str  # the name of a kind of feature
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class FrameSettings:
     """How samples become mel bands; what LogMel and MFCC share, and what a store keeps.
 
     Attributes
@@ -54,7 +54,7 @@ class Extractor:
     Parameters
     ----------
     kinds : iterable of {"mel", "mfcc"}
-    settings : Settings, optional
+    settings : FrameSettings, optional
     n_mfcc : int
         Cepstra a frame.
     deltas : int
@@ -64,13 +64,13 @@ class Extractor:
     def __init__(
         self,
         kinds: Iterable[Kind],
-        settings: Settings | None = None,
+        settings: FrameSettings | None = None,
         *,
         n_mfcc: int = 13,
         deltas: int = 2,
     ) -> None:
         self.kinds = tuple(dict.fromkeys(kinds))
-        self.settings = settings = settings or Settings()
+        self.settings = settings = settings or FrameSettings()
         unknown = sorted(set(self.kinds) - {"mel", "mfcc"})
         if unknown or not self.kinds:
             raise InputError(f"kinds: wanted 'mel', 'mfcc' or both, got {', '.join(unknown) or 'none'}")
@@ -110,7 +110,7 @@ class Extractor:
     @classmethod
     def from_config(cls, kind: Kind, config: dict[str, Any]) -> Self:
         """Make the extractor of one kind that ``config`` describes; other keys are ignored."""
-        settings = Settings(**{key: config[key] for key in asdict(Settings())})
+        settings = FrameSettings(**{key: config[key] for key in asdict(FrameSettings())})
         cepstra = {key: config[key] for key in ("n_mfcc", "deltas") if kind == "mfcc"}
         return cls([kind], settings, **cepstra)
 
@@ -271,7 +271,7 @@ class LogMel(_Feature):
         super().__init__(
             Extractor(
                 ["mel"],
-                Settings(
+                FrameSettings(
                     sr=sr,
                     n_fft=n_fft,
                     hop_length=hop_length,
@@ -323,7 +323,7 @@ class MFCC(_Feature):
         super().__init__(
             Extractor(
                 ["mfcc"],
-                Settings(
+                FrameSettings(
                     sr=sr,
                     n_fft=n_fft,
                     hop_length=hop_length,

@@ -1,4 +1,4 @@
-"""Settings, and in what two of them differ."""
+"""FrameSettings, and in what two of them differ."""
 
 from __future__ import annotations
 

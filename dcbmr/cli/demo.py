@@ -78,7 +78,8 @@ def command(
         raise click.UsageError("--resume and --overwrite exclude each other")
     from dcbmr.base.directory import kind_of
     from dcbmr.datasets.world import World
-    from dcbmr.experiment.experiment import KIND, RESULTS, demo_record, demo_settings, read_record, run_demo
+    from dcbmr.experiment.demo import demo_record, demo_settings, run_demo
+    from dcbmr.experiment.experiment import KIND, RESULTS, read_record
     from dcbmr.report.report import REPORT, require_report, write_report
 
     require_report()

@@ -99,7 +99,7 @@ def command(
 def _run(
     audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any
 ) -> FeaturizeReport:
-    from dcbmr.audio.frames import Settings
+    from dcbmr.audio.frames import FrameSettings
     from dcbmr.contract.params import parse_settings
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.featurize import featurize
@@ -110,8 +110,8 @@ def _run(
     options |= parse_settings(featurize, of_mfcc)
     if of_bands:
         known = words.frame_config_ if words else {}
-        of_codebook = {name: known[name] for name in asdict(Settings()) if name in known}
-        options["settings"] = Settings(**{**of_codebook, **parse_settings(Settings, of_bands)})
+        of_codebook = {name: known[name] for name in asdict(FrameSettings()) if name in known}
+        options["settings"] = FrameSettings(**{**of_codebook, **parse_settings(FrameSettings, of_bands)})
 
     with show_progress() as bars:
         began = time.monotonic()

@@ -9,32 +9,26 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import HEADER, new_directory, read_config
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.seen import digests, seen
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
+from dcbmr.features.kmeans import BLOCK_FRAMES, assign_frames, checked_frames, first_words, moved_words
 
-
-# Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
-_BLOCK_FRAMES = 1 << 16
-# Frames a codeword from which the first codewords are drawn.
-_SEED_FRAMES = 64
 # Fewer frames a codeword and the means are those of chance; faiss warns at 39.
 _FEW_FRAMES = 50
 
@@ -65,7 +59,7 @@ class Codebook(Estimator):
     n_frames_ : int
         How many frames the codewords were learned from.
     frame_config_ : dict
-        Settings of the extractor that made the frames, where known; empty if not.
+        FrameSettings of the extractor that made the frames, where known; empty if not.
     songs_ : ndarray of shape (n_songs,), uint64, or None
         A digest of the id of each song that the frames were drawn from, for :meth:`seen`; None where the
         songs are not known.
@@ -108,7 +102,7 @@ class Codebook(Estimator):
         frames : array-like of shape (n_frames, n_dims)
             Also a data frame. At least ``n_words`` distinct frames, all finite; they are taken as float32.
         frame_config : mapping, optional
-            Settings of the extractor that made them, to be kept with the codewords.
+            FrameSettings of the extractor that made them, to be kept with the codewords.
         song_ids : iterable of str, optional
             The songs that they were drawn from, of which digests are kept with the codewords.
         progress : Progress, optional
@@ -119,24 +113,24 @@ class Codebook(Estimator):
         Codebook
             self
         """
-        data = _checked_frames(frames)
+        data = checked_frames(frames)
         n_frames = len(data)
         self.check_settings(n_frames=n_frames)
         n_threads = resolve_n_threads(self.n_threads)
         report = progress or silent
         rng = np.random.default_rng(self.random_state)
-        words = _first_words(data, self.n_words, rng, n_threads)
+        words = first_words(data, self.n_words, rng, n_threads)
         labels = np.empty(n_frames, np.int32)
         distances = np.empty(n_frames, np.float32)
         self.inertias_ = []
         for iteration in range(self.n_iterations):
-            self.inertias_.append(_assign(words, data, labels, distances, n_threads))
-            words = _moved(words, data, labels, distances, rng, n_threads)
+            self.inertias_.append(assign_frames(words, data, labels, distances, n_threads))
+            words = moved_words(words, data, labels, distances, rng, n_threads)
             report("k-means", iteration + 1, self.n_iterations, {"inertia": self.inertias_[-1]})
             if iteration and self.inertias_[-2] - self.inertias_[-1] < self.tolerance * self.inertias_[-2]:
                 break
         self.words_ = words
-        self.inertia_ = _assign(words, data, labels, distances, n_threads)
+        self.inertia_ = assign_frames(words, data, labels, distances, n_threads)
         self.n_frames_ = n_frames
         self.frame_config_ = dict(frame_config or {})
         self.songs_ = None if song_ids is None else digests(song_ids)
@@ -157,10 +151,10 @@ class Codebook(Estimator):
 
     def assign(self, frames: ArrayLike) -> NDArray[np.int32]:
         """Return the number of the nearest codeword of each frame, (n_frames,); of equal ones the lowest."""
-        data = _checked_frames(frames, n_dims=self._fitted().shape[1])
+        data = checked_frames(frames, n_dims=self._fitted().shape[1])
         labels = np.empty(len(data), np.int32)
         n_threads = resolve_n_threads(self.n_threads)
-        for rows in blocks(len(data), _BLOCK_FRAMES):
+        for rows in blocks(len(data), BLOCK_FRAMES):
             self._nearest_word.assign(data[rows], labels[rows], None, n_threads)
         return labels
 
@@ -171,7 +165,7 @@ class Codebook(Estimator):
     def count(self, frames: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
         """Add the codewords of frames (n_frames, n_dims) to ``counts`` (n_words,), on the calling thread."""
         labels = np.empty(len(frames), np.int32)
-        self._nearest_word.assign(_checked_frames(frames, self._fitted().shape[1]), labels, None, 1)
+        self._nearest_word.assign(checked_frames(frames, self._fitted().shape[1]), labels, None, 1)
         counts += np.bincount(labels, minlength=len(counts))
 
     @property
@@ -323,173 +317,8 @@ def _sample(features: SongFeatures, max_frames: int, random_state: int) -> NDArr
     return sample
 
 
-def bag_of_words(
-    features: SongFeatures,
-    codebook: Codebook,
-    *,
-    n_threads: int | None = None,
-    weighting: Literal["count", "sqrt"] = "count",
-    progress: Progress | None = None,
-) -> csr_array:
-    """Count the codewords of every song.
-
-    Parameters
-    ----------
-    features : SongFeatures
-        Songs of kind "mfcc".
-    codebook : Codebook
-    n_threads : int, optional
-        Threads to use; None for every core.
-    weighting : {"count", "sqrt"}
-        The counts, as in the paper, or their square roots, which hold back the codewords of long notes.
-    progress : Progress, optional
-        Told how many songs are counted.
-
-    Returns
-    -------
-    csr_array of shape (n_songs, n_words), float32
-        Codewords in ascending order within a song; a song without frames is an empty row.
-    """
-    if weighting not in ("count", "sqrt"):
-        raise InputError(f"weighting must be 'count' or 'sqrt'; got {weighting!r}")
-    words = codebook._fitted()
-    if features.n_dims != words.shape[1]:
-        raise InputError(
-            f"the codebook is of frames of {words.shape[1]} dimensions, the {features.kind!r} features have "
-            f"{features.n_dims}"
-        )
-    found = frame_config(features)
-    check_settings(
-        {name: value for name, value in codebook.frame_config_.items() if name in found},
-        {name: value for name, value in found.items() if name in codebook.frame_config_},
-        "the features were made",
-        remedy="these are the codebook's: featurize with them, or learn another codebook",
-    )
-    threads = resolve_n_threads(n_threads)
-    report = progress or silent
-    indptr, indices, counts = [np.zeros(1, np.int64)], [], []
-    for songs in _song_blocks(features.n_frames):
-        frames = [_checked_frames(features.frames(i), features.n_dims, features.song_ids[i]) for i in songs]
-        stacked = np.concatenate(frames)
-        labels = np.empty(len(stacked), np.int32)
-        codebook._nearest_word.assign(stacked, labels, None, threads)
-        song_of_frame = np.repeat(np.arange(len(songs)), [len(f) for f in frames])
-        keys, n = np.unique(song_of_frame * len(words) + labels, return_counts=True)
-        indptr.append(indptr[-1][-1] + np.searchsorted(keys, np.arange(1, len(songs) + 1) * len(words)))
-        indices.append(keys % len(words))
-        counts.append(np.sqrt(n) if weighting == "sqrt" else n)
-        report("count words", songs.stop, len(features.song_ids), {})
-    return csr_array(
-        (
-            np.concatenate(counts or [np.empty(0)]).astype(np.float32),
-            np.concatenate(indices or [np.empty(0)]).astype(np.int32),
-            np.concatenate(indptr),
-        ),
-        shape=(len(features.song_ids), len(words)),
-    )
-
-
-def _assign(
-    words: NDArray[np.float32],
-    frames: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    distances: NDArray[np.float32],
-    n_threads: int,
-) -> float:
-    """Find the codeword of every frame and return the inertia."""
-    search = _core.NearestWord(words)
-    inertia = 0.0
-    for rows in blocks(len(frames), _BLOCK_FRAMES):
-        search.assign(frames[rows], labels[rows], distances[rows], n_threads)
-        inertia += float(distances[rows].sum(dtype=np.float64))
-    return inertia
-
-
-def _first_words(
-    frames: NDArray[np.float32], n_words: int, rng: np.random.Generator, n_threads: int
-) -> NDArray[np.float32]:
-    """Draw frames to start from, each batch in proportion to the squared distance from those before.
-
-    With one frame a batch this is k-means++ (Arthur and Vassilvitskii, 2007); in 20 batches it takes a
-    fraction of the time of one Lloyd iteration and the codewords end as good.
-    """
-    if len(frames) > _SEED_FRAMES * n_words:
-        frames = frames[np.sort(rng.choice(len(frames), _SEED_FRAMES * n_words, replace=False))]
-    labels = np.empty(len(frames), np.int32)
-    distances, nearest = np.empty((2, len(frames)), np.float32)
-    nearest[:] = np.inf
-    picks = rng.choice(len(frames), 1)
-    words = [frames[picks]]
-    for batch in np.diff(np.unique(np.linspace(1, n_words, 21).astype(int))):
-        _assign(words[-1], frames, labels, distances, n_threads)
-        np.minimum(nearest, distances, out=nearest)
-        weights = nearest.astype(np.float64)
-        if np.count_nonzero(weights) < batch:
-            # Too few frames that are no codeword yet: any will do, and those that stay empty move later.
-            weights[:] = 1
-        words.append(frames[rng.choice(len(frames), batch, replace=False, p=weights / weights.sum())])
-    return np.concatenate(words)
-
-
-def _moved(
-    words: NDArray[np.float32],
-    frames: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    distances: NDArray[np.float32],
-    rng: np.random.Generator,
-    n_threads: int,
-) -> NDArray[np.float32]:
-    """Return the mean of the frames of each codeword.
-
-    A codeword without frames takes a frame drawn in proportion to the squared distance from its codeword,
-    as k-means++ would place the next one.
-    """
-    sums = np.zeros(words.shape, np.float64)
-    counts = np.zeros(len(words), np.int64)
-    for rows in blocks(len(frames), _BLOCK_FRAMES):
-        _core.add_to_words(frames[rows], labels[rows], sums, counts, n_threads)
-    moved = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-    empty = np.flatnonzero(counts == 0)
-    if len(empty):
-        weights = distances.astype(np.float64)
-        if np.count_nonzero(weights) < len(empty):
-            raise InputError(
-                f"the frames hold only {len(words) - len(empty)} distinct values, fewer than n_words = "
-                f"{len(words)}: ask for fewer codewords"
-            )
-        moved[empty] = frames[rng.choice(len(frames), len(empty), replace=False, p=weights / weights.sum())]
-    return moved
-
-
 def frame_config(features: SongFeatures) -> dict[str, Any]:
     """Return the settings of the extractor, where the features know them, without those of the file."""
     about_the_file = (*HEADER, "dtype", "feature", "n_dims")
     config: dict[str, Any] = getattr(features, "config", {})
     return {name: value for name, value in config.items() if name not in about_the_file}
-
-
-def _song_blocks(n_frames: NDArray[np.int64]) -> Iterator[range]:
-    """Runs of songs of about a block of frames together, or one song that is longer."""
-    start, total = 0, 0
-    for song, n in enumerate(n_frames.tolist()):
-        if total and total + n > _BLOCK_FRAMES:
-            yield range(start, song)
-            start, total = song, 0
-        total += n
-    if start < len(n_frames):
-        yield range(start, len(n_frames))
-
-
-def _checked_frames(frames: ArrayLike, n_dims: int | None = None, song: str = "") -> NDArray[np.float32]:
-    of_song = f" of song {song!r}" if song else ""
-    try:
-        data = np.ascontiguousarray(frames, np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"frames{of_song} must be numbers, (n_frames, n_dims): {error}") from None
-    if data.ndim != 2 or not data.shape[1] or data.shape[1] != (n_dims or data.shape[1]):
-        wanted = f"(n_frames, {n_dims or 'n_dims'})"
-        raise InputError(f"frames{of_song} must have shape {wanted}; got {data.shape}")
-    if not np.isfinite(data.sum(dtype=np.float64)):
-        row = int(np.flatnonzero(~np.isfinite(data).all(axis=1))[0])
-        raise InputError(f"frames{of_song} must be finite; frame {row} is not")
-    return data

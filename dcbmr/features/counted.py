@@ -15,7 +15,8 @@ from scipy.sparse import csr_array, vstack
 
 from dcbmr.base.progress import Progress
 from dcbmr.contract.contract import SongFeatures
-from dcbmr.features.codebook import Codebook, bag_of_words
+from dcbmr.features.bag_of_words import bag_of_words
+from dcbmr.features.codebook import Codebook
 from dcbmr.features.stored_kind import StoredKind, StoreFeatures
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
-from dcbmr.audio.frames import Extractor, Kind, Settings
+from dcbmr.audio.frames import Extractor, FrameSettings, Kind
 from dcbmr.base.directory import kind_of, read_config, refuse_existing
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
@@ -76,7 +76,7 @@ def featurize(
     directory: str | os.PathLike[str],
     *,
     kinds: Iterable[Kind] = ("mel", "mfcc"),
-    settings: Settings | None = None,
+    settings: FrameSettings | None = None,
     n_mfcc: int | None = None,
     deltas: int | None = None,
     codebook: Codebook | None = None,
@@ -102,7 +102,7 @@ def featurize(
         Where to write.
     kinds : iterable of {"mel", "mfcc", "bow"}
         All cost little more than one: the spectrum is shared.
-    settings : Settings, optional
+    settings : FrameSettings, optional
         Of the extractor; the defaults are the paper's.
     n_mfcc, deltas : int, optional
         See :class:`dcbmr.MFCC`; 13 and 2, or those of the codebook's frames.
@@ -214,7 +214,7 @@ def _close(result: Extracted | AudioError) -> None:
 
 def _extractor(
     kinds: tuple[Kind, ...],
-    settings: Settings | None,
+    settings: FrameSettings | None,
     cepstra: dict[str, int],
     codebook: Codebook | None,
 ) -> Extractor:

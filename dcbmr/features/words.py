@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import Source, find_songs
-from dcbmr.audio.frames import Extractor, Frames, JointStream, Kind, Settings
+from dcbmr.audio.frames import Extractor, Frames, FrameSettings, JointStream, Kind
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
@@ -171,7 +171,7 @@ def fit_codebook_to_audio(
     *,
     max_frames: int = 1_000_000,
     without: Collection[str] = (),
-    settings: Settings | None = None,
+    settings: FrameSettings | None = None,
     n_mfcc: int = 13,
     deltas: int = 2,
     progress: Progress | None = None,

@@ -191,10 +191,10 @@ def test_an_unknown_id_shows_a_known_one(small_world):
 
 def test_a_demo_of_other_settings_names_what_differs(here):
     (here / "demo").mkdir()
-    header = {"kind": "experiment", "format_version": 1, "dcbmr_version": "0"}
+    header = {"kind": "experiment", "format_version": 2, "dcbmr_version": "0"}
     from dataclasses import asdict
 
-    from dcbmr.experiment.experiment import demo_settings
+    from dcbmr.experiment.demo import demo_settings
 
     world, settings = demo_settings("small")
     config = {**header, "world": asdict(world), **asdict(settings)}

@@ -13,7 +13,7 @@ import pytest
 import dcbmr
 from dcbmr.audio.frames import MFCC, LogMel
 from dcbmr.datasets.world import World
-from dcbmr.experiment.experiment import demo_settings
+from dcbmr.experiment.demo import demo_settings
 from dcbmr.features.memory import MemoryFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.models.training import factor_target

@@ -11,14 +11,9 @@ import pytest
 from dcbmr import FeatureStore, InputError, _core, get_regressor
 from dcbmr.cli import cli
 from dcbmr.datasets.world import WorldSettings
-from dcbmr.experiment.experiment import (
-    ExperimentSettings,
-    Row,
-    demo_settings,
-    prepare,
-    run_demo,
-    run_experiment,
-)
+from dcbmr.experiment.demo import demo_settings, run_demo
+from dcbmr.experiment.experiment import prepare, run_experiment
+from dcbmr.experiment.settings import ExperimentSettings, Row
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.stored_kind import StoredKind
 

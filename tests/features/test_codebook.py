@@ -401,7 +401,7 @@ def test_settings_as_scikit_learn_wants_them(rng):
 
 
 def test_bag_of_words_counts_every_song(rng, monkeypatch):
-    monkeypatch.setattr("dcbmr.features.codebook._BLOCK_FRAMES", 700)
+    monkeypatch.setattr("dcbmr.features.bag_of_words.BLOCK_FRAMES", 700)
     lengths = [0, 300, 5, 2000, 0, 0, 699, 2, 698, 0]
     songs = [clusters(rng, n, 10, 5) for n in lengths]
     codebook = Codebook(n_words=32).fit(np.concatenate(songs))

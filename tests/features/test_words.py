@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from dcbmr import MFCC, Codebook, FeatureStore, InputError
 from dcbmr.cli import cli
-from dcbmr.features.codebook import bag_of_words, fit_codebook
+from dcbmr.features.bag_of_words import bag_of_words
+from dcbmr.features.codebook import fit_codebook
 from dcbmr.features.featurize import featurize
 from dcbmr.features.words import FrameSample, WordExtractor, bag_of_words_of_file, fit_codebook_to_audio
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dcbmr.experiment.experiment import ExperimentSettings, Row, run_experiment
+from dcbmr.experiment.experiment import run_experiment
+from dcbmr.experiment.settings import ExperimentSettings, Row
 from dcbmr.report.report import song_map, usage_coordinates, write_report
 
 SETTINGS = ExperimentSettings(
