@@ -194,7 +194,7 @@ def new_directory(
     kind : str
         What it holds ("factors", "model", ...); :func:`read_config` checks it.
     config : mapping
-        FrameSettings for ``config.json``; may be filled until the block ends.
+        Settings for ``config.json``; may be filled until the block ends.
     version : int
         Version of the format of this kind.
     overwrite : bool

@@ -1,4 +1,4 @@
-"""FrameSettings, and in what two of them differ."""
+"""Settings, and in what two of them differ."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def save_tensors(
     directory : path
     tensors : mapping of str to ndarray
     header : mapping of str to what JSON can hold
-        FrameSettings and figures; NaN is refused.
+        Settings and figures; NaN is refused.
     name : str
         Of the two files.
     format_version : int

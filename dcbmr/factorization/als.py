@@ -164,7 +164,7 @@ class WeightedALS(Estimator):
         Raises
         ------
         InputError
-            FrameSettings out of range; plays that are no plays; a checkpoint of other plays or settings.
+            Settings out of range; plays that are no plays; a checkpoint of other plays or settings.
         """
         settings = self.settings()
         report = progress or silent

@@ -59,7 +59,7 @@ class Codebook(Estimator):
     n_frames_ : int
         How many frames the codewords were learned from.
     frame_config_ : dict
-        FrameSettings of the extractor that made the frames, where known; empty if not.
+        Settings of the extractor that made the frames, where known; empty if not.
     songs_ : ndarray of shape (n_songs,), uint64, or None
         A digest of the id of each song that the frames were drawn from, for :meth:`seen`; None where the
         songs are not known.
@@ -102,7 +102,7 @@ class Codebook(Estimator):
         frames : array-like of shape (n_frames, n_dims)
             Also a data frame. At least ``n_words`` distinct frames, all finite; they are taken as float32.
         frame_config : mapping, optional
-            FrameSettings of the extractor that made them, to be kept with the codewords.
+            Settings of the extractor that made them, to be kept with the codewords.
         song_ids : iterable of str, optional
             The songs that they were drawn from, of which digests are kept with the codewords.
         progress : Progress, optional

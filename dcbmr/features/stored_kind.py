@@ -95,7 +95,7 @@ class StoredKind(Mapping[str, Frames]):
     ----------
     kind : {"mel", "mfcc", "bow"}
     config : dict
-        FrameSettings of the extractor.
+        Settings of the extractor.
     n_dims : int
         Length of a frame.
     song_ids : tuple of str

@@ -1,4 +1,4 @@
-"""FrameSettings of estimators: read, changed, shown and cloned as scikit-learn does."""
+"""Settings of estimators: read, changed, shown and cloned as scikit-learn does."""
 
 import numpy as np
 import pytest
