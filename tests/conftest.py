@@ -10,6 +10,8 @@ import soundfile
 
 # Processes that tests start import the installed dcbmr, not the sources of the folder they start in.
 os.environ["PYTHONSAFEPATH"] = "1"
+# As the command line does: tests must end on machines that do other work, too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 N_SONGS, N_USERS, N_ARTISTS = 40, 60, 10
 
