@@ -1,6 +1,9 @@
 """The demo's pipeline: whole, resumable, and with nothing of the answer built in."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +212,22 @@ def test_the_demo_gives_its_regressors_parameters_that_they_have(size):
     for row in demo_settings(size)[1].rows:
         regressor = get_regressor(row.regressor, **row.params)
         assert {name: getattr(regressor, name) for name in row.params} == row.params
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_the_demo_has_openmp_wait_asleep_from_its_start(given, wanted, tmp_path):
+    pytest.importorskip("jinja2")
+    (tmp_path / "mine.txt").touch()  # which the demo refuses to write over
+    code = (
+        "import os, sys\nfrom dcbmr.cli import main\n"
+        "def see(event, args):\n"
+        "    if event == 'import' and args[0] == 'dcbmr._core': print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        f"sys.addaudithook(see)\nmain(['demo', '-o', {str(tmp_path)!r}])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert set(done.stdout.splitlines()) == {wanted}
+    assert str(tmp_path) in done.stderr
 
 
 @pytest.mark.slow
