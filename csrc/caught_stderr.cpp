@@ -19,8 +19,8 @@ thread_local Caught caught;
 
 #ifdef __GLIBC__
 
-std::FILE* shown =
-    nullptr;  // the stderr of everyone else; once set it stays, for those who are late
+// The stderr of everyone else; once set it stays, for those who are late.
+std::FILE* shown = nullptr;
 
 ssize_t take(void*, const char* data, std::size_t size) {
   if (caught.catching)  // room is reserved: nothing is thrown through C

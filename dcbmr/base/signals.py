@@ -11,9 +11,8 @@ import sys
 import time
 from _thread import get_ident, start_new_thread  # `threading` takes longer to import
 
-TYPE_CHECKING = (
-    False  # for type checkers it is true; `typing` takes a while, in which Ctrl-C is not watched for
-)
+# For type checkers it is true; `typing` takes a while to import, in which Ctrl-C is not watched for.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
