@@ -209,17 +209,16 @@ def new_directory(
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite, kind=kind)
-    beside = _beside(path, f"{os.getpid()}.partial")
+    beside, old = (_beside(path, f"{os.getpid()}.{what}") for what in ("partial", "old"))
     shutil.rmtree(beside, ignore_errors=True)
+    place = Path(os.path.realpath(path))
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
         yield beside
         write_config(beside, kind=kind, config=config, version=version)
         _sync(beside)
-        place = Path(os.path.realpath(path))
         if place.exists():
-            old = _beside(path, f"{os.getpid()}.old")
             place.rename(old)
             beside.rename(place)
             shutil.rmtree(old, ignore_errors=True)
@@ -227,7 +226,10 @@ def new_directory(
             beside.rename(place)
         _sync_one(place.parent)
     except BaseException as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        if old.exists() and not place.exists():  # stopped between the two renames
+            old.rename(place)
+        for left in (beside, old):
+            shutil.rmtree(left, ignore_errors=True)
         if reason := _why_not_written(error, beside):
             raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise

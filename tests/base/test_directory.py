@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,26 @@ def test_what_is_no_such_directory_says_why(tmp_path, config, message):
 def test_a_missing_directory(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_config(tmp_path / "nowhere", kind="thing")
+
+
+@pytest.mark.parametrize("n_renamed", [1, 2])
+def test_stopped_while_the_old_makes_place_for_the_new(tmp_path, monkeypatch, n_renamed):
+    def write(text):
+        with new_directory(tmp_path / "d", kind="k", config={}, overwrite=True) as folder:
+            (folder / "file").write_text(text)
+
+    write("old")
+    done = []
+
+    def stop(path, target, rename=Path.rename):
+        rename(path, target)
+        done.append(path)
+        if len(done) == n_renamed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write("new")
+    monkeypatch.undo()
+    assert (tmp_path / "d" / "file").read_text() == ("old" if n_renamed == 1 else "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
