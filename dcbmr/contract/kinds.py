@@ -1,7 +1,7 @@
 """The kinds of features: all that is known of them stands here.
 
-A kind is a name under which songs have features: frames, or one vector a song. Nothing else in dcbmr, and no
-plugin, knows a kind by its name alone.
+A kind is a name under which songs have features: frames, or one vector a song. What makes a kind knows its
+name; everything else, plugins above all, asks here for its shape, how it is stored, and what it is made of.
 """
 
 from __future__ import annotations
