@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dcbmr import InputError
+from dcbmr import DcbmrError, InputError
 from dcbmr_torch.hyperparameters import History, Training, settings_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def write_whole(file: Path, content: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         beside.replace(file)
+    except OSError as error:
+        raise DcbmrError(
+            f"the checkpoint in {file.parent} could not be written: {error.strerror}; what was written "
+            "before is kept: free some space, and resume"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 

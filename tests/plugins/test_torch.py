@@ -596,3 +596,16 @@ def test_two_threads_give_the_gradient_the_same_bits_every_time(name):
     finally:
         torch.set_num_threads(threads)
     assert len(gradients) == 1
+
+
+def test_a_full_disk_names_the_checkpoint(planted_vectors, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    songs, target = planted_vectors
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(
+        DcbmrError, match=r"the checkpoint in .* could not be written: No space left on device"
+    ):
+        MLP(**SMALL_MLP).fit(songs, target, run=FitRun(checkpoint=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
