@@ -142,7 +142,7 @@ class Linear:
         return model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Centred:
     """The vectors less their mean, in float64 a block at a time: whole, they would take many times more."""
 
@@ -179,7 +179,7 @@ class _Centred:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Basis:
     """The axes of the centred vectors X, along which their scatter is diagonal: with Z = X axes."""
 
