@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dcbmr.errors import InputError
 
@@ -34,3 +35,16 @@ def rows_of(song_ids: Iterable[str], wanted: Sequence[str]) -> NDArray[np.int64]
     """Return the row of each of ``wanted`` in ``song_ids``; all must be there."""
     row = {song: i for i, song in enumerate(song_ids)}
     return np.fromiter((row[song] for song in wanted), np.int64, len(wanted))
+
+
+def places(song_ids: Iterable[str], place: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the place of each song, -1 where it has none."""
+    return np.array([place.get(song, -1) for song in song_ids], np.int64)
+
+
+def in_columns(matrix: csr_array, place: NDArray[Any], n_columns: int) -> csr_array:
+    """Return ``matrix`` with column j at ``place[j]`` of ``n_columns``; one whose place is -1 is left out."""
+    to = place[matrix.indices]
+    there = to >= 0
+    kept = np.concatenate([[0], np.cumsum(there)])[matrix.indptr]
+    return csr_array((matrix.data[there], to[there], kept), shape=(matrix.shape[0], n_columns))

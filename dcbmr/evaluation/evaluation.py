@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from dcbmr.base.arrays import in_columns, places
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
@@ -242,15 +243,11 @@ def score(
     row = {user: i for i, user in enumerate(user_ids)}
     for user in heldout.user_ids:
         row.setdefault(user, len(row))
-    column = {song: i for i, song in enumerate(song_ids)}
     rows = np.array([row[user] for user in heldout.user_ids], np.int64)
-    columns = np.array([column.get(song, -1) for song in heldout.song_ids], np.int64)
-    plays = heldout.counts.tocoo()
-    user, song = plays.coords
-    scored = columns[song] >= 0
-    matrix = csr_array(
-        (plays.data[scored], (rows[user[scored]], columns[song[scored]])), shape=(len(row), len(song_ids))
-    )
+    columns = places(heldout.song_ids, {song: i for i, song in enumerate(song_ids)})
+    of_candidates = in_columns(heldout.counts, columns, len(song_ids)).tocoo()
+    user, song = of_candidates.coords
+    matrix = csr_array((of_candidates.data, (rows[user], song)), shape=(len(row), len(song_ids)))
     unknown = np.zeros((len(row) - len(user_ids), user_factors.shape[1]), np.float32)
     users = np.concatenate([user_factors, unknown]) if len(unknown) else user_factors
     return evaluate_ranking(users, song_factors, matrix, k=k, n_threads=n_threads, progress=progress)

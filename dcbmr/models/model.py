@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from scipy.sparse import csr_array
 
+from dcbmr.base.arrays import in_columns
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
@@ -209,7 +210,7 @@ class Model:
         if self.spec.has_users:
             # A model with users of its own says how they come about.
             return cast(HasUsers, self.regressor).user_factors(counts)
-        wide = with_columns(counts, self._training_rows, len(self.factors.song_ids))
+        wide = in_columns(counts, self._training_rows, len(self.factors.song_ids))
         return self.factors.fold_in_users(wide, n_threads=n_threads)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
@@ -284,10 +285,3 @@ class Model:
             training_rows=rows,
             config=config,
         )
-
-
-def with_columns(counts: csr_array, columns: NDArray[np.int64], n_columns: int) -> csr_array:
-    """Return plays with column ``j`` moved to ``columns[j]`` of ``n_columns``."""
-    plays = counts.tocoo()
-    user, song = plays.coords
-    return csr_array((plays.data, (user, columns[song])), shape=(counts.shape[0], n_columns))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import rows_of
+from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import kind_of, new_directory, read_config
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.model import Model, with_columns
+from dcbmr.models.model import Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,9 +136,7 @@ class Stack:
 
         def fold(model: Model) -> NDArray[np.float32]:
             columns = rows_of(model.song_ids, self.song_ids)
-            return model.fold_in_users(
-                with_columns(counts, columns, len(model.song_ids)), n_threads=n_threads
-            )
+            return model.fold_in_users(in_columns(counts, columns, len(model.song_ids)), n_threads=n_threads)
 
         return self._users(fold)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from dcbmr.base.arrays import in_columns
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.counts import PlayCounts
@@ -76,16 +76,3 @@ def _joined(
     joined = np.empty(len(place), object)
     joined[:] = list(place)
     return joined, where
-
-
-def places(song_ids: Sequence[str] | NDArray[np.object_], place: dict[str, int]) -> NDArray[np.int64]:
-    """Return the place of each song, -1 where it has none."""
-    return np.array([place.get(song, -1) for song in song_ids], np.int64)
-
-
-def in_columns(matrix: csr_array, place: NDArray[Any], n_columns: int) -> csr_array:
-    """Return ``matrix`` with column j at ``place[j]`` of ``n_columns``; one whose place is -1 is left out."""
-    to = place[matrix.indices]
-    there = to >= 0
-    kept = np.concatenate([[0], np.cumsum(there)])[matrix.indptr]
-    return csr_array((matrix.data[there], to[there], kept), shape=(matrix.shape[0], n_columns))

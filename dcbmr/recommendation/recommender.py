@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr.base.arrays import in_columns, places
 from dcbmr.base.spelling import close_names
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import SongIndex, TopSongs
-from dcbmr.recommendation.listeners import Listeners, in_columns, places
+from dcbmr.recommendation.listeners import Listeners
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
