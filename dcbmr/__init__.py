@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
     from dcbmr.ranking.chance import RandomRow, random_row
+    from dcbmr.ranking.groups import by_activity, by_artist, by_popularity, have_known_artist
+    from dcbmr.ranking.lists import ListReport, evaluate_lists
     from dcbmr.ranking.metrics import RANK_METRICS, RankMetric
     from dcbmr.ranking.ranks import HeldoutRanks
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
@@ -104,6 +106,7 @@ _HOME = {
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
     "InputError": "errors",
+    "ListReport": "ranking.lists",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
     "LossSpec": "contract.contract",
@@ -132,8 +135,12 @@ _HOME = {
     "TopSongs": "ranking.topk",
     "Stack": "models.stack",
     "WeightedALS": "factorization.als",
-    "evaluate_models": "evaluation.evaluation",
     "bag_of_words": "features.bag_of_words",
+    "by_activity": "ranking.groups",
+    "by_artist": "ranking.groups",
+    "by_popularity": "ranking.groups",
+    "evaluate_lists": "ranking.lists",
+    "evaluate_models": "evaluation.evaluation",
     "evaluate_ranking": "ranking.report",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
@@ -141,6 +148,7 @@ _HOME = {
     "fit_codebook": "features.codebook",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
+    "have_known_artist": "ranking.groups",
     "hookimpl": "contract.hookspecs",
     "load_model": "models.stack",
     "load_tensors": "base.tensors",
@@ -177,6 +185,7 @@ __all__ = [
     "HasUsers",
     "HeldoutRanks",
     "InputError",
+    "ListReport",
     "LogMel",
     "Loss",
     "LossSpec",
@@ -203,6 +212,10 @@ __all__ = [
     "TopSongs",
     "WeightedALS",
     "bag_of_words",
+    "by_activity",
+    "by_artist",
+    "by_popularity",
+    "evaluate_lists",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
@@ -211,6 +224,7 @@ __all__ = [
     "fit_codebook",
     "get_loss",
     "get_regressor",
+    "have_known_artist",
     "hookimpl",
     "load_model",
     "load_tensors",
