@@ -196,8 +196,9 @@ void bind_kmeans(py::module_& m) {
 }
 
 // Sparse rows with a row for each user, whose columns are songs.
-void want_songs_of_users(const Array<std::int64_t>& indptr, const Array<std::int32_t>& indices,
-                         std::int64_t n_users, std::int64_t n_songs) {
+dcbmr::SongsOfUsers songs_of_users(const Array<std::int64_t>& indptr,
+                                   const Array<std::int32_t>& indices, std::int64_t n_users,
+                                   std::int64_t n_songs) {
   want(indptr.ndim() == 1 && indptr.shape(0) == n_users + 1, "indptr must be (n_users + 1,)");
   want(indices.ndim() == 1, "indices must be (n,)");
   const std::int64_t* const at = indptr.data();
@@ -206,6 +207,7 @@ void want_songs_of_users(const Array<std::int64_t>& indptr, const Array<std::int
   const std::int32_t* const song = indices.data();
   for (std::int64_t j = 0; j < indices.shape(0); ++j)
     want(0 <= song[j] && song[j] < n_songs, "indices must name songs");
+  return {at, song};
 }
 
 void bind_ranking(py::module_& m) {
@@ -223,26 +225,29 @@ void bind_ranking(py::module_& m) {
       .def(
           "rank",
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
-             const Array<std::int32_t>& indices, Array<std::int64_t>& above,
-             Array<std::int64_t>& level, int n_threads) {
+             const Array<std::int32_t>& indices, const Array<std::int64_t>& excluded_indptr,
+             const Array<std::int32_t>& excluded_indices, Array<std::int32_t>& songs,
+             Array<std::int64_t>& above, Array<std::int64_t>& level, int n_threads) {
             want(users.ndim() == 2 && users.shape(1) == self.n_factors(),
                  "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
-            want_songs_of_users(indptr, indices, n_users, self.n_songs());
-            for (const auto* out : {&above, &level})
-              want(out->ndim() == 1 && out->shape(0) == indices.shape(0),
-                   "above and level must be as long as indices");
+            const auto heldout = songs_of_users(indptr, indices, n_users, self.n_songs());
+            const auto excluded =
+                songs_of_users(excluded_indptr, excluded_indices, n_users, self.n_songs());
+            want(has_shape(songs, {indices.size()}) && has_shape(above, {indices.size()}) &&
+                     has_shape(level, {indices.size()}),
+                 "songs, above and level must be as long as indices");
             const float* const in = users.data();
-            const std::int64_t* const in_indptr = indptr.data();
-            const std::int32_t* const in_indices = indices.data();
+            std::int32_t* const out_songs = songs.mutable_data();
             std::int64_t* const out_above = above.mutable_data();
             std::int64_t* const out_level = level.mutable_data();
             const py::gil_scoped_release release;
-            self.rank(in, n_users, in_indptr, in_indices, out_above, out_level, n_threads);
+            self.rank(in, n_users, heldout, excluded, out_songs, out_above, out_level, n_threads);
           },
           py::arg("users").noconvert(), py::arg("indptr").noconvert(),
-          py::arg("indices").noconvert(), py::arg("above").noconvert(),
-          py::arg("level").noconvert(), py::arg("n_threads"))
+          py::arg("indices").noconvert(), py::arg("excluded_indptr").noconvert(),
+          py::arg("excluded_indices").noconvert(), py::arg("songs").noconvert(),
+          py::arg("above").noconvert(), py::arg("level").noconvert(), py::arg("n_threads"))
       .def(
           "top",
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
@@ -251,19 +256,17 @@ void bind_ranking(py::module_& m) {
             want(users.ndim() == 2 && users.shape(1) == self.n_factors(),
                  "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
-            want_songs_of_users(indptr, indices, n_users, self.n_songs());
+            const auto excluded = songs_of_users(indptr, indices, n_users, self.n_songs());
             want(songs.ndim() == 2 && songs.shape(0) == n_users && songs.shape(1) > 0,
                  "songs must be (n_users, k)");
             const std::int64_t k = songs.shape(1);
             want(scores.ndim() == 2 && scores.shape(0) == n_users && scores.shape(1) == k,
                  "scores must be (n_users, k)");
             const float* const in = users.data();
-            const std::int64_t* const in_indptr = indptr.data();
-            const std::int32_t* const in_indices = indices.data();
             std::int64_t* const out_songs = songs.mutable_data();
             float* const out_scores = scores.mutable_data();
             const py::gil_scoped_release release;
-            self.top(in, n_users, in_indptr, in_indices, k, out_songs, out_scores, n_threads);
+            self.top(in, n_users, excluded, k, out_songs, out_scores, n_threads);
           },
           py::arg("users").noconvert(), py::arg("indptr").noconvert(),
           py::arg("indices").noconvert(), py::arg("songs").noconvert(),

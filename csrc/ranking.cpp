@@ -1,6 +1,7 @@
 #include "ranking.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -54,7 +55,7 @@ SongScores::SongScores(const float* songs, std::int64_t n_songs, std::int64_t n_
 
 template <class Visit>
 void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t end,
-                            Visit&& visit) const {
+                            const SongsOfUsers& excluded, Visit&& visit) const {
   const std::int64_t width = kernel_.tile_songs, height = kernel_.tile_users;
   const std::int64_t n_tiles = (end - begin + height - 1) / height;
   std::vector<float> packed(size(n_tiles * height * n_factors_));
@@ -73,37 +74,48 @@ void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t
                     packed_.data()->lane + first * n_factors_, (n + width - 1) / width, n_factors_,
                     scores, piece);
       const std::int64_t user = begin + tile * height;
-      for (std::int64_t u = user; u < std::min(user + height, end); ++u)
-        visit(u, first, scores + (u - user) * piece, n);
+      for (std::int64_t u = user; u < std::min(user + height, end); ++u) {
+        float* const row = scores + (u - user) * piece;
+        const std::int32_t* const last = excluded.end(u);
+        for (auto song = std::lower_bound(excluded.begin(u), last, first);
+             song != last && *song < first + n; ++song)
+          row[*song - first] = std::numeric_limits<float>::quiet_NaN();
+        visit(u, first, row, n);
+      }
     }
   }
 }
 
-void SongScores::rank(const float* users, std::int64_t n_users, const std::int64_t* indptr,
-                      const std::int32_t* indices, std::int64_t* above, std::int64_t* level,
-                      int n_threads) const {
+void SongScores::rank(const float* users, std::int64_t n_users, const SongsOfUsers& heldout,
+                      const SongsOfUsers& excluded, std::int32_t* songs, std::int64_t* above,
+                      std::int64_t* level, int n_threads) const {
   const std::int64_t width = kernel_.tile_songs;
+  const std::int64_t* const indptr = heldout.indptr;
   parallel_for(n_users, kBlockUsers, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
     // The scores of the held-out songs of each user of the block, ascending, and beside them the
     // songs above and level: of all candidates at first.
     const std::int64_t origin = indptr[begin];
-    std::vector<float> heldout(size(indptr[end] - origin));
-    std::vector<std::int64_t> more(heldout.size()), same(heldout.size());
+    std::vector<float> ascending(size(indptr[end] - origin));
+    std::vector<std::int64_t> more(ascending.size()), same(ascending.size());
+    std::vector<Candidate> best;
     for (std::int64_t u = begin; u < end; ++u) {
-      for (std::int64_t j = indptr[u]; j < indptr[u + 1]; ++j) {
-        const std::int64_t s = indices[j];
+      best.clear();
+      for (auto s = heldout.begin(u); s != heldout.end(u); ++s) {
         const float* const song =
-            packed_.data()->lane + (s / width) * width * n_factors_ + s % width;
-        heldout[size(j - origin)] =
-            kernel_.score_one(users + u * n_factors_, song, width, n_factors_);
+            packed_.data()->lane + (*s / width) * width * n_factors_ + *s % width;
+        best.push_back({kernel_.score_one(users + u * n_factors_, song, width, n_factors_), *s});
       }
-      std::sort(heldout.data() + (indptr[u] - origin), heldout.data() + (indptr[u + 1] - origin));
+      std::sort(best.begin(), best.end());
+      for (std::int64_t j = 0; j < heldout.count(u); ++j) {
+        songs[indptr[u] + j] = static_cast<std::int32_t>(best[size(j)].song);
+        ascending[size(indptr[u + 1] - 1 - j - origin)] = best[size(j)].score;
+      }
     }
-    for_scores(users, begin, end,
+    for_scores(users, begin, end, excluded,
                [&](std::int64_t u, std::int64_t, const float* scores, std::int64_t n) {
-                 const std::int64_t n_at = indptr[u + 1] - indptr[u];
+                 const std::int64_t n_at = heldout.count(u);
                  const std::size_t from = size(indptr[u] - origin);
-                 const float* const at = heldout.data() + from;
+                 const float* const at = ascending.data() + from;
                  if (n_at <= kScan) {
                    kernel_.count(scores, n, at, n_at, more.data() + from, same.data() + from);
                    return;
@@ -118,9 +130,9 @@ void SongScores::rank(const float* users, std::int64_t n_users, const std::int64
                  }
                });
     for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t n = indptr[u + 1] - indptr[u];
+      const std::int64_t n = heldout.count(u);
       const std::size_t from = size(indptr[u] - origin);
-      const float* const at = heldout.data() + from;
+      const float* const at = ascending.data() + from;
       if (n > kScan)
         for (std::int64_t j = n - 1; j > 0; --j) more[from + size(j) - 1] += more[from + size(j)];
       // Take away the held-out songs themselves: of a run of equal scores that ends before `last`,
@@ -138,13 +150,12 @@ void SongScores::rank(const float* users, std::int64_t n_users, const std::int64
   });
 }
 
-void SongScores::top(const float* users, std::int64_t n_users, const std::int64_t* indptr,
-                     const std::int32_t* indices, std::int64_t k, std::int64_t* songs,
-                     float* scores, int n_threads) const {
+void SongScores::top(const float* users, std::int64_t n_users, const SongsOfUsers& excluded,
+                     std::int64_t k, std::int64_t* songs, float* scores, int n_threads) const {
   const std::size_t n_best = size(std::min(k, n_songs_));
   parallel_for(n_users, kBlockUsers, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
     std::vector<std::vector<Candidate>> heaps(size(end - begin));
-    for_scores(users, begin, end,
+    for_scores(users, begin, end, excluded,
                [&](std::int64_t u, std::int64_t first, const float* row, std::int64_t n) {
                  std::vector<Candidate>& heap = heaps[size(u - begin)];
                  // Songs come in ascending order: one that only equals the worst is no better.
@@ -152,8 +163,7 @@ void SongScores::top(const float* users, std::int64_t n_users, const std::int64_
                    const bool full = heap.size() == n_best;
                    if (full) i = kernel_.find_above(row, i, n, heap.front().score);
                    if (i >= n) return;
-                   if (std::binary_search(indices + indptr[u], indices + indptr[u + 1], first + i))
-                     continue;
+                   if (std::isnan(row[i])) continue;
                    if (full) {
                      std::pop_heap(heap.begin(), heap.end());
                      heap.pop_back();

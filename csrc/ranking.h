@@ -9,6 +9,16 @@
 
 namespace dcbmr {
 
+// Songs of each user, none twice; those of user u begin at indices[indptr[u]].
+struct SongsOfUsers {
+  const std::int64_t* indptr;
+  const std::int32_t* indices;
+
+  const std::int32_t* begin(std::int64_t u) const { return indices + indptr[u]; }
+  const std::int32_t* end(std::int64_t u) const { return indices + indptr[u + 1]; }
+  std::int64_t count(std::int64_t u) const { return indptr[u + 1] - indptr[u]; }
+};
+
 // The songs, packed for scoring; immutable, so any number of threads may rank.
 //
 // The score of a user and a song is the product of their factors, summed in float32 in the order of
@@ -22,25 +32,24 @@ class SongScores {
   std::int64_t n_songs() const { return n_songs_; }
   std::int64_t n_factors() const { return n_factors_; }
 
-  // Counts, for each held-out song of each user, the songs that the user does not hold out and that
-  // score more, or the same. No score may be NaN.
-  //   users    (n_users, n_factors), row-major
-  //   indptr   (n_users + 1): user u holds out indices[indptr[u]] .. indices[indptr[u + 1] - 1]
-  //   indices  songs, none twice for a user
-  //   above, level  (like indices)  OUT; a user's songs in the order of their scores, highest first
-  void rank(const float* users, std::int64_t n_users, const std::int64_t* indptr,
-            const std::int32_t* indices, std::int64_t* above, std::int64_t* level,
-            int n_threads) const;
+  // Counts, for each held-out song of each user, the songs that score more, or the same; of those
+  // that the user neither holds out nor excludes. No score may be NaN.
+  //   users     (n_users, n_factors), row-major
+  //   excluded  in ascending order; none of them held out
+  //   songs, above, level  (like heldout.indices)  OUT; a user's songs are the best first, and of
+  //             equal scores the one with the lower number first
+  void rank(const float* users, std::int64_t n_users, const SongsOfUsers& heldout,
+            const SongsOfUsers& excluded, std::int32_t* songs, std::int64_t* above,
+            std::int64_t* level, int n_threads) const;
 
   // The k songs of the highest scores for each user, the best first; of equal scores the song with
   // the lower number first.
-  //   users    (n_users, n_factors), row-major
-  //   indptr, indices  songs that a user is not to get, as above and in ascending order
-  //   songs    (n_users, k)  OUT; -1 where there are fewer songs
-  //   scores   (n_users, k)  OUT; NaN there
-  void top(const float* users, std::int64_t n_users, const std::int64_t* indptr,
-           const std::int32_t* indices, std::int64_t k, std::int64_t* songs, float* scores,
-           int n_threads) const;
+  //   users     (n_users, n_factors), row-major
+  //   excluded  songs that a user is not to get, in ascending order
+  //   songs     (n_users, k)  OUT; -1 where there are fewer songs
+  //   scores    (n_users, k)  OUT; NaN there
+  void top(const float* users, std::int64_t n_users, const SongsOfUsers& excluded, std::int64_t k,
+           std::int64_t* songs, float* scores, int n_threads) const;
 
  private:
   struct alignas(64) Line {
@@ -48,9 +57,10 @@ class SongScores {
   };
 
   // Calls visit(user, first_song, scores, n) for all users begin..end-1 and, in ascending order,
-  // for all songs in pieces.
+  // for all songs in pieces. The score of an excluded song is NaN: neither more than any nor equal.
   template <class Visit>
-  void for_scores(const float* users, std::int64_t begin, std::int64_t end, Visit&& visit) const;
+  void for_scores(const float* users, std::int64_t begin, std::int64_t end,
+                  const SongsOfUsers& excluded, Visit&& visit) const;
 
   std::int64_t n_songs_;
   std::int64_t n_factors_;

@@ -56,7 +56,10 @@ if TYPE_CHECKING:
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
-    from dcbmr.ranking.metrics import RandomRow, RankingReport, evaluate_ranking, random_row
+    from dcbmr.ranking.chance import RandomRow, random_row
+    from dcbmr.ranking.metrics import RANK_METRICS, RankMetric
+    from dcbmr.ranking.ranks import HeldoutRanks
+    from dcbmr.ranking.report import RankingReport, evaluate_ranking
     from dcbmr.ranking.topk import TopSongs, top_songs
     from dcbmr.recommendation.recommender import Recommender
 
@@ -99,6 +102,7 @@ _HOME = {
     "HasActivations": "contract.contract",
     "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
+    "HeldoutRanks": "ranking.ranks",
     "InputError": "errors",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
@@ -109,9 +113,11 @@ _HOME = {
     "PCA": "features.pca",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
-    "RandomRow": "ranking.metrics",
     "Peers": "contract.contract",
-    "RankingReport": "ranking.metrics",
+    "RANK_METRICS": "ranking.metrics",
+    "RandomRow": "ranking.chance",
+    "RankMetric": "ranking.metrics",
+    "RankingReport": "ranking.report",
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
@@ -128,7 +134,7 @@ _HOME = {
     "WeightedALS": "factorization.als",
     "evaluate_models": "evaluation.evaluation",
     "bag_of_words": "features.bag_of_words",
-    "evaluate_ranking": "ranking.metrics",
+    "evaluate_ranking": "ranking.report",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
     "featurize": "features.featurize",
@@ -140,7 +146,7 @@ _HOME = {
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
-    "random_row": "ranking.metrics",
+    "random_row": "ranking.chance",
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
     "split_plays": "plays.split",
@@ -154,6 +160,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "MFCC",
     "PCA",
+    "RANK_METRICS",
     "Codebook",
     "DcbmrError",
     "Evaluation",
@@ -168,6 +175,7 @@ __all__ = [
     "HasActivations",
     "HasCheck",
     "HasUsers",
+    "HeldoutRanks",
     "InputError",
     "LogMel",
     "Loss",
@@ -178,6 +186,7 @@ __all__ = [
     "PlayCounts",
     "Progress",
     "RandomRow",
+    "RankMetric",
     "RankingReport",
     "Recommender",
     "Regressor",

@@ -16,6 +16,24 @@ def average_precision_and_auc(scores, heldout, k):
     return ap, np.mean(wins)
 
 
+def rank_metrics(scores, heldout, k):
+    """All metrics of ranks of one user: scores (n_songs,), heldout (n_songs,) bool."""
+    order = np.lexsort((heldout, -scores))
+    hits = heldout[order]
+    first = hits[:k]
+    gain = sum(1 / np.log2(1 + rank) for rank, hit in enumerate(first, 1) if hit)
+    best = sum(1 / np.log2(1 + rank) for rank in range(1, min(k, hits.sum()) + 1))
+    ap, auc = average_precision_and_auc(scores, heldout, k)
+    return {
+        "map_at_k": ap,
+        "auc": auc,
+        "recall_at_k": first.sum() / hits.sum(),
+        "hit_rate_at_k": float(first.any()),
+        "ndcg_at_k": gain / best,
+        "mrr": 1 / (1 + hits.tolist().index(True)),
+    }
+
+
 def ranking(scores, heldout, k):
     """AP@k and AUC of every user: both (n_users, n_songs)."""
     return np.array([average_precision_and_auc(s, h, k) for s, h in zip(scores, heldout, strict=True)]).T

@@ -19,7 +19,8 @@ from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
-from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
+from dcbmr.ranking.chance import random_row
+from dcbmr.ranking.report import RankingReport, evaluate_ranking
 from dcbmr.recommendation.recommender import Ids
 
 if TYPE_CHECKING:

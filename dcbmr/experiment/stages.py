@@ -33,7 +33,7 @@ from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train, training_songs
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split, split_plays
-from dcbmr.ranking.metrics import evaluate_ranking
+from dcbmr.ranking.report import evaluate_ranking
 
 
 class Run:

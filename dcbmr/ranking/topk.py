@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
-from dcbmr.ranking.metrics import checked_factors, checked_k, not_zero
+from dcbmr.ranking.checks import checked_factors, checked_k, not_zero
 
 
 @dataclass(frozen=True, eq=False, repr=False)

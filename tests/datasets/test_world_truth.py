@@ -18,7 +18,8 @@ from dcbmr.features.memory import MemoryFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.models.training import factor_target
 from dcbmr.plays.split import split_plays
-from dcbmr.ranking.metrics import evaluate_ranking, random_row
+from dcbmr.ranking.chance import random_row
+from dcbmr.ranking.report import evaluate_ranking
 
 pytestmark = pytest.mark.slow
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from reference import ranking
+from reference import rank_metrics, ranking
 from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dcbmr
 from dcbmr import _core
-from dcbmr.ranking import metrics
+from dcbmr.ranking import chance
 
 
 def whole_numbers(rng, *shape):
@@ -41,6 +41,67 @@ def test_agrees_with_the_reference(k, n_songs, share):
     assert report.map_at_k == pytest.approx(ap.mean())
     assert report.auc == pytest.approx(np.nanmean(auc), nan_ok=True)
     assert (report.n_users, report.n_songs, report.n_users_left_out) == (50, n_songs, 0)
+
+
+def assert_all_metrics(report, scores, heldout, candidates, k):
+    """Every metric of every user, and its parts, as the reference has it among each user's candidates."""
+    assert list(report.means()) == list(dcbmr.RANK_METRICS)
+    wanted = [
+        rank_metrics(scores[u, candidates[u]], heldout[u, candidates[u]], k)
+        for u in np.flatnonzero(heldout.any(axis=1))
+    ]
+    for name, metric in dcbmr.RANK_METRICS.items():
+        of_users = report.of_users(name)
+        np.testing.assert_allclose(of_users, [figures[name] for figures in wanted], rtol=1e-12, atol=1e-15)
+        if metric.additive:
+            parts = np.bincount(report.ranks.users, report.of_plays(name))
+            np.testing.assert_allclose(parts, of_users, rtol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=npst.arrays(
+        np.float32,
+        st.tuples(st.just(3), st.integers(1, 130)),
+        elements=st.sampled_from([-np.float32(1e30), -1.0, -0.0, 0.0, 1e-38, 1.0, 2.0]),
+    ),
+    k=st.integers(1, 200),
+    data=st.data(),
+)
+def test_every_metric_agrees_with_the_reference_and_so_does_a_part_of_the_plays(scores, k, data):
+    """With ties, and with songs that are no candidates of a user; down to a single candidate."""
+    heldout = data.draw(npst.arrays(bool, scores.shape)) | (np.arange(scores.shape[1]) == 0)
+    excluded = data.draw(npst.arrays(bool, scores.shape)) & ~heldout
+    report = dcbmr.evaluate_ranking(np.eye(3), scores.T, heldout, excluded=excluded, k=k)
+    assert report.ranks.n_candidates.tolist() == (~excluded).sum(axis=1).tolist()
+    assert_all_metrics(report, scores, heldout, ~excluded, k)
+    # Some of the plays: the others are as if they had been in training.
+    group = data.draw(npst.arrays(bool, scores.shape[1])) | (np.arange(scores.shape[1]) == 0)
+    part = report.only(group[report.ranks.songs])
+    assert_all_metrics(part, scores, heldout & group, ~excluded & ~(heldout & ~group), k)
+    again = dcbmr.evaluate_ranking(
+        np.eye(3), scores.T, heldout & group, excluded=excluded | (heldout & ~group), k=k
+    )
+    for name in ("indptr", "songs", "above", "level", "n_candidates"):
+        np.testing.assert_array_equal(getattr(part.ranks, name), getattr(again.ranks, name))
+
+
+def test_a_metric_that_is_no_sum_has_no_parts():
+    report = dcbmr.evaluate_ranking([[1.0]], [[2.0], [1.0]], [[1, 1]])
+    for name in ("hit_rate_at_k", "mrr"):
+        with pytest.raises(dcbmr.InputError, match=f"{name} is not a sum"):
+            report.of_plays(name)
+
+
+def test_a_group_leaves_users_without_its_songs_out_and_counts_them():
+    heldout = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0]])
+    report = dcbmr.evaluate_ranking(np.ones((3, 1)), [[3.0], [2.0], [1.0]], heldout)
+    part = report.only(report.ranks.songs == 0)
+    assert (part.users.tolist(), part.ranks.songs.tolist()) == ([0], [0])
+    assert part.left_out["without held-out plays in the group"] == 1
+    assert part.n_users_left_out == 2
+    with pytest.raises(dcbmr.InputError, match="no held-out plays in this group"):
+        report.only(np.zeros(3, bool))
 
 
 def test_agrees_with_scikit_learn():
@@ -103,23 +164,27 @@ def test_k_beyond_the_candidates_changes_nothing():
 
 
 def random_row_of(report):
-    row = metrics.random_row(report, random_state=3)
+    row = dcbmr.random_row(report, random_state=3)
     return row.map_at_k, row.auc, row.expected_map_at_k
 
 
-def rank(scores, heldout_songs):
+def rank(scores, heldout_songs, excluded):
     """The kernel's counts for users whose scores are given: each user a factor, each song its scores."""
     n_users, n = heldout_songs.shape
+    songs = np.empty(n_users * n, np.int32)
     above, level = np.empty((2, n_users * n), np.int64)
     _core.SongScores(np.ascontiguousarray(scores.T)).rank(
         np.eye(n_users, dtype=np.float32),
         np.arange(n_users + 1) * n,
         heldout_songs.ravel().astype(np.int32),
+        np.concatenate([[0], np.cumsum([len(row) for row in excluded])]),
+        np.concatenate(excluded).astype(np.int32),
+        songs,
         above,
         level,
         n_threads=1,
     )
-    return above.reshape(n_users, n), level.reshape(n_users, n)
+    return songs.reshape(n_users, n), above.reshape(n_users, n), level.reshape(n_users, n)
 
 
 @pytest.mark.usefixtures("isa")
@@ -127,13 +192,16 @@ def rank(scores, heldout_songs):
 def test_kernel_counts_songs_above_and_level(n):
     rng = np.random.default_rng(n)
     scores = rng.integers(0, 40, (6, 900)).astype(np.float32)
-    heldout = rng.permuted(np.tile(np.arange(900), (6, 1)), axis=1)[:, :n]
-    above, level = rank(scores, heldout)
+    order = rng.permuted(np.tile(np.arange(900), (6, 1)), axis=1)
+    # The first user excludes nothing, the last one every song that is not held out.
+    heldout, excluded = order[:, :n], [np.sort(row[n:][: u * 200]) for u, row in enumerate(order)]
+    songs, above, level = rank(scores, heldout, excluded)
     for u in range(6):
-        mine = np.sort(scores[u, heldout[u]])[::-1]
-        others = np.delete(scores[u], heldout[u])
-        assert above[u].tolist() == [(others > s).sum() for s in mine]
-        assert level[u].tolist() == [(others == s).sum() for s in mine]
+        mine = sorted(heldout[u], key=lambda song: (-scores[u, song], song))
+        others = np.delete(scores[u], [*heldout[u], *excluded[u]])
+        assert songs[u].tolist() == mine
+        assert above[u].tolist() == [(others > s).sum() for s in scores[u, mine]]
+        assert level[u].tolist() == [(others == s).sum() for s in scores[u, mine]]
 
 
 @pytest.mark.usefixtures("isa")
@@ -243,6 +311,8 @@ def test_progress_sees_every_user_and_may_stop():
         ({"song_factors": np.ones((0, 3))}, "song_factors must be a matrix"),
         ({"heldout": csr_array((3, 2))}, r"heldout has shape \(3, 2\)"),
         ({"heldout": csr_array((2, 2))}, "no user is left to evaluate: of 2 users, 2 have no held-out"),
+        ({"excluded": np.ones((2, 3))}, r"excluded has shape \(2, 3\)"),
+        ({"excluded": np.ones((2, 2))}, "2 plays are held out and excluded"),
         ({"k": 0}, "k must be a whole number of at least 1; got 0"),
         ({"k": 1.5}, r"k must be a whole number of at least 1; got 1\.5"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
@@ -265,7 +335,13 @@ def test_kernel_refuses_what_would_read_or_write_outside():
         "indptr": np.array([0, 1]),
         "indices": np.array([3], np.int32),
     }
-    counts = {"above": np.zeros(1, np.int64), "level": np.zeros(1, np.int64)}
+    counts = {
+        "excluded_indptr": np.array([0, 1]),
+        "excluded_indices": np.array([0], np.int32),
+        "songs": np.zeros(1, np.int32),
+        "above": np.zeros(1, np.int64),
+        "level": np.zeros(1, np.int64),
+    }
     best = {"songs": np.zeros((1, 2), np.int64), "scores": np.zeros((1, 2), np.float32)}
     scores.rank(**right, **counts, n_threads=1)
     scores.top(**right, **best, n_threads=1)
@@ -283,7 +359,15 @@ def test_kernel_refuses_what_would_read_or_write_outside():
             scores.rank(**(right | wrong), **counts, n_threads=1)
         with pytest.raises((ValueError, TypeError)):
             scores.top(**(right | wrong), **best, n_threads=1)
-    for wrong in ({"above": np.zeros(2, np.int64)}, {"level": np.zeros(1, np.int32)}):
+    for wrong in (
+        {"excluded_indptr": np.array([0, 2])},
+        {"excluded_indptr": np.array([0, 0, 1])},
+        {"excluded_indices": np.array([4], np.int32)},
+        {"songs": np.zeros(2, np.int32)},
+        {"songs": np.zeros(1, np.int64)},
+        {"above": np.zeros(2, np.int64)},
+        {"level": np.zeros(1, np.int32)},
+    ):
         with pytest.raises((ValueError, TypeError)):
             scores.rank(**right, **(counts | wrong), n_threads=1)
     for wrong in ({"songs": np.zeros((2, 2), np.int64)}, {"scores": np.zeros((1, 1), np.float32)}):
@@ -303,12 +387,46 @@ def test_expected_random_ap_by_enumeration(n_songs, k):
         for chosen in itertools.combinations(range(n_songs), n):
             heldout = np.isin(np.arange(n_songs), chosen)
             aps.append(ranking(scores[None], heldout[None], k)[0, 0])
-        assert metrics.expected_random_ap([n], n_songs, k)[0] == pytest.approx(np.mean(aps))
+        assert chance.expected_random_ap([n], n_songs, k)[0] == pytest.approx(np.mean(aps))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 9])
+def test_expectations_of_all_metrics_by_enumeration(k):
+    assert list(chance.EXPECTED) == list(dcbmr.RANK_METRICS)
+    sizes = [(n, n_songs) for n_songs in (1, 2, 6) for n in range(1, n_songs + 1)]
+    found = {name: expected(*np.array(sizes).T, k) for name, expected in chance.EXPECTED.items()}
+    for i, (n, n_songs) in enumerate(sizes):
+        every = [
+            rank_metrics(-np.arange(n_songs), np.isin(np.arange(n_songs), chosen), k)
+            for chosen in itertools.combinations(range(n_songs), n)
+        ]
+        for name, of_users in found.items():
+            mean = np.mean([figures[name] for figures in every])
+            assert of_users[i] == pytest.approx(mean, rel=1e-12, nan_ok=True), (name, n, n_songs)
+
+
+def test_random_ranks_reach_the_expectations_whatever_the_candidates():
+    rng = np.random.default_rng(13)
+    heldout, excluded = draw_heldout(rng, 20_000, 40, 0.1), rng.random((20_000, 40)) < 0.4
+    report = dcbmr.evaluate_ranking(
+        np.ones((20_000, 1)), np.ones((40, 1)), heldout, excluded=excluded & ~heldout, k=7
+    )
+    row = dcbmr.random_row(report, random_state=4)
+    for name, mean in row.means.items():
+        assert abs(mean - row.expected[name]) < 4 * 0.5 / np.sqrt(20_000), name
+    drawn = chance.random_ranks(report.ranks)
+    assert (drawn.ranks <= drawn.n_candidates[drawn.users]).all()
+    assert (drawn.ranks >= 1).all()
+    # A user's songs are the same, in an order that knows nothing of the model's.
+    np.testing.assert_array_equal(
+        np.sort(drawn.songs + 40 * drawn.users), np.sort(report.ranks.songs + 40 * report.ranks.users)
+    )
+    assert (drawn.songs != report.ranks.songs).mean() > 0.5
 
 
 def test_expected_random_ap_is_the_papers():
     # 46,728 songs at k = 500: 0.000146 for any usual number of held-out songs.
-    expected = metrics.expected_random_ap([1, 3, 6, 12], 46_728, 500)
+    expected = chance.expected_random_ap([1, 3, 6, 12], 46_728, 500)
     np.testing.assert_allclose(expected, 0.000146, atol=0.000002)
 
 
@@ -323,7 +441,7 @@ def test_random_row_is_what_random_scores_reach():
         aps.append(report.ap)
         aucs.append(report.auc_of_users)
     report = dcbmr.evaluate_ranking(np.ones((4000, 1)), np.ones((300, 1)), heldout, k=50)
-    row = metrics.random_row(report, random_state=1)
+    row = dcbmr.random_row(report, random_state=1)
     assert row.expected_auc == 0.5
     for measured, values in ((row.map_at_k, np.concatenate(aps)), (row.auc, np.concatenate(aucs))):
         error = values.std() / np.sqrt(len(values))
@@ -335,7 +453,7 @@ def test_random_row_is_what_random_scores_reach():
 @pytest.mark.parametrize("k", [1, 7, 60])
 def test_random_row_agrees_with_its_expectation_at_any_k(k):
     heldout = csr_array(draw_heldout(np.random.default_rng(12), 20_000, 60, 0.1))
-    row = metrics.random_row(
+    row = dcbmr.random_row(
         dcbmr.evaluate_ranking(np.ones((20_000, 1)), np.ones((60, 1)), heldout, k=k), random_state=2
     )
     # A precision lies between 0 and 1: its mean over n users has a standard deviation below 0.5 / sqrt(n).
@@ -353,8 +471,8 @@ def test_a_dense_matrix_of_heldout_plays_will_do():
 
 def test_random_row_is_seeded():
     report = dcbmr.evaluate_ranking(np.ones((5, 1)), np.ones((9, 1)), csr_array(np.eye(5, 9)))
-    assert metrics.random_row(report) == metrics.random_row(report)
-    assert metrics.random_row(report) != metrics.random_row(report, random_state=1)
+    assert dcbmr.random_row(report) == dcbmr.random_row(report)
+    assert dcbmr.random_row(report) != dcbmr.random_row(report, random_state=1)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5])
@@ -362,7 +480,7 @@ def test_every_set_of_ranks_is_as_likely(n):
     n_users, sets = 20_000, list(itertools.combinations(range(1, 6), n))
     of_others = [3, 5, 1]  # users beside them with more and with fewer
     counts = np.array([*of_others, *[n] * n_users])
-    ranks = metrics._distinct_ranks(counts, 5, np.random.default_rng(n))
+    ranks = chance._distinct_ranks(counts, np.full_like(counts, 5), np.random.default_rng(n))
     assert [len(set(user)) for user in np.split(ranks, np.cumsum(counts)[:-1])] == counts.tolist()
     drawn = ranks[sum(of_others) :].reshape(n_users, n)
     assert (np.diff(drawn, axis=1) > 0).all()

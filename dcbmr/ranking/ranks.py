@@ -1,0 +1,131 @@
+"""Where the held-out songs of each user stand among the candidates.
+
+All that a metric of ranks needs is one number for each held-out song: how many of the songs that its user
+does not hold out score above it. Nothing is sorted, and the matrix of all users by all songs never exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dcbmr._core import SongScores
+from dcbmr.base.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class HeldoutRanks:
+    """The ranks of every held-out song of every user, a user's songs the best first.
+
+    Ranks are distinct. Of songs with equal scores those that are not held out come first, so that a score
+    without information earns nothing; of held-out songs, the one with the lower row.
+
+    Attributes
+    ----------
+    indptr : ndarray of shape (n_users + 1,), int64
+        The songs of user u are ``indptr[u]`` to ``indptr[u + 1]``, at least one, of the arrays below.
+    songs : ndarray of shape (n_plays,), int32
+        Rows of the held-out songs among the songs that were scored.
+    above, level : ndarray of shape (n_plays,), int64
+        Candidates that are not held out and that score more, or the same.
+    n_candidates : ndarray of shape (n_users,), int64
+        Songs that each user's held-out songs are ranked among, themselves included.
+    """
+
+    indptr: NDArray[np.int64]
+    songs: NDArray[np.int32]
+    above: NDArray[np.int64]
+    level: NDArray[np.int64]
+    n_candidates: NDArray[np.int64]
+
+    @cached_property
+    def n_heldout(self) -> NDArray[np.int64]:
+        """Held-out songs of each user, (n_users,)."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def users(self) -> NDArray[np.int64]:
+        """The user of each held-out song, (n_plays,), from 0 to n_users - 1."""
+        return np.repeat(np.arange(len(self.n_heldout)), self.n_heldout)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """How manieth of its user's held-out songs each one is, (n_plays,), from 1."""
+        return np.arange(1, len(self.songs) + 1) - np.repeat(self.indptr[:-1], self.n_heldout)
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """The rank of each held-out song among its user's candidates, (n_plays,), from 1."""
+        return self.above + self.level + self.places
+
+    def sum_by_user(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Add up what belongs to the held-out songs (n_plays,) for each user (n_users,)."""
+        return np.add.reduceat(values, self.indptr[:-1])
+
+    def only(self, plays: NDArray[np.bool_]) -> HeldoutRanks:
+        """Return the ranks as they were if each user held out only these songs of a mask (n_plays,).
+
+        The user's other held-out songs are no candidates then, as if they were in training. Users without a
+        song are gone.
+        """
+        n = self.sum_by_user(plays.astype(np.int64))
+        kept = n > 0
+        return HeldoutRanks(
+            np.concatenate([[0], np.cumsum(n[kept])]),
+            self.songs[plays],
+            self.above[plays],
+            self.level[plays],
+            (self.n_candidates - self.n_heldout + n)[kept],
+        )
+
+
+def rank_heldout(
+    users: NDArray[np.float32],
+    songs: NDArray[np.float32],
+    heldout: csr_array,
+    excluded: csr_array,
+    *,
+    n_threads: int,
+    progress: Progress,
+) -> HeldoutRanks:
+    """Rank the held-out songs of each user by ``users @ songs.T`` among the songs that are not excluded.
+
+    Parameters
+    ----------
+    users : ndarray of shape (n_users, n_factors), float32
+    songs : ndarray of shape (n_songs, n_factors), float32
+    heldout, excluded : csr_array of shape (n_users, n_songs)
+        Canonical, and without a pair that both have; every user holds out a song.
+    """
+    scores = SongScores(songs)
+    ranked = np.empty(heldout.nnz, np.int32)
+    above, level = np.empty((2, heldout.nnz), np.int64)
+    # About a second of work a call, so that Ctrl-C and the progress are heard.
+    step = max(1024, int(2e10) * n_threads // songs.size)
+    for start in range(0, len(users), step):
+        end = min(start + step, len(users))
+        mine = slice(heldout.indptr[start], heldout.indptr[end])
+        scores.rank(
+            users[start:end],
+            *_rows(heldout, start, end),
+            *_rows(excluded, start, end),
+            ranked[mine],
+            above[mine],
+            level[mine],
+            n_threads,
+        )
+        progress("rank", end, len(users), {})
+    return HeldoutRanks(
+        heldout.indptr.astype(np.int64), ranked, above, level, len(songs) - np.diff(excluded.indptr)
+    )
+
+
+def _rows(matrix: csr_array, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return indptr and indices of some rows, as the kernel takes them."""
+    indptr = matrix.indptr[start : end + 1].astype(np.int64)
+    return indptr - indptr[0], matrix.indices[indptr[0] : indptr[-1]].astype(np.int32)
