@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from dcbmr.contract.hookspecs import hookimpl
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
-    from dcbmr.evaluation.evaluation import Evaluation, ScoredSongs, evaluate_models
+    from dcbmr.evaluation.candidates import ScoredSongs
+    from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.evaluation.kept import Evaluation
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
@@ -90,7 +92,7 @@ _HOME = {
     "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
-    "Evaluation": "evaluation.evaluation",
+    "Evaluation": "evaluation.kept",
     "Excerpt": "models.explain",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
@@ -121,7 +123,7 @@ _HOME = {
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
-    "ScoredSongs": "evaluation.evaluation",
+    "ScoredSongs": "evaluation.candidates",
     "SongFeatures": "contract.contract",
     "StoredKind": "features.stored_kind",
     "SongTable": "plays.songs",
