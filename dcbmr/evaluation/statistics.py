@@ -6,9 +6,9 @@ percentiles are not used as they are, for two reasons that benchmarks/coverage.p
 
 - A resample draws the chance of a single play twice, with its user and with its artist, and so counts it
   three times over (Owen 2007). The part of each resample that neither its users nor its artists
-  explain, ``both - users - artists + estimate``, is that chance counted once, and so the variance is
+  explain, ``rest = both - users - artists``, is that chance counted once, and so the variance is
 
-      ``var(users) + var(artists) - var(the rest)``
+      ``var(users) + var(artists) - var(rest)``
 
   which is what Cameron, Gelbach and Miller ("Robust inference with multiway clustering", Journal of Business
   & Economic Statistics 29, 2011) have in closed form; at least each of the first two.
@@ -293,12 +293,8 @@ class _Spread:
             return np.asarray(sum(sign * rows[row] for row, sign in signs.items()))
 
         estimate = float(of(self.estimates))
-        users, artists, both = (
-            of(rows) for rows in (self._drawn.users, self._drawn.artists, self._drawn.both)
-        )
-        rest = both - users - artists + estimate
-        # A resample in which nobody played an artist that was drawn has no figure: where there are few.
-        rest = rest[~np.isnan(rest)]
+        users, artists, both = of(self._drawn.users), of(self._drawn.artists), of(self._drawn.both)
+        rest = both - users - artists
         several = [self._seeds[row] for row in signs if len(self._seeds[row]) > 1]
         of_seeds = [(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1.0) for seeds in several]
         of_users = (float(users.var()) / self._of_users.short, self._of_users.df)
@@ -306,7 +302,7 @@ class _Spread:
         parts, variance = [of_users, *of_seeds], of_users[0]
         if self._over_artists:
             of_artists = (float(artists.var()) / self._of_artists.short, self._of_artists.df)
-            both_ways = of_users[0] + of_artists[0] - float(rest.var() if len(rest) else np.nan)
+            both_ways = of_users[0] + of_artists[0] - float(rest.var())
             variance = float(np.max([both_ways, of_users[0], of_artists[0]]))
             parts.append(of_artists)
         error, df = _pooled(variance + sum(seeds for seeds, _ in of_seeds), parts)
