@@ -9,7 +9,7 @@ The figure of the resample is
 
 so that a user counts by the share of the held-out songs that is drawn, and one of whom none is drawn drops
 out. The candidates and their ranks stay as they are. (To let every user who has a song left count fully
-would undo what the weights of artists do where a list has one artist or two, and miss most of their
+would take back a part of what the weights of artists do: of lists of five plays, three tenths of the
 variance.)
 
 What is kept is how far it lies from ``m``, to first order in what was drawn: the lists below are those of
@@ -144,7 +144,7 @@ def resample(
     by_artist = [_by_artist(cells, row) for row in deviations]
     of_users, of_artists = np.random.default_rng(random_state).spawn(2)
     found = Resamples(*np.empty((3, len(deviations), n_resamples)))
-    size = max(1, min(64, 2**24 // (cells.n_users + cells.n_artists)))
+    size = max(1, min(64, 2**23 // (cells.n_users + cells.n_artists)))
     for block in blocks(n_resamples, size):
         n = block.stop - block.start
         v = _drawn(of_users, cells.n_users, n)

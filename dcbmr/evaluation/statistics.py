@@ -91,7 +91,8 @@ class Comparison:
     p_holm : float
         The same, corrected for the number of comparisons (:func:`holm`).
     detectable : float
-        Difference that this data would have shown, before the correction, with a chance of ``power``.
+        Difference that this data would have shown with a chance of ``power``, whatever the other rows: at the
+        level over the number of comparisons.
     """
 
     first: str
@@ -130,27 +131,34 @@ class Uncertainty:
 
     def words(self) -> str:
         """Say which rows are better than which, and which cannot be told apart; below it, the notes."""
-        level = 1 - self.confidence
         better: dict[tuple[str, str], list[str]] = {}
-        alike = []
+        alike: dict[str, list[Comparison]] = {}
         for pair in self.comparisons:
-            if pair.p_holm < level:
+            if pair.p_holm < 1 - self.confidence:
                 better.setdefault((pair.first, _p_in_words(pair.p_holm)), []).append(pair.second)
             elif not math.isnan(pair.p_holm):
-                shown = (
-                    f" (a difference of {pair.detectable:.2g} would have shown)" if pair.detectable else ""
-                )
-                alike.append(f"{pair.first} and {pair.second} cannot be told apart{shown}")
-        told = [f"{first} is better than {_listed(others)} ({p})" for (first, p), others in better.items()]
-        return "\n".join(filter(None, ["; ".join(told + alike), *self.notes]))
+                alike.setdefault(pair.first, []).append(pair)
+        told = [
+            f"{first} is better than {_listed(others, 'and')} ({p})" for (first, p), others in better.items()
+        ]
+        for first, pairs in alike.items():
+            others = [pair.second for pair in pairs]
+            apart = f"{first} and {others[0]} cannot be told apart"
+            if len(others) > 1:
+                apart = f"{first} cannot be told from {_listed(others, 'or')}"
+            detectable = max(pair.detectable for pair in pairs)
+            told.append(
+                f"{apart} (a difference of {detectable:.2g} would have shown)" if detectable else apart
+            )
+        return "\n".join(filter(None, ["; ".join(told), *self.notes]))
 
 
 def _p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(names: list[str], last: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def bootstrap(
@@ -203,7 +211,7 @@ def bootstrap(
         difference = spread.interval({i: 1, j: -1}, confidence)
         pairs.append((names[i], names[j], difference, _p_of(difference)))
     corrected = holm([p for *_, p in pairs])
-    level = 1 - confidence
+    level = (1 - confidence) / max(len(pairs), 1)
     comparisons = [
         Comparison(*pair, p_holm=float(p_holm), detectable=_detectable(pair[2], level, power))
         for pair, p_holm in zip(pairs, corrected, strict=True)

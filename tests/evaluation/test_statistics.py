@@ -201,6 +201,12 @@ class TestComparisons:
         pair = bootstrap(world.draw(np.random.default_rng(0)), n_resamples=100).comparisons[0]
         assert pair.detectable == pytest.approx((1.960 + 0.842) * pair.difference.standard_error, rel=1e-2)
 
+    def test_what_was_not_found_is_smaller_than_what_would_have_been(self):
+        world = World("many rows", n_users=100, n_artists=30, n_rows=6)
+        for seed in range(20):
+            for pair in bootstrap(world.draw(np.random.default_rng(seed)), n_resamples=100).comparisons:
+                assert pair.p_holm < 0.05 or pair.difference.estimate < pair.detectable
+
     def test_holm_is_that_of_his_paper_by_hand(self):
         np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
         np.testing.assert_allclose(holm([0.6, np.nan, 0.5]), [1, np.nan, 1])
@@ -212,11 +218,11 @@ class TestComparisons:
         assert bootstrap(figures).comparisons == found
         assert bootstrap(figures, random_state=1).comparisons != found
 
-    def test_words(self):
+    def test_in_words(self):
         interval = Interval(0.1, 0.01, 50, 0.08, 0.12, 0.09, 0.11)
 
-        def pair(first, second, p):
-            return Comparison(first, second, interval, p, p, 0.0281)
+        def pair(first, second, p, detectable=0.0281):
+            return Comparison(first, second, interval, p, p, detectable)
 
         pairs = [pair("cnn-mse", "linear", 2e-5), pair("cnn-mse", "mlp", 1e-6), pair("mlp", "linear", 0.31)]
         found = Uncertainty({}, pairs, 0.95, 10, 10, 10, ("one note",))
