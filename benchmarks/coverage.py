@@ -30,9 +30,8 @@ import numpy as np
 from scipy import stats
 from scipy.sparse import csr_array
 
-from dcbmr.evaluation.play_figures import PlayFigures, pool_folds
+from dcbmr import PlayFigures, bootstrap, pool_folds
 from dcbmr.evaluation.resampling import cells_of
-from dcbmr.evaluation.statistics import bootstrap
 
 OURS, OURS_USERS = "dcbmr", "dcbmr, users alone"
 
@@ -108,6 +107,7 @@ WORLDS = [
     World("three folds of 20 artists", n_artists=20, n_folds=3),
     World("50 artists, 3 seeds", n_seeds=3, seed_effect=0.2),
     World("50 artists, 5 seeds", n_seeds=5, seed_effect=0.2),
+    World("200 artists, 3 seeds that differ most", n_artists=200, n_seeds=3, seed_effect=0.5),
     World("50 artists, 5 rows", n_rows=5),
     # Outside of what is promised: where it is too wide, and where too narrow.
     World("10 artists, none differs", n_artists=10, effects=NOISE),

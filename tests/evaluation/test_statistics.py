@@ -10,10 +10,18 @@ import pytest
 from reference import resampled_figure
 from scipy import stats
 
-from dcbmr import InputError
-from dcbmr.evaluation import resampling
-from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
-from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap, holm
+from dcbmr import (
+    Comparison,
+    InputError,
+    Interval,
+    PlayFigures,
+    Uncertainty,
+    bootstrap,
+    pool_folds,
+    shared_plays,
+)
+from dcbmr.evaluation import resampling, statistics
+from dcbmr.evaluation.statistics import holm
 
 COVERAGE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/coverage.py"))
 World = COVERAGE["World"]
@@ -150,7 +158,7 @@ class TestIntervals:
         assert sum(a != b for a, b in zip(found.comparisons, once.comparisons, strict=True)) == 2
 
     def test_weights_are_those_of_the_matrix_and_unbiased(self):
-        weights = COVERAGE["bootstrap"].__globals__["_Weights"]
+        weights = statistics._Weights
         shares = np.random.default_rng(0).lognormal(0, 1.3, 30)
         shares /= shares.sum()
         centred = np.eye(30) - shares
