@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.candidates import ScoredSongs
+    from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.kept import Evaluation
+    from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
+    from dcbmr.evaluation.results import Results, read_results
+    from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
@@ -91,6 +95,8 @@ from dcbmr.base.version import __version__ as __version__  # noqa: E402
 _HOME = {
     "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
+    "ComparedRows": "evaluation.comparison",
+    "Comparison": "evaluation.statistics",
     "DcbmrError": "errors",
     "Evaluation": "evaluation.kept",
     "Excerpt": "models.explain",
@@ -106,6 +112,7 @@ _HOME = {
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
     "InputError": "errors",
+    "Interval": "evaluation.statistics",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
     "LossSpec": "contract.contract",
@@ -115,6 +122,7 @@ _HOME = {
     "PCA": "features.pca",
     "Progress": "base.progress",
     "PlayCounts": "plays.counts",
+    "PlayFigures": "evaluation.play_figures",
     "Peers": "contract.contract",
     "RANK_METRICS": "ranking.metrics",
     "RandomRow": "ranking.chance",
@@ -123,6 +131,7 @@ _HOME = {
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
+    "Results": "evaluation.results",
     "ScoredSongs": "evaluation.candidates",
     "SongFeatures": "contract.contract",
     "StoredKind": "features.stored_kind",
@@ -132,11 +141,15 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Uncertainty": "evaluation.statistics",
     "Stack": "models.stack",
     "WeightedALS": "factorization.als",
+    "compare_evaluations": "evaluation.comparison",
     "evaluate_models": "evaluation.evaluation",
+    "read_results": "evaluation.results",
     "bag_of_words": "features.bag_of_words",
     "evaluate_ranking": "ranking.report",
+    "bootstrap": "evaluation.statistics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
     "featurize": "features.featurize",
@@ -149,8 +162,10 @@ _HOME = {
     "losses": "contract.registry",
     "plot_tags": "evaluation.tags",
     "random_row": "ranking.chance",
+    "pool_folds": "evaluation.play_figures",
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
+    "shared_plays": "evaluation.play_figures",
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
@@ -164,6 +179,8 @@ __all__ = [
     "PCA",
     "RANK_METRICS",
     "Codebook",
+    "ComparedRows",
+    "Comparison",
     "DcbmrError",
     "Evaluation",
     "Excerpt",
@@ -179,6 +196,7 @@ __all__ = [
     "HasUsers",
     "HeldoutRanks",
     "InputError",
+    "Interval",
     "LogMel",
     "Loss",
     "LossSpec",
@@ -186,6 +204,7 @@ __all__ = [
     "Model",
     "Peers",
     "PlayCounts",
+    "PlayFigures",
     "Progress",
     "RandomRow",
     "RankMetric",
@@ -193,6 +212,7 @@ __all__ = [
     "Recommender",
     "Regressor",
     "RegressorSpec",
+    "Results",
     "ScoredSongs",
     "SongFeatures",
     "SongTable",
@@ -203,8 +223,11 @@ __all__ = [
     "TagReport",
     "TagScore",
     "TopSongs",
+    "Uncertainty",
     "WeightedALS",
     "bag_of_words",
+    "bootstrap",
+    "compare_evaluations",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
@@ -218,11 +241,14 @@ __all__ = [
     "load_tensors",
     "losses",
     "plot_tags",
+    "pool_folds",
     "random_row",
+    "read_results",
     "read_songs",
     "regressors",
     "resolve_n_threads",
     "save_tensors",
+    "shared_plays",
     "split_plays",
     "testing",
     "top_songs",

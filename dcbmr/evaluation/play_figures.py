@@ -173,8 +173,8 @@ def _keys(evaluations: Sequence[PlayFigures]) -> list[NDArray[np.int64]]:
         if (count > 1).any():
             play = first[np.argmax(count > 1)]
             raise InputError(
-                f"{int((count > 1).sum())} plays are there more than once, as user "
-                f"{evaluation.users[play]!r} with song {evaluation.songs[play]!r}"
+                f"{int((count > 1).sum())} plays are there more than once, as that of user "
+                f"{evaluation.users[play]} and song {evaluation.songs[play]}"
             )
     return keys
 

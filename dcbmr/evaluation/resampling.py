@@ -1,16 +1,24 @@
 """Resamples of users and artists together: the pigeonhole bootstrap of a mean over users.
 
-A play j adds ``c_j`` to the figure of its list (what a user holds out in a fold), which has ``n`` plays. The
-figure of a row is the mean over lists, ``sum_j c_j / sum_j (1 / n)``. A resample gives each user a weight
-``v_u`` and each artist a weight ``w_a``: how often it was drawn, with replacement, from as many. The figure
-of the resample is
+A play j adds ``c_j`` to the figure of its list (what a user holds out in a fold), which has ``n_j`` plays.
+The figure of a row is the mean over lists, ``m = sum_j c_j / sum_j (1 / n_j)``. A resample gives each user
+a weight ``v_u`` and each artist a weight ``w_a``: how often it was drawn, with replacement, from as many.
+The figure of the resample is
 
-    ``sum_j v_u w_a c_j / sum_j v_u w_a (1 / n)``
+    ``sum_j v_u w_a c_j / sum_j v_u w_a (1 / n_j)``
 
 so that a user counts by the share of the held-out songs that is drawn, and one of whom none is drawn drops
 out. The candidates and their ranks stay as they are. (To let every user who has a song left count fully
-would undo what the weights of artists do where a list has one artist or two, and miss most of their
+would take back a part of what the weights of artists do: of lists of five plays, three tenths of the
 variance.)
+
+What is kept is how far it lies from ``m``, to first order in what was drawn: the lists below are those of
+all,
+
+    ``sum_j v_u w_a (c_j - m / n_j) / sum_j (1 / n_j)``
+
+since of few artists of unequal weight the ratio varies more than figures do: the intervals of 10, the largest
+with about half of all plays, covered 99.4 % instead of 95 %.
 
 Sources: Owen, "The pigeonhole bootstrap" (Annals of Applied Statistics 1, 2007); Owen and Eckles,
 "Bootstrapping data arrays of arbitrary order" (Annals of Applied Statistics 6, 2012).
@@ -61,15 +69,21 @@ class Cells:
         """The figure of each row, of shape (n_rows,)."""
         return np.asarray(self.contributions.sum(axis=1) / self.lists.sum())
 
+    @property
+    def deviations(self) -> NDArray[np.float64]:
+        """What each cell adds to the deviation of each figure from its mean, of shape (n_rows, n_cells)."""
+        apart = self.contributions - self.estimates[:, None] * self.lists
+        return np.asarray(apart / self.lists.sum())
+
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Figures of the rows in each resample, all of shape (n_rows, n_resamples), float64.
+    """How far the figures of each resample lie from those measured, of shape (n_rows, n_resamples), float64.
 
     Attributes
     ----------
     both : ndarray
-        Users and artists drawn. NaN in a resample that has no play (which needs few of both).
+        Users and artists drawn.
     users : ndarray
         The same users, every artist as it is.
     artists : ndarray
@@ -110,7 +124,7 @@ def resample(
 ) -> Resamples:
     """Draw users and artists, all rows in the same resamples.
 
-    Takes ``n_resamples * n_cells * (n_rows + 1)`` multiplications; what it holds does not grow with the
+    Takes ``2 * n_resamples * n_cells * n_rows`` multiplications; what it holds does not grow with the
     number of resamples. One thread does it all, and no sum depends on how resamples are cut into blocks.
 
     Parameters
@@ -125,24 +139,23 @@ def resample(
         Told of the resamples; it may raise to stop.
     """
     report = progress or silent
-    values = np.concatenate([cells.contributions, cells.lists[None]])
-    sums_of_artists = np.array([np.bincount(cells.artist, row, minlength=cells.n_artists) for row in values])
-    by_artist = [_by_artist(cells, row) for row in values]
+    deviations = cells.deviations
+    of_artist = np.array([np.bincount(cells.artist, row, minlength=cells.n_artists) for row in deviations])
+    by_artist = [_by_artist(cells, row) for row in deviations]
     of_users, of_artists = np.random.default_rng(random_state).spawn(2)
-    both, users, artists = np.empty((3, len(values), n_resamples))
-    size = max(1, min(64, 2**24 // (cells.n_users + cells.n_artists)))
+    found = Resamples(*np.empty((3, len(deviations), n_resamples)))
+    size = max(1, min(64, 2**23 // (cells.n_users + cells.n_artists)))
     for block in blocks(n_resamples, size):
         n = block.stop - block.start
         v = _drawn(of_users, cells.n_users, n)
         w = _drawn(of_artists, cells.n_artists, n)
         for row, matrix in enumerate(by_artist):
             sums = matrix @ v  # (n_artists + 1, n): the last are sums over all artists
-            both[row, block] = np.einsum("ab,ab->b", w, sums[:-1])
-            users[row, block] = sums[-1]
-            artists[row, block] = np.einsum("ab,a->b", w, sums_of_artists[row])
+            found.both[row, block] = np.einsum("ab,ab->b", w, sums[:-1])
+            found.users[row, block] = sums[-1]
+            found.artists[row, block] = np.einsum("ab,a->b", w, of_artist[row])
         report("resample", block.stop, n_resamples, {})
-    with np.errstate(invalid="ignore"):
-        return Resamples(*(part[:-1] / part[-1] for part in (both, users, artists)))
+    return found
 
 
 def _by_artist(cells: Cells, values: NDArray[np.float64]) -> csr_array:

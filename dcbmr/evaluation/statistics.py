@@ -6,9 +6,9 @@ percentiles are not used as they are, for two reasons that benchmarks/coverage.p
 
 - A resample draws the chance of a single play twice, with its user and with its artist, and so counts it
   three times over (Owen 2007). The part of each resample that neither its users nor its artists
-  explain, ``both - users - artists + estimate``, is that chance counted once, and so the variance is
+  explain, ``rest = both - users - artists``, is that chance counted once, and so the variance is
 
-      ``var(users) + var(artists) - var(the rest)``
+      ``var(users) + var(artists) - var(rest)``
 
   which is what Cameron, Gelbach and Miller ("Robust inference with multiway clustering", Journal of Business
   & Economic Statistics 29, 2011) have in closed form; at least each of the first two.
@@ -91,7 +91,8 @@ class Comparison:
     p_holm : float
         The same, corrected for the number of comparisons (:func:`holm`).
     detectable : float
-        Difference that this data would have shown, before the correction, with a chance of ``power``.
+        Difference that this data would have shown with a chance of ``power``, whatever the other rows: at the
+        level over the number of comparisons.
     """
 
     first: str
@@ -130,27 +131,34 @@ class Uncertainty:
 
     def words(self) -> str:
         """Say which rows are better than which, and which cannot be told apart; below it, the notes."""
-        level = 1 - self.confidence
         better: dict[tuple[str, str], list[str]] = {}
-        alike = []
+        alike: dict[str, list[Comparison]] = {}
         for pair in self.comparisons:
-            if pair.p_holm < level:
+            if pair.p_holm < 1 - self.confidence:
                 better.setdefault((pair.first, _p_in_words(pair.p_holm)), []).append(pair.second)
             elif not math.isnan(pair.p_holm):
-                shown = (
-                    f" (a difference of {pair.detectable:.2g} would have shown)" if pair.detectable else ""
-                )
-                alike.append(f"{pair.first} and {pair.second} cannot be told apart{shown}")
-        told = [f"{first} is better than {_listed(others)} ({p})" for (first, p), others in better.items()]
-        return "\n".join(filter(None, ["; ".join(told + alike), *self.notes]))
+                alike.setdefault(pair.first, []).append(pair)
+        told = [
+            f"{first} is better than {_listed(others, 'and')} ({p})" for (first, p), others in better.items()
+        ]
+        for first, pairs in alike.items():
+            others = [pair.second for pair in pairs]
+            apart = f"{first} and {others[0]} cannot be told apart"
+            if len(others) > 1:
+                apart = f"{first} cannot be told from {_listed(others, 'or')}"
+            detectable = max(pair.detectable for pair in pairs)
+            told.append(
+                f"{apart} (a difference of {detectable:.2g} would have shown)" if detectable else apart
+            )
+        return "\n".join(filter(None, ["; ".join(told), *self.notes]))
 
 
 def _p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(names: list[str], last: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def bootstrap(
@@ -203,7 +211,7 @@ def bootstrap(
         difference = spread.interval({i: 1, j: -1}, confidence)
         pairs.append((names[i], names[j], difference, _p_of(difference)))
     corrected = holm([p for *_, p in pairs])
-    level = 1 - confidence
+    level = (1 - confidence) / max(len(pairs), 1)
     comparisons = [
         Comparison(*pair, p_holm=float(p_holm), detectable=_detectable(pair[2], level, power))
         for pair, p_holm in zip(pairs, corrected, strict=True)
@@ -293,12 +301,8 @@ class _Spread:
             return np.asarray(sum(sign * rows[row] for row, sign in signs.items()))
 
         estimate = float(of(self.estimates))
-        users, artists, both = (
-            of(rows) for rows in (self._drawn.users, self._drawn.artists, self._drawn.both)
-        )
-        rest = both - users - artists + estimate
-        # A resample in which nobody played an artist that was drawn has no figure: where there are few.
-        rest = rest[~np.isnan(rest)]
+        users, artists, both = of(self._drawn.users), of(self._drawn.artists), of(self._drawn.both)
+        rest = both - users - artists
         several = [self._seeds[row] for row in signs if len(self._seeds[row]) > 1]
         of_seeds = [(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1.0) for seeds in several]
         of_users = (float(users.var()) / self._of_users.short, self._of_users.df)
@@ -306,7 +310,7 @@ class _Spread:
         parts, variance = [of_users, *of_seeds], of_users[0]
         if self._over_artists:
             of_artists = (float(artists.var()) / self._of_artists.short, self._of_artists.df)
-            both_ways = of_users[0] + of_artists[0] - float(rest.var() if len(rest) else np.nan)
+            both_ways = of_users[0] + of_artists[0] - float(rest.var())
             variance = float(np.max([both_ways, of_users[0], of_artists[0]]))
             parts.append(of_artists)
         error, df = _pooled(variance + sum(seeds for seeds, _ in of_seeds), parts)
