@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress
+from dcbmr.ranking.blocks import Rows, blocks_of_users, songs_of_users
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class HeldoutRanks:
 
 
 def rank_heldout(
-    users: NDArray[np.float32],
+    users: Rows,
     songs: NDArray[np.float32],
     heldout: csr_array,
     excluded: csr_array,
@@ -97,7 +98,7 @@ def rank_heldout(
 
     Parameters
     ----------
-    users : ndarray of shape (n_users, n_factors), float32
+    users : ndarray or csr_array of shape (n_users, n_factors), float32
     songs : ndarray of shape (n_songs, n_factors), float32
     heldout, excluded : csr_array of shape (n_users, n_songs)
         Canonical, and without a pair that both have; every user holds out a song.
@@ -105,27 +106,18 @@ def rank_heldout(
     scores = SongScores(songs)
     ranked = np.empty(heldout.nnz, np.int32)
     above, level = np.empty((2, heldout.nnz), np.int64)
-    # About a second of work a call, so that Ctrl-C and the progress are heard.
-    step = max(1024, int(2e10) * n_threads // songs.size)
-    for start in range(0, len(users), step):
-        end = min(start + step, len(users))
-        mine = slice(heldout.indptr[start], heldout.indptr[end])
+    for rows, block in blocks_of_users(users, songs, n_threads):
+        mine = slice(heldout.indptr[rows.start], heldout.indptr[rows.stop])
         scores.rank(
-            users[start:end],
-            *_rows(heldout, start, end),
-            *_rows(excluded, start, end),
+            block,
+            *songs_of_users(heldout, rows),
+            *songs_of_users(excluded, rows),
             ranked[mine],
             above[mine],
             level[mine],
             n_threads,
         )
-        progress("rank", end, len(users), {})
+        progress("rank", rows.stop, users.shape[0], {})
     return HeldoutRanks(
         heldout.indptr.astype(np.int64), ranked, above, level, len(songs) - np.diff(excluded.indptr)
     )
-
-
-def _rows(matrix: csr_array, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return indptr and indices of some rows, as the kernel takes them."""
-    indptr = matrix.indptr[start : end + 1].astype(np.int64)
-    return indptr - indptr[0], matrix.indices[indptr[0] : indptr[-1]].astype(np.int32)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, sparray
 
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
@@ -113,7 +113,7 @@ class RankingReport:
 
 
 def evaluate_ranking(
-    user_factors: ArrayLike,
+    user_factors: ArrayLike | sparray,
     song_factors: ArrayLike,
     heldout: Any,
     *,
@@ -135,8 +135,8 @@ def evaluate_ranking(
 
     Parameters
     ----------
-    user_factors : array_like of shape (n_users, n_factors)
-        Used as float32.
+    user_factors : array_like or sparse array of shape (n_users, n_factors)
+        Used as float32. A sparse one is made dense block by block.
     song_factors : array_like of shape (n_songs, n_factors)
         Factors of the candidates.
     heldout : sparse or dense array of shape (n_users, n_songs)
@@ -161,19 +161,16 @@ def evaluate_ranking(
         both held out and excluded, and no user left to evaluate.
     """
     users, songs = checked_factors(user_factors, song_factors)
-    plays = not_zero(heldout, (len(users), len(songs)), "heldout")
-    without = (
-        csr_array(plays.shape, dtype=bool)
-        if excluded is None
-        else not_zero(excluded, plays.shape, "excluded")
-    )
+    shape = users.shape[0], len(songs)
+    plays = not_zero(heldout, shape, "heldout")
+    without = not_zero(excluded, shape, "excluded")
     k = checked_k(k)
     threads = resolve_n_threads(n_threads)
     both = plays.astype(bool).multiply(without.astype(bool)).nnz if without.nnz else 0
     if both:
         raise InputError(f"{both} plays are held out and excluded from the candidates at once")
     has_heldout = np.diff(plays.indptr) > 0
-    has_training = users.any(axis=1)
+    has_training = np.diff(users.indptr) > 0 if isinstance(users, csr_array) else users.any(axis=1)
     rows = np.flatnonzero(has_heldout & has_training)
     left_out = {
         "without held-out plays": int(np.count_nonzero(~has_heldout)),
@@ -181,7 +178,7 @@ def evaluate_ranking(
     }
     if not len(rows):
         raise InputError(
-            f"no user is left to evaluate: of {len(users)} users, {left_out['without held-out plays']} have "
+            f"no user is left to evaluate: of {shape[0]} users, {left_out['without held-out plays']} have "
             f"no held-out plays among the {len(songs)} candidate songs and "
             f"{left_out['without training plays']} have no training plays (their factors are zero)"
         )

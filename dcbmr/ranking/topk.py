@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import sparray
 
 from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
+from dcbmr.ranking.blocks import blocks_of_users, songs_of_users
 from dcbmr.ranking.checks import checked_factors, checked_k, not_zero
 
 
@@ -54,7 +55,7 @@ class TopSongs:
 
 
 def top_songs(
-    queries: ArrayLike,
+    queries: ArrayLike | sparray,
     song_factors: ArrayLike,
     *,
     k: int = 10,
@@ -66,7 +67,7 @@ def top_songs(
 
     Parameters
     ----------
-    queries : array_like of shape (n_queries, n_factors)
+    queries : array_like or sparse array of shape (n_queries, n_factors)
         Used as float32.
     song_factors : array_like of shape (n_songs, n_factors)
     k : int
@@ -110,7 +111,7 @@ class SongIndex:
 
     def top(
         self,
-        queries: ArrayLike,
+        queries: ArrayLike | sparray,
         *,
         k: int = 10,
         excluded: Any = None,
@@ -118,27 +119,16 @@ class SongIndex:
         progress: Progress | None = None,
     ) -> TopSongs:
         """Return the ``k`` best songs of each query; see :func:`top_songs`."""
-        queries, songs = checked_factors(queries, self.song_factors, "queries")
+        checked, songs = checked_factors(queries, self.song_factors, "queries")
         k = min(checked_k(k), len(songs))
         threads = resolve_n_threads(n_threads)
         report = progress or silent
-        shape = len(queries), len(songs)
-        without = (
-            csr_array(shape, dtype=np.float32) if excluded is None else not_zero(excluded, shape, "excluded")
-        )
-        best = TopSongs(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
-        # About a second of work a call, so that Ctrl-C and the progress are heard.
-        step = max(1024, int(2e10) * threads // songs.size)
-        for start in range(0, len(queries), step):
-            end = min(start + step, len(queries))
-            block = without[start:end]
+        n_queries = checked.shape[0]
+        without = not_zero(excluded, (n_queries, len(songs)), "excluded")
+        best = TopSongs(np.empty((n_queries, k), np.int64), np.empty((n_queries, k), np.float32))
+        for rows, block in blocks_of_users(checked, songs, threads):
             self._scores.top(
-                queries[start:end],
-                block.indptr.astype(np.int64),
-                block.indices.astype(np.int32),
-                best.songs[start:end],
-                best.scores[start:end],
-                threads,
+                block, *songs_of_users(without, rows), best.songs[rows], best.scores[rows], threads
             )
-            report("rank", end, len(queries), {})
+            report("rank", rows.stop, n_queries, {})
         return best

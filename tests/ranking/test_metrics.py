@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dcbmr
 from dcbmr import _core
-from dcbmr.ranking import chance
+from dcbmr.ranking import blocks, chance
 
 
 def whole_numbers(rng, *shape):
@@ -269,6 +269,25 @@ def test_users_without_plays_are_left_out_and_counted():
     np.testing.assert_allclose(report.auc_of_users, [0, 0.5])
 
 
+def test_sparse_users_are_ranked_as_dense_ones(monkeypatch):
+    monkeypatch.setattr(blocks, "_DENSE", 300)  # 20 users a block
+    rng = np.random.default_rng(14)
+    users, songs = whole_numbers(rng, 90, 15) * (rng.random((90, 15)) < 0.2), whole_numbers(rng, 30, 15)
+    heldout = draw_heldout(rng, 90, 30)
+    stored = csr_array(users)
+    stored.data[:5] = 0
+    reports = [
+        dcbmr.evaluate_ranking(m, songs, heldout, k=5) for m in (stored, stored.tocsc(), stored.toarray())
+    ]
+    assert stored.nnz == np.count_nonzero(users), "the caller's is left alone"
+    assert reports[0].left_out["without training plays"] > 0
+    for report in reports[1:]:
+        np.testing.assert_array_equal(report.users, reports[0].users)
+        np.testing.assert_array_equal(report.ranks.ranks, reports[0].ranks.ranks)
+    tops = [dcbmr.top_songs(m, songs, k=3) for m in (stored, stored.toarray())]
+    np.testing.assert_array_equal(tops[0].songs, tops[1].songs)
+
+
 def test_explicit_zeros_and_duplicates_are_no_plays_of_their_own():
     heldout = csr_array((np.array([1.0, 1.0, 0.0]), np.array([2, 2, 0]), np.array([0, 3])), shape=(1, 3))
     report = dcbmr.evaluate_ranking([[1.0]], [[1.0], [3.0], [2.0]], heldout)
@@ -304,6 +323,7 @@ def test_progress_sees_every_user_and_may_stop():
     ("change", "message"),
     [
         ({"user_factors": np.full((2, 3), np.nan)}, "user_factors must be finite; 2 of 2 rows"),
+        ({"user_factors": csr_array([[0, 1, np.nan], [0, 0, 0]])}, "must be finite; 1 of 2 rows.*row 0"),
         ({"song_factors": [[0, 0, 0], [0, np.inf, 0]]}, "song_factors must be finite; 1 of 2 rows.*row 1"),
         ({"user_factors": np.full((2, 3), 1e25), "song_factors": np.full((2, 3), 1e25)}, "overflow"),
         ({"user_factors": np.ones((2, 4))}, "4 columns and song_factors 3"),
