@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
-from scipy.sparse import csr_array, hstack, issparse
+from scipy.sparse import csr_array, hstack
 
 from dcbmr.base.arrays import blocks, places, rows_of
 from dcbmr.base.progress import Progress, silent
@@ -186,22 +186,22 @@ def nearest_songs(
     )
     factors = model.factors.song_factors[rows_of(model.factors.song_ids, model.song_ids)]
     n_neighbours = min(n_neighbours, len(factors))
+    sparse = not isinstance(learned, np.ndarray)
     found = np.empty((len(song_ids), factors.shape[1]), np.float32)
     for block in blocks(len(song_ids), max(1, 2**24 // len(factors))):
-        cosine: Any = asked[block] @ learned.T
-        cosine = cosine.toarray() if issparse(cosine) else cosine
-        nearest = np.argpartition(-cosine, n_neighbours - 1, axis=1)[:, :n_neighbours]
+        cosine = asked[block] @ learned.T
+        dense: NDArray[np.float32] = np.asarray(cosine.toarray() if sparse else cosine)
+        nearest = np.argpartition(-dense, n_neighbours - 1, axis=1)[:, :n_neighbours]
         found[block] = factors[np.sort(nearest, axis=1)].mean(axis=1)
     return found
 
 
 def _unit(vectors: Any) -> Any:
     """Return vectors (n_songs, n_dims), sparse or dense, at length one; those of zeros stay."""
-    if issparse(vectors):
-        rows: Any = csr_array(vectors)
+    if not isinstance(vectors, np.ndarray):
+        rows = csr_array(vectors)
         length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1), np.float64))
         return csr_array(rows.multiply(1 / np.maximum(length, 1e-12)[:, None])).astype(np.float32)
-    vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
 
 
