@@ -171,3 +171,13 @@ def mfcc(samples, n_mfcc=13):
     padded = np.pad(cepstra, ((4, 4), (0, 0)), mode="edge")
     fits = np.array([np.polyfit(np.arange(-4, 5), padded[t : t + 9], 2) for t in range(len(cepstra))])
     return np.hstack([cepstra, fits[:, 1], 2 * fits[:, 0]])
+
+
+def resampled_figure(v, w, users, artists, folds, contributions):
+    """One resample, play by play, users weighing ``v``, artists ``w``: sum of contributions, and of lists."""
+    contributed = of_lists = 0.0
+    lists = list(zip(users, folds, strict=True))
+    for user, artist, fold, contribution in zip(users, artists, folds, contributions, strict=True):
+        contributed += v[user] * w[artist] * contribution
+        of_lists += v[user] * w[artist] / lists.count((user, fold))
+    return contributed, of_lists

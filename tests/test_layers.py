@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "contract": {"pluggy", "torch"},  # torch for type checkers only
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
-    "evaluation": {"threadpoolctl", "sklearn", "matplotlib"},
+    "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
     "datasets": {"soundfile"},
     "report": {"jinja2", "matplotlib", "sklearn"},
     "testing": {"safetensors", "torch"},  # a loss takes tensors, so its checks make some

@@ -1,9 +1,10 @@
-"""Lists of ids as text files."""
+"""Lists of ids as text files, and rows as text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dcbmr.errors import InputError
 
@@ -25,3 +26,44 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield line.removesuffix("\n")
         except UnicodeDecodeError as error:
             raise InputError(f"{path} is no text in UTF-8: {error}") from error
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+
+
+def latex_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows, which share their keys, as a LaTeX tabular with the rules of the package booktabs."""
+    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in rows[0]]
+    lines = [[str(name) for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    cells = [" & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in line) for line in lines]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+            r"\toprule",
+            rf"{cells[0]} \\",
+            r"\midrule",
+            *(rf"{line} \\" for line in cells[1:]),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows, which share their keys, as a table: names to the left, figures to the right."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [any(isinstance(row[name], int | float) for row in rows) for name in rows[0]]
+    lines = (
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: str | float | None) -> str:
+    return "" if value is None else f"{value:.5f}" if isinstance(value, float) else str(value)

@@ -17,6 +17,7 @@ from dcbmr.base.signals import SAID, watch
 from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
+    compare,
     demo,
     evaluate,
     explain,
@@ -66,6 +67,7 @@ for module in (
     train,
     stack,
     evaluate,
+    compare,
     recommend,
     similar,
     predict,

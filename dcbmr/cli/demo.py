@@ -78,8 +78,10 @@ def command(
         raise click.UsageError("--resume and --overwrite exclude each other")
     from dcbmr.base.directory import kind_of
     from dcbmr.datasets.world import World
+    from dcbmr.evaluation.results import RESULTS
+    from dcbmr.evaluation.table import shown_rows
     from dcbmr.experiment.demo import demo_record, demo_settings, run_demo
-    from dcbmr.experiment.experiment import KIND, RESULTS, read_record
+    from dcbmr.experiment.experiment import KIND, read_record
     from dcbmr.report.report import REPORT, require_report, write_report
 
     require_report()
@@ -116,7 +118,8 @@ def command(
         )
         show("report", 1, 1, {})
     results = experiment.results
-    print_rows(results["rows"], form=form)
+    print_rows(results["rows"] if form else shown_rows(results["rows"]), form=form)
+    click.echo("\n".join(results["words"]), err=form is not None)
     click.echo(
         f"{results['n_words']} words in the codebook; {sum(results['seconds'].values()):.0f} s, "
         f"at most {results['peak_memory_mib']} MiB",

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from dcbmr.cli._common import (
+    begin,
     directory_argument,
+    output_option,
+    overwrite_option,
     print_rows,
     seed_option,
     show_progress,
@@ -34,6 +37,26 @@ from dcbmr.cli._common import (
     show_default=True,
     help="Cut-off of the mean average precision.",
 )
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Add rows for shuffled audio, the nearest songs, a user's plays of the artist, the mean song.",
+)
+@click.option(
+    "--tags",
+    type=click.Path(path_type=Path),
+    help="Song, tag and, optionally, weight: adds the user's plays of songs with the same tags.",
+)
+@click.option(
+    "--resamples",
+    "n_resamples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Draws of users and artists, for intervals and tests; 0 for neither.",
+)
+@output_option("ranks, rows and words, for `dcbmr compare`,", required=False)
+@overwrite_option
 @seed_option
 @threads_option
 @table_options
@@ -43,6 +66,11 @@ def command(
     features: Path,
     upper_bound: Path | None,
     k: int,
+    baselines: bool,
+    tags: Path | None,
+    n_resamples: int,
+    output: Path | None,
+    overwrite: bool,
     random_state: int,
     n_threads: int | None,
     form: str | None,
@@ -50,19 +78,28 @@ def command(
     """Rank all held-out songs for every user by what each MODEL predicts from their audio.
 
     Prints the mean average precision at K and the area under the ROC curve, over the users that have both
-    training plays and held-out plays, beside what random scores reach (drawn once, and in theory). Models
-    that have seen the held-out songs are refused.
+    training plays and held-out plays, with 95 % intervals over users and artists, beside what random scores
+    reach (drawn once, and in theory); and in words which models differ. --json and --tsv have recall, hit
+    rate, NDCG and MRR, too. Models that have seen the held-out songs are refused.
 
     \b
     Example:  dcbmr evaluate linear cnn --split split --features features
               dcbmr evaluate cnn --split split --features features --upper-bound all-factors --json
+              dcbmr evaluate cnn --split split --features features --baselines -o eval-cnn
     """
     from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.evaluation.kept import KIND
+    from dcbmr.evaluation.table import shown_rows
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
+    from dcbmr.plays.tags import SongTags
 
+    if output is not None:
+        begin(output, kind=KIND, overwrite=overwrite)
+    elif overwrite:
+        raise click.UsageError("--overwrite is for -o DIR")
     data = Split.load(split)
     loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
     bound = Factors.load(upper_bound) if upper_bound else None
@@ -73,11 +110,15 @@ def command(
             FeatureStore.open(features),
             k=k,
             upper_bound=bound,
+            baselines=baselines,
+            tags=SongTags.read(tags) if tags else None,
+            n_resamples=n_resamples,
             n_threads=n_threads,
             random_state=random_state,
             progress=progress,
         )
-    print_rows(evaluation.rows, form=form)
+    print_rows(evaluation.rows if form else shown_rows(evaluation.rows), form=form)
+    click.echo("\n".join(evaluation.words), err=form is not None)
     report = next(iter(evaluation.reports.values()))
     reasons = ", ".join(f"{n} {why}" for why, n in report.left_out.items())
     click.echo(f"{report.n_users_left_out} users are not in the means: {reasons}", err=True)
@@ -87,3 +128,6 @@ def command(
     ):
         if songs:
             click.echo(f"{len(songs)} {what}: {some(songs)}", err=True)
+    if output is not None:
+        evaluation.save(output, overwrite=overwrite)
+        click.echo(f"wrote {output}", err=True)

@@ -1,27 +1,45 @@
-"""Score models on held-out songs, beside the random row and the upper bound."""
+"""Evaluate models on held-out songs, beside baselines: the rows of the table, and what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import in_columns, places
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
+from dcbmr.evaluation.baselines import (
+    Shuffles,
+    artists_as_tags,
+    mean_song,
+    nearest_songs,
+    plays_of_alike,
+    shuffled,
+    vector_model,
+)
+from dcbmr.evaluation.candidates import (
+    ScoredSongs,
+    artist_names,
+    artists_on_both_sides,
+    candidate_songs,
+    numbered,
+)
+from dcbmr.evaluation.figures import metric_name, play_figures
+from dcbmr.evaluation.kept import Evaluation
+from dcbmr.evaluation.scoring import check_upper_bound, evaluate_model, evaluate_upper_bound, score
+from dcbmr.evaluation.statistics import Comparison, Interval, bootstrap
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
-from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
+from dcbmr.plays.tags import SongTags
 from dcbmr.ranking.chance import random_row
-from dcbmr.ranking.report import RankingReport, evaluate_ranking
-from dcbmr.recommendation.recommender import Ids
+from dcbmr.ranking.report import RankingReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,74 +47,12 @@ if TYPE_CHECKING:
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
 
-
-_BOUND, _DRAWN, _THEORY = _OTHER_ROWS = ("upper-bound", "random", "random (in theory)")
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredSongs:
-    """The held-out songs that are scored, and those that are not.
-
-    Attributes
-    ----------
-    song_ids : list of str
-        Held-out songs with features.
-    without_features : list of str
-        Held-out songs that the store does not have.
-    without_plays : list of str
-        Songs of the store that are neither held out nor in training.
-    """
-
-    song_ids: list[str]
-    without_features: list[str]
-    without_plays: list[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What :func:`evaluate_models` found.
-
-    Attributes
-    ----------
-    rows : list of dict
-        One row a model, then "upper-bound" if asked for, then "random" (drawn once) and "random (in
-        theory)": model, loss, map_at_``k``, auc, lift (the mAP over that of random scores), n_users,
-        n_songs, seconds.
-    reports : dict of str to RankingReport
-        The full report of each model and of the upper bound.
-    candidates : ScoredSongs
-        Which songs were scored.
-    predictions : dict of str to ndarray of shape (n_songs, width), float32
-        What each model predicted for the songs of ``candidates``.
-    """
-
-    rows: list[dict[str, Any]]
-    reports: dict[str, RankingReport]
-    candidates: ScoredSongs
-    predictions: dict[str, NDArray[np.float32]]
-
-    def __repr__(self) -> str:
-        first = next(iter(self.reports.values()))
-        shown = ", ".join(f"{name!r}: {report.map_at_k:.4f}" for name, report in self.reports.items())
-        return f"Evaluation(map_at_{first.k}={{{shown}}}, n_users={first.n_users}, n_songs={first.n_songs})"
-
-    def table(self) -> str:
-        """Return the rows as a text table: names to the left, figures to the right, five decimals."""
-        cells = [list(self.rows[0]), *([_cell(value) for value in row.values()] for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        numeric = [any(isinstance(row[name], int | float) for row in self.rows) for name in self.rows[0]]
-        lines = (
-            "  ".join(
-                text.rjust(width) if right else text.ljust(width)
-                for text, width, right in zip(line, widths, numeric, strict=True)
-            ).rstrip()
-            for line in cells
-        )
-        return "\n".join(lines)
-
-
-def _cell(value: str | float | None) -> str:
-    return "" if value is None else f"{value:.5f}" if isinstance(value, float) else str(value)
+BOUND, DRAWN, THEORY = "upper-bound", "random", "random (in theory)"
+NEAREST, ARTIST, TAG, MEAN = "nearest-songs", "artist-plays", "tag-plays", "mean-song"
+OTHER_ROWS = (BOUND, NEAREST, ARTIST, TAG, MEAN, DRAWN, THEORY)
+SHUFFLED = " (shuffled)"
+SURE_OF = ("map_at_k", "auc")
+"""The metrics whose intervals stand in the table."""
 
 
 def evaluate_models(
@@ -106,6 +62,9 @@ def evaluate_models(
     *,
     k: int = 500,
     upper_bound: Factors | None = None,
+    baselines: bool = False,
+    tags: SongTags | None = None,
+    n_resamples: int = 1000,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
@@ -121,15 +80,23 @@ def evaluate_models(
     features : FeatureStore
         Held-out songs that it lacks are not scored.
     k : int
-        Cut-off of the mean average precision.
+        Cut-off of the metrics that have one.
     upper_bound : Factors, optional
         Factors of all plays; see :func:`evaluate_upper_bound`. Scored on the first model's users.
+    baselines : bool
+        Add the rows of :mod:`dcbmr.evaluation.baselines`: each model on shuffled audio, the nearest training
+        songs of the first model that reads vectors, the user's plays of the song's artist, where artists are
+        known on both sides, and the mean training song.
+    tags : SongTags, optional
+        Adds the row of the user's plays of songs with the song's tags.
+    n_resamples : int
+        Of users and artists, for the intervals and the tests between rows; 0 for neither.
     n_threads : int, optional
         Threads; every core by default.
     random_state : int
-        Seed of the random row.
+        Seed of the random row, of the shuffles and of the resamples.
     progress : Progress, optional
-        Told of the users of each model, under the model's name.
+        Told of the users of each row, under its name, and of the resamples.
 
     Returns
     -------
@@ -138,198 +105,234 @@ def evaluate_models(
     Raises
     ------
     InputError
-        A model's factors, codebook or PCA have seen held-out songs; no held-out song has features; no user
-        is left; a model has the name of another row.
+        A model's factors, codebook or PCA have seen held-out songs; there are no held-out plays, or fewer
+        than two of their songs have features; no user is left; a model has the name of another row.
     """
+    _check_models(models, split, features)
+    candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
+    if upper_bound is not None:
+        check_upper_bound(upper_bound, candidates.song_ids)
+    table = _Table(split, candidates, k, n_threads, random_state, progress or silent)
+    for name, model in models.items():
+        table.add_model(name, model, features)
+    if upper_bound is not None:
+        table.add_upper_bound(upper_bound, next(iter(models.values())))
+    if baselines:
+        table.add_baselines(models, features)
+    if tags is not None:
+        table.add_plays_of_alike(TAG, tags, "a tag")
+    if baselines:
+        table.add_shuffles(models)
+    return table.finish(n_resamples)
+
+
+def _check_models(models: Mapping[str, Model | Stack], split: Split, features: FeatureStore) -> None:
+    """Refuse what can be known to be wrong before any song is predicted."""
     if not models:
         raise InputError("there is no model to evaluate")
-    for name in _OTHER_ROWS:
-        if name in models:
+    for name in models:
+        if name in OTHER_ROWS or name.endswith(SHUFFLED):
             raise InputError(f"a model cannot be called {name!r}: another row of the table is")
+    if not split.heldout.counts.nnz:
+        raise InputError(
+            f"there are no plays of the {len(split.heldout_songs):,} songs held out: nothing to evaluate on"
+        )
     for name, model in models.items():
         refuse_leakage(model.factors, split.heldout_songs, name)
         for pipeline in model.pipelines:
             refuse_pipeline_leakage(pipeline, split.heldout_songs, name)
         model.check_store(features)
-    candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
-    if upper_bound is not None:
-        _check_upper_bound(upper_bound, candidates.song_ids)
-    figures: list[tuple[str, str | None, float, float, float | None]] = []
-    reports: dict[str, RankingReport] = {}
-    predictions: dict[str, NDArray[np.float32]] = {}
 
-    def run(name: str, loss: str | None, evaluate: Callable[..., RankingReport], began: float) -> None:
-        reports[name] = report = evaluate(
-            song_ids=candidates.song_ids,
-            heldout=split.heldout,
-            k=k,
-            n_threads=n_threads,
-            progress=under(progress or silent, name),
+
+class _Table:
+    """The rows as they come about."""
+
+    def __init__(
+        self,
+        split: Split,
+        candidates: ScoredSongs,
+        k: int,
+        n_threads: int | None,
+        random_state: int,
+        progress: Progress,
+    ) -> None:
+        self.split, self.candidates, self.k = split, candidates, k
+        self.n_threads, self.random_state, self.progress = n_threads, random_state, progress
+        self.predictions: dict[str, NDArray[np.float32]] = {}
+        self.reports: dict[str, RankingReport] = {}
+        self.shuffles: dict[str, Shuffles] = {}
+        self._loss_and_seconds: dict[str, tuple[str | None, float]] = {}
+        self._words: list[str] = []
+
+    def _add(
+        self, name: str, evaluate: Callable[..., RankingReport | None], began: float, loss: str | None = None
+    ) -> bool:
+        """Rank the candidates; False where there was nothing to rank them by."""
+        report = evaluate(
+            song_ids=self.candidates.song_ids,
+            heldout=self.split.heldout,
+            k=self.k,
+            n_threads=self.n_threads,
+            progress=under(self.progress, name),
         )
-        figures.append((name, loss, report.map_at_k, report.auc, perf_counter() - began))
+        if report is not None:
+            self.reports[name] = report
+            self._loss_and_seconds[name] = (loss, perf_counter() - began)
+        return report is not None
 
-    for name, model in models.items():
+    def add_model(self, name: str, model: Model | Stack, features: FeatureStore) -> None:
         began = perf_counter()
-        predictions[name] = model.predict_store(features, candidates.song_ids)
-        run(name, model.loss, partial(evaluate_model, model, predictions[name]), began)
-    first = next(iter(reports.values()))
-    if upper_bound is not None:
-        ids = next(iter(models.values())).user_ids
-        scored = [ids[row] for row in first.users]
-        run(_BOUND, None, partial(evaluate_upper_bound, upper_bound, user_ids=scored), perf_counter())
-    luck = random_row(first, random_state=random_state)
-    figures.append((_DRAWN, None, luck.map_at_k, luck.auc, None))
-    figures.append((_THEORY, None, luck.expected_map_at_k, luck.expected_auc, None))
-    rows = [
-        {
-            "model": name,
-            "loss": loss,
-            f"map_at_{k}": map_at_k,
-            "auc": auc,
-            "lift": map_at_k / luck.expected_map_at_k,
-            "n_users": reports.get(name, first).n_users,
+        self.predictions[name] = model.predict_store(features, self.candidates.song_ids)
+        self._add(name, partial(evaluate_model, model, self.predictions[name]), began, model.loss)
+
+    def add_upper_bound(self, factors: Factors, model: Model | Stack) -> None:
+        users = self.split.heldout.user_ids[next(iter(self.reports.values())).users].tolist()
+        self._add(BOUND, partial(evaluate_upper_bound, factors, user_ids=users), perf_counter())
+
+    def add_baselines(self, models: Mapping[str, Model | Stack], features: FeatureStore) -> None:
+        n_songs = len(self.candidates.song_ids)
+        reads_vectors = vector_model(models.values())
+        if reads_vectors is None:
+            self._words.append(f"no model reads one vector a song: there is no row {NEAREST}")
+        else:
+            began = perf_counter()
+            near = nearest_songs(reads_vectors, features, self.candidates.song_ids)
+            self._add_factors(NEAREST, reads_vectors.factors, near, began)
+        if self.split.artists is not None:
+            self.add_plays_of_alike(ARTIST, artists_as_tags(self.split.artists), "an artist")
+        first, began = next(iter(models.values())), perf_counter()
+        self._add_factors(MEAN, first.factors, mean_song(first.factors, first.song_ids, n_songs), began)
+
+    def _add_factors(self, name: str, factors: Factors, songs: NDArray[np.float32], began: float) -> None:
+        self._add(
+            name,
+            lambda **options: score(factors.user_ids, factors.user_factors, song_factors=songs, **options),
+            began,
+        )
+
+    def add_plays_of_alike(self, name: str, groups: SongTags, what: str) -> None:
+        if not self._add(name, partial(plays_of_alike, groups, self.split.train), perf_counter()):
+            self._words.append(f"no song scored shares {what} with a training song: there is no row {name}")
+
+    def add_shuffles(self, models: Mapping[str, Model | Stack]) -> None:
+        for name, model in models.items():
+            began = perf_counter()
+            self.shuffles[name + SHUFFLED] = shuffled(
+                model,
+                self.predictions[name],
+                self.candidates.song_ids,
+                self.split.heldout,
+                k=self.k,
+                n_threads=self.n_threads,
+                random_state=self.random_state,
+                progress=under(self.progress, name + SHUFFLED),
+            )
+            self._loss_and_seconds[name + SHUFFLED] = (model.loss, perf_counter() - began)
+
+    def finish(self, n_resamples: int) -> Evaluation:
+        """Put the rows together, and say what they mean."""
+        first = next(iter(self.reports.values()))
+        luck = random_row(first, random_state=self.random_state)
+        artists = artist_names(self.candidates.song_ids, self.split.artists)
+        comparisons: list[Comparison] = []
+        intervals: dict[str, dict[str, Interval]] = {}
+        if n_resamples:
+            intervals, comparisons = self._sureness(artists, n_resamples)
+        means = {name: report.means() for name, report in self.reports.items()}
+        for name, shuffles in self.shuffles.items():
+            means[name] = {metric: float(drawn.mean()) for metric, drawn in shuffles.figures.items()}
+        means |= {DRAWN: luck.means, THEORY: luck.expected}
+        rows = [
+            self._row(name, figures, luck.expected["map_at_k"], intervals.get(name, {}))
+            for name, figures in means.items()
+        ]
+        self._words += [words for name in self.shuffles for words in self._of_shuffles(name, luck.expected)]
+        self._words += filter(None, [artists_on_both_sides(self.split, self.candidates.song_ids)])
+        settings = {"k": self.k, "random_state": self.random_state, "n_resamples": n_resamples}
+        made = {name: getattr(self.split, name) for name in ("by", "fraction", "random_state")}
+        return Evaluation(
+            rows=rows,
+            reports=self.reports,
+            candidates=self.candidates,
+            predictions=self.predictions,
+            user_ids=self.split.heldout.user_ids,
+            artists=artists,
+            comparisons=comparisons,
+            words=self._words,
+            settings=settings | {"split": made},
+        )
+
+    def _row(
+        self, name: str, means: Mapping[str, float], luck: float, intervals: Mapping[str, Interval]
+    ) -> dict[str, Any]:
+        first = next(iter(self.reports.values()))
+        loss, seconds = self._loss_and_seconds.get(name, (None, None))
+        figures = {metric_name(metric, self.k): _number(value) for metric, value in means.items()}
+        of = {metric: figures.pop(metric_name(metric, self.k)) for metric in SURE_OF}
+        row: dict[str, Any] = {"model": name, "loss": loss}
+        row |= {metric_name(metric, self.k): figure for metric, figure in of.items()}
+        row |= {
+            "lift": means["map_at_k"] / luck,
+            "n_users": self.reports[name].n_users if name in self.reports else first.n_users,
             "n_songs": first.n_songs,
             "seconds": seconds,
         }
-        for name, loss, map_at_k, auc, seconds in figures
-    ]
-    return Evaluation(rows, reports, candidates, predictions)
+        for metric in SURE_OF:
+            ends = self._ends(name, metric, intervals.get(metric))
+            row |= {f"{metric_name(metric, self.k)}_{end}": value for end, value in ends.items()}
+        return row | figures
+
+    def _ends(self, name: str, metric: str, interval: Interval | None) -> dict[str, float | None]:
+        """Return the ends of the intervals of a row: over users and artists, and over users alone."""
+        ends = ("low", "high", "low_of_users", "high_of_users")
+        if name in self.shuffles:
+            return dict(zip(ends, (*self.shuffles[name].interval(metric), None, None), strict=True))
+        return {end: None if interval is None else _number(asdict(interval)[end]) for end in ends}
+
+    def _sureness(
+        self, artists: list[str] | None, n_resamples: int
+    ) -> tuple[dict[str, dict[str, Interval]], list[Comparison]]:
+        """Return the interval of each row and metric, and the tests between the rows that compete."""
+        users = np.arange(len(self.split.heldout.user_ids))
+        songs = np.arange(len(self.candidates.song_ids))
+        by = None if artists is None else numbered(artists)
+        intervals: dict[str, dict[str, Interval]] = {name: {} for name in self.reports}
+        comparisons = []
+        competing = {name: report for name, report in self.reports.items() if name not in (BOUND, MEAN)}
+        others = {name: report for name, report in self.reports.items() if name in (BOUND, MEAN)}
+        for metric in SURE_OF:
+            for reports in filter(None, (competing, others)):
+                found = bootstrap(
+                    play_figures(reports, metric, users=users, songs=songs, artists=by),
+                    n_resamples=n_resamples,
+                    random_state=self.random_state,
+                    progress=under(self.progress, f"resample {metric_name(metric, self.k)}"),
+                )
+                for name, interval in found.intervals.items():
+                    intervals[name][metric] = interval
+                if reports is competing and metric == SURE_OF[0]:
+                    comparisons = found.comparisons
+                    self._words = found.words().splitlines() + self._words
+        return intervals, comparisons
+
+    def _of_shuffles(self, name: str, expected: Mapping[str, float]) -> list[str]:
+        """Say whether a model on shuffled audio is random, and whether the model itself is more than that."""
+        shuffles, model = self.shuffles[name], name.removesuffix(SHUFFLED)
+        (low, high), luck = shuffles.interval("map_at_k"), expected["map_at_k"]
+        n_shuffles, figure = len(shuffles.figures["map_at_k"]), self.reports[model].map_at_k
+        metric = metric_name("map_at_k", self.k)
+        p = shuffles.p("map_at_k", figure)
+        within = f"{metric} {low:.4f} to {high:.4f} over {n_shuffles} shuffles, {luck:.4f} in theory"
+        return [
+            f"{model} on shuffled audio is {'random' if low <= luck <= high else 'not random'}: {within}; "
+            + (
+                f"on its own audio it is better than that ({metric} {figure:.4f}, p = {p:.3f})"
+                if p < 0.05
+                else f"on its own audio it cannot be told from that ({metric} {figure:.4f}, p = {p:.2f})"
+            )
+        ]
 
 
-def candidate_songs(
-    heldout_songs: Sequence[str], features: Collection[str], training_songs: Collection[str] = ()
-) -> ScoredSongs:
-    """Match the held-out songs with those that have features; InputError when none has."""
-    have = set(features)
-    scored = [song for song in heldout_songs if song in have]
-    if not scored:
-        raise InputError(
-            f"none of the {len(heldout_songs)} held-out songs has features; held out are "
-            f"{list(heldout_songs)[:3]}, features have {list(features)[:3]}"
-        )
-    return ScoredSongs(
-        song_ids=scored,
-        without_features=[song for song in heldout_songs if song not in have],
-        without_plays=sorted(have - set(heldout_songs) - set(training_songs)),
-    )
-
-
-def score(
-    user_ids: Ids,
-    user_factors: NDArray[np.float32],
-    song_ids: Sequence[str],
-    song_factors: NDArray[np.float32],
-    heldout: PlayCounts,
-    *,
-    k: int = 500,
-    n_threads: int | None = None,
-    progress: Progress | None = None,
-) -> RankingReport:
-    """Evaluate factors whose users and candidates are named; see :func:`dcbmr.evaluate_ranking`.
-
-    Users of ``heldout`` without factors count as users without training plays. Rows of the report are
-    those of ``user_ids``, with the unknown users behind them.
-
-    Parameters
-    ----------
-    user_ids : sequence of str
-        Names of the rows of ``user_factors``.
-    user_factors : ndarray of shape (n_users, width), float32
-    song_ids : sequence of str
-        Names of the rows of ``song_factors``: the candidates.
-    song_factors : ndarray of shape (n_candidates, width), float32
-    heldout : PlayCounts
-        Plays of the candidates; plays of other songs are not looked at.
-    """
-    row = {user: i for i, user in enumerate(user_ids)}
-    for user in heldout.user_ids:
-        row.setdefault(user, len(row))
-    rows = np.array([row[user] for user in heldout.user_ids], np.int64)
-    columns = places(heldout.song_ids, {song: i for i, song in enumerate(song_ids)})
-    of_candidates = in_columns(heldout.counts, columns, len(song_ids)).tocoo()
-    user, song = of_candidates.coords
-    matrix = csr_array((of_candidates.data, (rows[user], song)), shape=(len(row), len(song_ids)))
-    unknown = np.zeros((len(row) - len(user_ids), user_factors.shape[1]), np.float32)
-    users = np.concatenate([user_factors, unknown]) if len(unknown) else user_factors
-    return evaluate_ranking(users, song_factors, matrix, k=k, n_threads=n_threads, progress=progress)
-
-
-def evaluate_model(
-    model: Model | Stack,
-    predicted: NDArray[np.float32],
-    song_ids: Sequence[str],
-    heldout: PlayCounts,
-    *,
-    k: int = 500,
-    n_threads: int | None = None,
-    progress: Progress | None = None,
-) -> RankingReport:
-    """Rank the candidates for every user by what a model predicted from their audio.
-
-    Parameters
-    ----------
-    model : Model
-        It must not have seen the candidates: :func:`dcbmr.models.leakage.refuse_leakage`.
-    predicted : ndarray of shape (n_candidates, width), float32
-        Its predictions.
-    song_ids : sequence of str
-        The candidates, row by row.
-    heldout : PlayCounts
-        Their plays.
-    """
-    users = model.user_factors
-    idle = np.diff(model.factors.counts.indptr) == 0
-    if users[idle].any():
-        # Metric learning gives a user without plays factors too; the means leave such users out.
-        users = np.where(idle[:, None], np.float32(0), users)
-    return score(
-        model.user_ids, users, song_ids, predicted, heldout, k=k, n_threads=n_threads, progress=progress
-    )
-
-
-def evaluate_upper_bound(
-    factors: Factors,
-    song_ids: Sequence[str],
-    heldout: PlayCounts,
-    *,
-    user_ids: Collection[str] | None = None,
-    k: int = 500,
-    n_threads: int | None = None,
-    progress: Progress | None = None,
-) -> RankingReport:
-    """Rank the candidates by factors that were learned from their plays: what audio cannot surpass.
-
-    Parameters
-    ----------
-    factors : Factors
-        Fitted on all plays, those of the candidates among them.
-    song_ids : sequence of str
-        The candidates. One that nobody played keeps zero factors.
-    heldout : PlayCounts
-        Their plays.
-    user_ids : collection of str, optional
-        Users to evaluate: those in a model's means, for a fair comparison. All by default.
-    """
-    _check_upper_bound(factors, song_ids)
-    row = {song: i for i, song in enumerate(factors.song_ids)}
-    song_factors = np.zeros((len(song_ids), factors.song_factors.shape[1]), np.float32)
-    for i, song in enumerate(song_ids):
-        if song in row:
-            song_factors[i] = factors.song_factors[row[song]]
-    users = factors.user_factors
-    if user_ids is not None:
-        wanted = set(user_ids)
-        users = np.where(np.array([u in wanted for u in factors.user_ids])[:, None], users, np.float32(0))
-    return score(
-        factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, progress=progress
-    )
-
-
-def _check_upper_bound(factors: Factors, song_ids: Sequence[str]) -> None:
-    """Raise InputError when factors have not seen the plays of the songs to be scored."""
-    seen = set(factors.song_ids[factors.has_plays]).intersection(song_ids)
-    if len(seen) < len(song_ids) / 2:
-        raise InputError(
-            f"the upper bound needs factors of all plays, but these have plays of {len(seen)} of the "
-            f"{len(song_ids)} songs to score only: factorize the plays before the split"
-        )
+def _number(value: float) -> float | None:
+    """Return a figure for a row: None where there is none."""
+    return None if math.isnan(value) else value

@@ -26,7 +26,9 @@ from dcbmr.base.directory import (
 from dcbmr.base.progress import Progress, under
 from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
-from dcbmr.evaluation.evaluation import Evaluation, evaluate_models
+from dcbmr.evaluation.evaluation import evaluate_models
+from dcbmr.evaluation.kept import Evaluation
+from dcbmr.evaluation.results import RESULTS, for_json
 from dcbmr.experiment.settings import ExperimentSettings
 from dcbmr.experiment.stages import Run, factorize_stage, split_stage, train_stage, words_stage
 from dcbmr.features.featurize import featurize
@@ -37,7 +39,6 @@ from dcbmr.plays.songs import read_songs
 
 KIND = "experiment"
 _VERSION = 2
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +49,7 @@ class Experiment:
     ----------
     settings : ExperimentSettings
     results : dict
-        What ``results.json`` holds: rows (model, loss, map_at_``k``, auc, lift, over_linear, n_users,
-        n_songs, seconds of training), settings, seconds of each stage, n_words, the validation mAP of each
-        size of codebook tried, peak_memory_mib. ``lift`` is the mAP over that of random scores,
-        ``over_linear`` is (mAP - random) / (mAP of linear - random).
+        What ``results.json`` holds: see :mod:`dcbmr.evaluation.results`.
     models : dict of str to Model
         The trained rows by name.
     evaluation : Evaluation
@@ -167,6 +165,8 @@ def run_experiment(
         )
     results = {
         "rows": _rows(evaluation.rows, settings.figure, run.seconds),
+        "comparisons": [for_json(asdict(comparison)) for comparison in evaluation.comparisons],
+        "words": evaluation.words,
         "settings": {**(about or {}), **asdict(settings)},
         "n_words": pipeline.n_words,
         "validation_map_by_n_words": words,
