@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.results import Results, read_results
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
+    from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
@@ -153,6 +154,7 @@ _HOME = {
     "by_activity": "ranking.groups",
     "by_artist": "ranking.groups",
     "by_popularity": "ranking.groups",
+    "evaluate_factors": "evaluation.warm",
     "evaluate_lists": "ranking.lists",
     "evaluate_models": "evaluation.evaluation",
     "bootstrap": "evaluation.statistics",
@@ -240,6 +242,7 @@ __all__ = [
     "by_artist",
     "by_popularity",
     "compare_evaluations",
+    "evaluate_factors",
     "evaluate_lists",
     "evaluate_models",
     "evaluate_ranking",
