@@ -61,9 +61,10 @@ def by_sorting(users, songs, heldout, k, n_threads):
     return np.mean(ap), np.mean(auc)
 
 
-def by_implicit(users, songs, heldout, k, n_threads):
+def metrics_of_implicit(users, songs, heldout, k, n_threads):
+    """All that implicit's evaluation finds, by its names; its AUC knows the first k only."""
     from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
-    from implicit.evaluation import mean_average_precision_at_k
+    from implicit.evaluation import ranking_metrics_at_k
 
     class Factors(MatrixFactorizationBase):
         def fit(self, *_, **__):
@@ -77,9 +78,11 @@ def by_implicit(users, songs, heldout, k, n_threads):
     nothing, test = csr_matrix(heldout.shape, dtype=np.float32), csr_matrix(heldout)
     for matrix in (nothing, test):
         matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
-    return mean_average_precision_at_k(
-        model, nothing, test, K=k, show_progress=False, num_threads=n_threads
-    ), None
+    return ranking_metrics_at_k(model, nothing, test, K=k, show_progress=False, num_threads=n_threads)
+
+
+def by_implicit(*arguments):
+    return metrics_of_implicit(*arguments)["map"], None
 
 
 def sgemm(users, songs, n_threads):
