@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_SHUFFLES = 20
+_TIES = 1e-2  # of a play
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +111,16 @@ def plays_of_alike(
     *,
     k: int = 500,
     n_threads: int | None = None,
+    random_state: int = 0,
     progress: Progress | None = None,
 ) -> RankingReport | None:
     """Rank the candidates by how often a user has played songs of the same artist, or of the same tags.
 
     The score is ``sum_g w(song, g) * sum_j plays(user, j) w(j, g)`` over groups g and training songs j, with
-    weights that add up to one for each song: its artist, or its tags. The users' plays of groups stay a
-    sparse matrix; that of candidates and groups is held in memory, float32.
+    weights that add up to one for each song: its artist, or its tags. Songs that tie are in one random order
+    for all users: a group says nothing of the songs in it, and to rank a coarse baseline as low as ties can
+    be would flatter the models. The users' plays of groups stay a sparse matrix; that of candidates and
+    groups is held in memory, float32.
 
     Parameters
     ----------
@@ -128,6 +132,8 @@ def plays_of_alike(
         The candidates.
     heldout : PlayCounts
         Their plays.
+    random_state : int
+        Seed of the order of songs that tie.
 
     Returns
     -------
@@ -139,11 +145,13 @@ def plays_of_alike(
     if not len(both):
         return None
     plays = csr_array(train.counts @ learned[:, both])
-    # A column that tells nothing keeps users among those with training plays who have played no such song.
-    ones = csr_array(np.ones((len(train.user_ids), 1), np.float32))
-    users = csr_array(hstack([plays, ones], dtype=np.float32))
+    # One more column for the order of ties, by less than a play. So no row is empty but those of users
+    # without training plays, who are left out as they are everywhere.
+    has_plays = csr_array((np.diff(train.counts.indptr) > 0)[:, None])
+    users = csr_array(hstack([plays, has_plays], dtype=np.float32))
     songs = np.zeros((len(song_ids), users.shape[1]), np.float32)
     songs[:, :-1] = asked[:, both].toarray()
+    songs[:, -1] = _TIES * np.random.default_rng(random_state).permutation(len(songs)) / len(songs)
     return score(train.user_ids, users, song_ids, songs, heldout, k=k, n_threads=n_threads, progress=progress)
 
 
