@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.results import Results, read_results
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
+    from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
     from dcbmr.ranking.chance import RandomRow, random_row
+    from dcbmr.ranking.groups import by_activity, by_artist, by_popularity, have_known_artist
+    from dcbmr.ranking.lists import ListReport, evaluate_lists
     from dcbmr.ranking.metrics import RANK_METRICS, RankMetric
     from dcbmr.ranking.ranks import HeldoutRanks
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
@@ -112,6 +115,7 @@ _HOME = {
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
     "InputError": "errors",
+    "ListReport": "ranking.lists",
     "Interval": "evaluation.statistics",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
@@ -145,17 +149,23 @@ _HOME = {
     "Stack": "models.stack",
     "WeightedALS": "factorization.als",
     "compare_evaluations": "evaluation.comparison",
-    "evaluate_models": "evaluation.evaluation",
     "read_results": "evaluation.results",
     "bag_of_words": "features.bag_of_words",
-    "evaluate_ranking": "ranking.report",
+    "by_activity": "ranking.groups",
+    "by_artist": "ranking.groups",
+    "by_popularity": "ranking.groups",
+    "evaluate_factors": "evaluation.warm",
+    "evaluate_lists": "ranking.lists",
+    "evaluate_models": "evaluation.evaluation",
     "bootstrap": "evaluation.statistics",
+    "evaluate_ranking": "ranking.report",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
     "featurize": "features.featurize",
     "fit_codebook": "features.codebook",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
+    "have_known_artist": "ranking.groups",
     "hookimpl": "contract.hookspecs",
     "load_model": "models.stack",
     "load_tensors": "base.tensors",
@@ -197,6 +207,7 @@ __all__ = [
     "HeldoutRanks",
     "InputError",
     "Interval",
+    "ListReport",
     "LogMel",
     "Loss",
     "LossSpec",
@@ -227,7 +238,12 @@ __all__ = [
     "WeightedALS",
     "bag_of_words",
     "bootstrap",
+    "by_activity",
+    "by_artist",
+    "by_popularity",
     "compare_evaluations",
+    "evaluate_factors",
+    "evaluate_lists",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
@@ -236,6 +252,7 @@ __all__ = [
     "fit_codebook",
     "get_loss",
     "get_regressor",
+    "have_known_artist",
     "hookimpl",
     "load_model",
     "load_tensors",

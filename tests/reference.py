@@ -34,6 +34,22 @@ def rank_metrics(scores, heldout, k):
     }
 
 
+def list_metrics(scores, excluded, popularity, k):
+    """What the k best songs of all users make of a catalogue: scores, excluded (n_users, n_songs)."""
+    lists = []
+    for row, out in zip(scores, excluded, strict=True):
+        lists.append([song for song in np.argsort(-row, kind="stable") if not out[song]][:k])
+    exposure = np.zeros(scores.shape[1])
+    for songs in lists:
+        exposure[songs] += 1
+    differences = np.abs(exposure[:, None] - exposure[None, :])
+    return {
+        "coverage": len({song for songs in lists for song in songs}) / len(exposure),
+        "gini": differences.mean() / (2 * exposure.mean()),
+        "mean_popularity": np.mean([popularity[songs].mean() for songs in lists if songs]),
+    }
+
+
 def ranking(scores, heldout, k):
     """AP@k and AUC of every user: both (n_users, n_songs)."""
     return np.array([average_precision_and_auc(s, h, k) for s, h in zip(scores, heldout, strict=True)]).T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,10 +21,10 @@ from dcbmr.cli._common import (
 )
 
 
-@click.command("evaluate", short_help="Score models on the songs held out.")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=directory_argument)
+@click.command("evaluate", short_help="Score models on the songs held out, or factors on plays.")
+@click.argument("models", metavar="MODEL|FACTORS...", nargs=-1, required=True, type=directory_argument)
 @click.option("--split", type=directory_argument, required=True, help="From `dcbmr split`.")
-@click.option("--features", type=directory_argument, required=True, help="From `dcbmr featurize`.")
+@click.option("--features", type=directory_argument, help="From `dcbmr featurize`; factors need none.")
 @click.option(
     "--upper-bound",
     type=directory_argument,
@@ -63,7 +64,7 @@ from dcbmr.cli._common import (
 def command(
     models: tuple[Path, ...],
     split: Path,
-    features: Path,
+    features: Path | None,
     upper_bound: Path | None,
     k: int,
     baselines: bool,
@@ -82,14 +83,21 @@ def command(
     reach (drawn once, and in theory); and in words which models differ. --json and --tsv have recall, hit
     rate, NDCG and MRR, too. Models that have seen the held-out songs are refused.
 
+    With FACTORS in the place of models and a split by play, ranks for every user the songs that the user has
+    not played in training, beside the popularity of the songs. Factors that have seen held-out plays are
+    refused.
+
     \b
     Example:  dcbmr evaluate linear cnn --split split --features features
               dcbmr evaluate cnn --split split --features features --upper-bound all-factors --json
               dcbmr evaluate cnn --split split --features features --baselines -o eval-cnn
+              dcbmr evaluate factors --split warm
     """
+    from dcbmr.base.directory import kind_of
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.kept import KIND
     from dcbmr.evaluation.table import shown_rows
+    from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
@@ -101,22 +109,41 @@ def command(
     elif overwrite:
         raise click.UsageError("--overwrite is for -o DIR")
     data = Split.load(split)
-    loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
-    bound = Factors.load(upper_bound) if upper_bound else None
-    with show_progress() as progress:
-        evaluation = evaluate_models(
-            loaded,
-            data,
-            FeatureStore.open(features),
-            k=k,
-            upper_bound=bound,
-            baselines=baselines,
-            tags=SongTags.read(tags) if tags else None,
-            n_resamples=n_resamples,
-            n_threads=n_threads,
-            random_state=random_state,
-            progress=progress,
-        )
+    how: dict[str, Any] = {
+        "k": k,
+        "n_resamples": n_resamples,
+        "n_threads": n_threads,
+        "random_state": random_state,
+    }
+    if all(kind_of(path) == "factors" for path in models):
+        for_models = {
+            "--features": features,
+            "--upper-bound": upper_bound,
+            "--tags": tags,
+            "--baselines": baselines,
+        }
+        for option, given in for_models.items():
+            if given:
+                raise click.UsageError(f"{option} is for models, and these are factors")
+        known = {str(path): Factors.load(path) for path in models}
+        with show_progress() as progress:
+            evaluation = evaluate_factors(known, data, progress=progress, **how)
+    else:
+        if features is None:
+            raise click.UsageError("models need --features, from `dcbmr featurize`")
+        loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
+        bound = Factors.load(upper_bound) if upper_bound else None
+        with show_progress() as progress:
+            evaluation = evaluate_models(
+                loaded,
+                data,
+                FeatureStore.open(features),
+                upper_bound=bound,
+                baselines=baselines,
+                tags=SongTags.read(tags) if tags else None,
+                progress=progress,
+                **how,
+            )
     print_rows(evaluation.rows if form else shown_rows(evaluation.rows), form=form)
     click.echo("\n".join(evaluation.words), err=form is not None)
     report = next(iter(evaluation.reports.values()))

@@ -36,6 +36,7 @@ from dcbmr.evaluation.statistics import Comparison, Interval, bootstrap
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
+from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
 from dcbmr.plays.tags import SongTags
 from dcbmr.ranking.chance import random_row
@@ -112,7 +113,7 @@ def evaluate_models(
     candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
     if upper_bound is not None:
         check_upper_bound(upper_bound, candidates.song_ids)
-    table = _Table(split, candidates, k, n_threads, random_state, progress or silent)
+    table = Table(split, candidates, k, n_threads, random_state, progress or silent)
     for name, model in models.items():
         table.add_model(name, model, features)
     if upper_bound is not None:
@@ -133,6 +134,11 @@ def _check_models(models: Mapping[str, Model | Stack], split: Split, features: F
     for name in models:
         if name in OTHER_ROWS or name.endswith(SHUFFLED):
             raise InputError(f"a model cannot be called {name!r}: another row of the table is")
+    if split.by == "play":
+        raise InputError(
+            "this split holds out plays of songs that are in training, too: evaluate factors on it, and "
+            "models on songs held out, `dcbmr split --by song` or `--by artist`"
+        )
     if not split.heldout.counts.nnz:
         raise InputError(
             f"there are no plays of the {len(split.heldout_songs):,} songs held out: nothing to evaluate on"
@@ -144,7 +150,7 @@ def _check_models(models: Mapping[str, Model | Stack], split: Split, features: F
         model.check_store(features)
 
 
-class _Table:
+class Table:
     """The rows as they come about."""
 
     def __init__(
@@ -197,19 +203,28 @@ class _Table:
         else:
             began = perf_counter()
             near = nearest_songs(reads_vectors, features, self.candidates.song_ids)
-            self._add_factors(NEAREST, reads_vectors.factors, near, began)
+            self.add_factors(NEAREST, reads_vectors.factors, near, began)
         if self.split.artists is not None:
             self.add_plays_of_alike(ARTIST, artists_as_tags(self.split.artists), "an artist")
         first, began = next(iter(models.values())), perf_counter()
-        self._add_factors(MEAN, first.factors, mean_song(first.factors, first.song_ids, n_songs), began)
+        self.add_factors(MEAN, first.factors, mean_song(first.factors, first.song_ids, n_songs), began)
         self._words.append(
             f"{MEAN} has all songs tie, and ties count against it: its mAP is the lowest there is"
         )
 
-    def _add_factors(self, name: str, factors: Factors, songs: NDArray[np.float32], began: float) -> None:
+    def add_factors(
+        self,
+        name: str,
+        factors: Factors,
+        songs: NDArray[np.float32],
+        began: float,
+        excluded: PlayCounts | None = None,
+    ) -> None:
         self._add(
             name,
-            lambda **options: score(factors.user_ids, factors.user_factors, song_factors=songs, **options),
+            lambda **options: score(
+                factors.user_ids, factors.user_factors, song_factors=songs, excluded=excluded, **options
+            ),
             began,
         )
 

@@ -34,6 +34,7 @@ def score(
     song_factors: NDArray[np.float32],
     heldout: PlayCounts,
     *,
+    excluded: PlayCounts | None = None,
     k: int = 500,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -52,9 +53,10 @@ def score(
     song_factors : ndarray of shape (n_candidates, width), float32
     heldout : PlayCounts
         Plays of the candidates; plays of other songs are not looked at.
+    excluded : PlayCounts, optional
+        Plays whose songs are no candidates for their users.
     """
     row = places(heldout.user_ids, {user: i for i, user in enumerate(user_ids)})
-    column = places(heldout.song_ids, {song: i for i, song in enumerate(song_ids)})
     known = (row >= 0)[:, None]
     users: Any  # of who has no factors, zeros
     if isinstance(user_factors, csr_array):
@@ -64,7 +66,8 @@ def score(
     report = evaluate_ranking(
         users,
         song_factors,
-        in_columns(heldout.counts, column, len(song_ids)),
+        plays_between(heldout, heldout.user_ids, song_ids),
+        excluded=None if excluded is None else plays_between(excluded, heldout.user_ids, song_ids),
         k=k,
         n_threads=n_threads,
         progress=progress,
@@ -73,6 +76,14 @@ def score(
     idle = len(user_ids) - int(np.count_nonzero(row >= 0))
     why = "without held-out plays"
     return replace(report, left_out={**report.left_out, why: report.left_out[why] + idle})
+
+
+def plays_between(plays: PlayCounts, user_ids: Ids, song_ids: Ids) -> csr_array:
+    """Return the plays of users and songs, (n_users, n_songs), in their order; who is not known has none."""
+    column = places(plays.song_ids, {song: i for i, song in enumerate(song_ids)})
+    row = places(user_ids, {user: i for i, user in enumerate(plays.user_ids)})
+    counts = in_columns(plays.counts, column, len(song_ids))
+    return csr_array(counts[np.maximum(row, 0)].multiply((row >= 0)[:, None]))
 
 
 def evaluate_model(

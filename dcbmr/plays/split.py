@@ -1,14 +1,17 @@
-"""Splits: plays to learn from, and plays of held-out songs to test on."""
+"""Splits: plays to learn from, and plays to test on, of songs held out or of known ones."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.text import read_lines, write_lines
@@ -29,13 +32,14 @@ class Split:
     train, heldout : PlayCounts
         Plays of the training songs and of the held-out songs.
     heldout_songs : list of str
-        Every held-out song, played or not.
+        Every held-out song, played or not; none where single plays are held out.
     artists : dict of str to str, or None
         The artist of each song, where artists are known.
-    by : {"song", "artist"}, or None
-        What was held out: single songs, or artists; None, as below, for a split made by other means.
+    by : {"song", "artist", "play"}, or None
+        What was held out: single songs, artists, or single plays of songs that stay in training; None, as
+        below, for a split made by other means.
     fraction : float, or None
-        Share of the songs that was wanted.
+        Share of the songs, or of the plays, that was wanted.
     random_state : int, or None
         Seed of the choice.
     """
@@ -44,7 +48,7 @@ class Split:
     heldout: PlayCounts
     heldout_songs: list[str]
     artists: dict[str, str] | None = None
-    by: Literal["song", "artist"] | None = None
+    by: Literal["song", "artist", "play"] | None = None
     fraction: float | None = None
     random_state: int | None = None
 
@@ -89,25 +93,26 @@ def _row(song_and_artist: tuple[str, str]) -> str:
 def split_plays(
     plays: PlayCounts,
     *,
-    by: Literal["song", "artist"] = "song",
+    by: Literal["song", "artist", "play"] = "song",
     artists: Mapping[str, str] | None = None,
     fraction: float = 0.2,
     random_state: int = 0,
 ) -> Split:
-    """Hold out songs that nobody is then known to have played.
+    """Hold out songs that nobody is then known to have played, or plays of songs that others play.
 
     Parameters
     ----------
     plays : PlayCounts
         All plays.
-    by : {"song", "artist"}
+    by : {"song", "artist", "play"}
         Hold out songs one by one, or all songs of an artist together: an artist's songs on both sides
-        flatter every model that hears the artist.
+        flatter every model that hears the artist. Or single plays, a user and a song, where both keep a play
+        in training: for :func:`dcbmr.evaluate_factors`, not for models of audio.
     artists : mapping of song to artist, optional
         Needed for "artist"; a song that it lacks is an artist of its own.
     fraction : float
-        Share of the songs to hold out; of an artist's songs all or none, so met as nearly as whole artists
-        allow: see :func:`dcbmr.plays.groups.choose_groups`.
+        Share of the songs, or plays, to hold out; of an artist's songs all or none, so met as nearly as whole
+        artists allow: see :func:`dcbmr.plays.groups.choose_groups`.
     random_state : int
         Seed of the choice.
 
@@ -118,17 +123,19 @@ def split_plays(
     Raises
     ------
     InputError
-        No plays; an option out of range; a split by artist without artists, or with a single one.
+        No plays; an option out of range; a split by artist without artists, or with a single one; no play
+        whose user and song have another.
 
     Warns
     -----
     UserWarning
-        Where whole artists miss the fraction by more than half of it.
+        Where whole artists miss the fraction by more than half of it, or half of the plays wanted are the
+        only ones of their user or song.
     """
     if not 0 < fraction < 1:
         raise InputError(f"fraction must lie between 0 and 1; got {fraction}")
-    if by not in ("song", "artist"):
-        raise InputError(f"by must be 'song' or 'artist'; got {by!r}")
+    if by not in ("song", "artist", "play"):
+        raise InputError(f"by must be 'song', 'artist' or 'play'; got {by!r}")
     if by == "artist" and not artists:
         raise InputError(
             "a split by artist needs the artists of the songs: --songs SONGS.tsv on the command line, "
@@ -142,6 +149,11 @@ def split_plays(
         )
     if plays.counts.nnz == 0:
         raise InputError("there are no plays to split")
+    of_artists = {song: known[song] for song in plays.song_ids if song in known} if artists else None
+    how: dict[str, Any] = {"by": by, "fraction": fraction, "random_state": random_state}
+    if by == "play":
+        held = _choose_plays(plays.counts, fraction, random_state)
+        return Split(_only(plays, ~held), _only(plays, held), [], of_artists, **how)
     groups = artist_groups(plays.song_ids, known) if by == "artist" else None
     groups = np.arange(len(plays.song_ids)) if groups is None else groups
     chosen = choose_groups(groups, fraction, random_state=random_state)
@@ -149,8 +161,39 @@ def split_plays(
         plays.keep_songs(~chosen),
         plays.keep_songs(chosen),
         list(plays.song_ids[chosen]),
-        {song: known[song] for song in plays.song_ids if song in known} if artists else None,
-        by=by,
-        fraction=fraction,
-        random_state=random_state,
+        of_artists,
+        **how,
     )
+
+
+def _choose_plays(counts: csr_array, fraction: float, random_state: int) -> NDArray[np.bool_]:
+    """Choose about ``fraction`` of the plays (n_pairs,) at random; each user and each song keeps one."""
+    order = np.random.default_rng(random_state).permutation(counts.nnz)
+    users, songs = counts.tocoo().coords
+    users, songs = users[order], songs[order]
+    stays = np.zeros(counts.nnz, bool)
+    stays[np.unique(users, return_index=True)[1]] = True
+    without = np.flatnonzero(~np.isin(songs, songs[stays]))
+    stays[without[np.unique(songs[without], return_index=True)[1]]] = True
+    chosen, wanted = order[~stays], fraction * counts.nnz
+    if not len(chosen):
+        raise InputError(
+            f"none of the {counts.nnz:,} plays can be held out: each is the only one of its user or its song"
+        )
+    if len(chosen) < wanted / 2:
+        warnings.warn(
+            f"{len(chosen) / counts.nnz:.1%} of {counts.nnz:,} plays are held out, where {fraction:.1%} were "
+            "wanted: each user and each song keeps a play to learn from",
+            stacklevel=3,
+        )
+    held = np.zeros(counts.nnz, bool)
+    held[chosen[: max(round(wanted), 1)]] = True
+    return held
+
+
+def _only(plays: PlayCounts, pairs: NDArray[np.bool_]) -> PlayCounts:
+    """Return the plays of a mask (n_pairs,), without users and songs who then have none."""
+    counts = plays.counts.copy()
+    counts.data[~pairs] = 0
+    counts.eliminate_zeros()
+    return PlayCounts(plays.user_ids, plays.song_ids, counts).keep_songs(np.diff(counts.tocsc().indptr) > 0)

@@ -46,10 +46,44 @@ def test_split_parts_the_plays(by, tmp_path):
     assert f"Split(by={by!r}, fraction=0.25, random_state=3, train=PlayCounts(n_users=" in repr(split)
 
 
+def test_split_by_play_keeps_users_and_songs_known(tmp_path):
+    table = draw_plays()
+    artists = {"s0": "a", "s1": "b"}
+    split = split_plays(table, by="play", artists=artists, fraction=0.3, random_state=1)
+    assert as_dict(split.train) | as_dict(split.heldout) == as_dict(table)
+    assert as_dict(split.train).keys().isdisjoint(as_dict(split.heldout))
+    assert split.heldout.counts.nnz == round(0.3 * table.counts.nnz)
+    assert set(split.train.song_ids) == {song for _, song in as_dict(table)}
+    assert set(split.train.user_ids) == {user for user, _ in as_dict(table)}
+    assert split.heldout_songs == []
+    split.save(tmp_path / "split")
+    again = Split.load(tmp_path / "split")
+    assert as_dict(again.heldout) == as_dict(split.heldout)
+    assert (again.by, again.heldout_songs, again.artists) == ("play", [], artists)
+    # Nothing decides but chance: every play is held out sooner or later.
+    ever = set()
+    for seed in range(60):
+        ever |= set(as_dict(split_plays(table, by="play", fraction=0.3, random_state=seed).heldout))
+    assert ever == set(as_dict(table))
+
+
+def test_split_by_play_where_plays_are_the_only_ones():
+    alone = PlayCounts.from_triplets(["a", "b"], ["x", "y"], [1, 1])
+    with pytest.raises(dcbmr.InputError, match="none of the 2 plays can be held out"):
+        split_plays(alone, by="play")
+    few = PlayCounts.from_triplets(list("abcdd"), list("xyzxy"), [1] * 5)
+    with pytest.warns(UserWarning, match="of 5 plays are held out, where 90.0% were wanted"):
+        split = split_plays(few, by="play", fraction=0.9)
+    assert split.heldout.counts.nnz == 1
+    assert list(split.train.user_ids) == list("abcd")
+
+
 def test_split_depends_on_the_seed_alone():
     table = draw_plays()
     splits = [split_plays(table, random_state=seed).heldout_songs for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
+    of_plays = [as_dict(split_plays(table, by="play", random_state=seed).heldout) for seed in (1, 1, 2)]
+    assert of_plays[0] == of_plays[1] != of_plays[2]
 
 
 def test_bad_splits():
@@ -58,7 +92,7 @@ def test_bad_splits():
         split_plays(table, by="artist")
     with pytest.raises(dcbmr.InputError, match="fraction must lie between 0 and 1; got 1"):
         split_plays(table, fraction=1)
-    with pytest.raises(dcbmr.InputError, match="by must be 'song' or 'artist'"):
+    with pytest.raises(dcbmr.InputError, match="by must be 'song', 'artist' or 'play'"):
         split_plays(table, by="album")
     with pytest.raises(dcbmr.InputError, match="cannot be split"):
         split_plays(draw_plays(5, 1))
