@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.evaluation import Evaluation, ScoredSongs, evaluate_models
-    from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
+    from dcbmr.evaluation.play_figures import (
+        PlayFigures,
+        contributions_of_best,
+        pool_folds,
+        shared_plays,
+    )
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.factorization.als import WeightedALS
@@ -135,6 +140,7 @@ _HOME = {
     "evaluate_models": "evaluation.evaluation",
     "bag_of_words": "features.bag_of_words",
     "bootstrap": "evaluation.statistics",
+    "contributions_of_best": "evaluation.play_figures",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
@@ -208,6 +214,7 @@ __all__ = [
     "WeightedALS",
     "bag_of_words",
     "bootstrap",
+    "contributions_of_best",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",

@@ -17,6 +17,7 @@ from dcbmr import (
     PlayFigures,
     Uncertainty,
     bootstrap,
+    contributions_of_best,
     pool_folds,
     shared_plays,
 )
@@ -173,6 +174,7 @@ class TestIntervals:
         "world",
         [
             World("20 artists of unequal size", n_users=60, n_artists=20, plays=3),
+            World("hits", n_users=60, n_artists=40, sizes=0.5, plays=3, best=True),
             World("seeds", n_users=60, n_artists=40, sizes=0.5, plays=3, n_seeds=4, seed_effect=0.2),
         ],
         ids=lambda world: world.name,
@@ -235,7 +237,7 @@ class TestComparisons:
         pairs = [pair("cnn-mse", "linear", 2e-5), pair("cnn-mse", "mlp", 1e-6), pair("mlp", "linear", 0.31)]
         found = Uncertainty({}, pairs, 0.95, 10, 10, 10, ("one note",))
         assert found.words() == (
-            "cnn-mse is better than linear and mlp (p < 0.001); "
+            "cnn-mse is better than linear and mlp (p < 0.001)\n"
             "mlp and linear cannot be told apart (a difference of 0.028 would have shown)\none note"
         )
         assert (
@@ -299,6 +301,34 @@ class TestBadInput:
             bootstrap(few(), **option)
 
 
+class TestBestSong:
+    def test_a_list_without_an_artist_keeps_the_best_of_the_others(self):
+        rng = np.random.default_rng(0)
+        users, folds = np.repeat(np.arange(100), 5), rng.integers(2, size=500)
+        artists = rng.integers(4, size=500)
+        values = rng.integers(3, size=500) / 2
+        found = contributions_of_best(values, users, artists, folds=folds)
+        for user, fold in set(zip(users.tolist(), folds.tolist(), strict=True)):
+            mine = np.flatnonzero((users == user) & (folds == fold))
+            best = values[mine].max()
+            assert found[mine].sum() == pytest.approx(best)
+            # Where one artist alone has the best, the others have the best of theirs, by their share.
+            owners = {artists[j] for j in mine if values[j] == best}
+            if len(owners) == 1:
+                others = mine[artists[mine] != owners.pop()]
+                left = values[others].max() if len(others) else 0
+                assert found[others].sum() == pytest.approx(left * len(others) / len(mine))
+
+    def test_a_list_of_one_artist_is_the_best_songs(self):
+        found = contributions_of_best([0.2, 0.5, 0.25], ["u", "u", "v"], ["A", "A", "B"])
+        np.testing.assert_array_equal(found, [0, 0.5, 0.25])
+
+    def test_what_is_no_value_is_refused(self):
+        for values in ([-1, 0], [np.nan, 1], [[1, 2]]):
+            with pytest.raises(InputError, match="values must be one number from 0 up"):
+                contributions_of_best(values, [0, 1], [0, 1])
+
+
 class TestSharedPlays:
     def test_the_same_plays_in_another_order(self, figures):
         order = np.random.default_rng(0).permutation(figures.n_plays)
@@ -329,6 +359,8 @@ class TestSharedPlays:
         artists = dict(zip(zip(both.users, both.songs, strict=True), both.artists, strict=True))
         assert artists == {("u", "a"): "A", ("u", "b"): "A", ("v", "b"): "B"}
         assert bootstrap(both).notes == both.notes
+        as_they_are = shared_plays([two, one], sums=False)
+        assert sorted(as_they_are.rows["x"]) == [0.1, 0.3, 0.6]
 
     def test_what_cannot_be_compared_is_refused(self):
         with pytest.raises(InputError, match="share no held-out play"):
