@@ -2,7 +2,7 @@
 
 Other users and other artists would have given other figures. The spread of a figure, or of the difference
 of two rows on the same plays, is taken from resamples of both (:mod:`dcbmr.evaluation.resampling`). Their
-percentiles are not used as they are, for two reasons that benchmarks/coverage.py shows:
+percentiles are not used as they are, for two reasons that benchmarks/intervals.py shows:
 
 - A resample draws the chance of a single play twice, with its user and with its artist, and so counts it
   three times over (Owen 2007). The part of each resample that neither its users nor its artists

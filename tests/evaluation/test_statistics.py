@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reference import resampled_figure
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from dcbmr import (
     Comparison,
@@ -24,8 +25,8 @@ from dcbmr import (
 from dcbmr.evaluation import resampling, statistics
 from dcbmr.evaluation.statistics import holm
 
-COVERAGE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/coverage.py"))
-World = COVERAGE["World"]
+INTERVALS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/intervals.py"))
+World = INTERVALS["World"]
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +181,9 @@ class TestIntervals:
         ids=lambda world: world.name,
     )
     def test_it_covers_and_keeps_its_level(self, world):
-        """Benchmarks/coverage.py in small: bounds three standard deviations of 300 from 95 and 5 %."""
-        results = [COVERAGE["experiment"](world, 200, False, number) for number in range(300)]
-        line = COVERAGE["summary"](world, results)
+        """Benchmarks/intervals.py in small: bounds three standard deviations of 300 from 95 and 5 %."""
+        results = [INTERVALS["experiment"](world, 200, False, number) for number in range(300)]
+        line = INTERVALS["summary"](world, results)
         assert 91 < line["covers"]["dcbmr"] <= 99.7
         assert line["rejects"]["dcbmr"] < 9
         assert line["covers"]["dcbmr, users alone"] < 90
@@ -222,11 +223,14 @@ class TestComparisons:
         np.testing.assert_allclose(holm([0.6, np.nan, 0.5]), [1, np.nan, 1])
         assert holm([]).shape == (0,)
 
-    def test_seed_and_threads(self, figures, monkeypatch):
-        found = bootstrap(figures).comparisons
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        assert bootstrap(figures).comparisons == found
-        assert bootstrap(figures, random_state=1).comparisons != found
+    def test_the_seed_changes_it_and_the_number_of_threads_does_not(self):
+        figures = World("wide", n_users=3000, n_artists=600).draw(np.random.default_rng(0))
+        with threadpool_limits(1):
+            one = bootstrap(figures, n_resamples=64)
+        with threadpool_limits(4):
+            four = bootstrap(figures, n_resamples=64)
+        assert (one.intervals, one.comparisons) == (four.intervals, four.comparisons)
+        assert bootstrap(figures, n_resamples=64, random_state=1).intervals != one.intervals
 
     def test_in_words(self):
         interval = Interval(0.1, 0.01, 50, 0.08, 0.12, 0.09, 0.11)

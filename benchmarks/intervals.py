@@ -1,7 +1,7 @@
 """Do 95 % intervals hold the truth 95 times in 100, and do equal models differ 5 times in 100?
 
-    python benchmarks/coverage.py [--experiments N] [--only WORLD ...] [--peers] [--json FILE]
-    python benchmarks/coverage.py --time [--json FILE]
+    python benchmarks/intervals.py [--experiments N] [--only WORLD ...] [--peers] [--json FILE]
+    python benchmarks/intervals.py --time [--json FILE]
 
 Each experiment draws new users and artists, and asks dcbmr.bootstrap about two rows that are equal. --peers
 puts the intervals of textbooks beside it. --time is the time of
