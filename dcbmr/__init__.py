@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.kept import Evaluation
-    from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
+    from dcbmr.evaluation.play_figures import (
+        PlayFigures,
+        contributions_of_best,
+        pool_folds,
+        shared_plays,
+    )
     from dcbmr.evaluation.results import Results, read_results
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
@@ -159,6 +164,7 @@ _HOME = {
     "evaluate_models": "evaluation.evaluation",
     "bootstrap": "evaluation.statistics",
     "evaluate_ranking": "ranking.report",
+    "contributions_of_best": "evaluation.play_figures",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
     "featurize": "features.featurize",
@@ -242,6 +248,7 @@ __all__ = [
     "by_artist",
     "by_popularity",
     "compare_evaluations",
+    "contributions_of_best",
     "evaluate_factors",
     "evaluate_lists",
     "evaluate_models",
