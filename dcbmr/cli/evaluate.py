@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from dcbmr.cli._common import (
     table_options,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from dcbmr.evaluation.groups import By
 
 
 @click.command("evaluate", short_help="Score models on the songs held out, or factors on plays.")
@@ -56,7 +59,12 @@ from dcbmr.cli._common import (
     show_default=True,
     help="Draws of users and artists, for intervals and tests; 0 for neither.",
 )
-@output_option("ranks, rows and words, for `dcbmr compare`,", required=False)
+@click.option(
+    "--by",
+    type=click.Choice(["popularity", "activity", "artist"]),
+    help="Print the rows once more, by deciles of songs or of users, or new artists apart.",
+)
+@output_option("the evaluation, for `dcbmr compare`,", required=False)
 @overwrite_option
 @seed_option
 @threads_option
@@ -70,6 +78,7 @@ def command(
     baselines: bool,
     tags: Path | None,
     n_resamples: int,
+    by: By | None,
     output: Path | None,
     overwrite: bool,
     random_state: int,
@@ -81,7 +90,8 @@ def command(
     Prints the mean average precision at K and the area under the ROC curve, over the users that have both
     training plays and held-out plays, with 95 % intervals over users and artists, beside what random scores
     reach (drawn once, and in theory); and in words which models differ. --json and --tsv have recall, hit
-    rate, NDCG and MRR, too. Models that have seen the held-out songs are refused.
+    rate, NDCG and MRR, too; with --by, they have the rows of the groups alone. Models that have seen the
+    held-out songs are refused.
 
     With FACTORS in the place of models and a split by play, ranks for every user the songs that the user has
     not played in training, beside the popularity of the songs. Factors that have seen held-out plays are
@@ -95,6 +105,7 @@ def command(
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
     from dcbmr.evaluation.table import shown_rows
     from dcbmr.evaluation.warm import evaluate_factors
@@ -109,6 +120,8 @@ def command(
     elif overwrite:
         raise click.UsageError("--overwrite is for -o DIR")
     data = Split.load(split)
+    if by:
+        check_groups(data, by)
     how: dict[str, Any] = {
         "k": k,
         "n_resamples": n_resamples,
@@ -144,8 +157,14 @@ def command(
                 progress=progress,
                 **how,
             )
-    print_rows(evaluation.rows if form else shown_rows(evaluation.rows), form=form)
+    if output is not None:
+        evaluation.save(output, overwrite=overwrite)
+    rows = evaluation.rows if form else shown_rows(evaluation.rows)
+    print_rows(rows_by_group(evaluation, data, by) if form and by else rows, form=form)
     click.echo("\n".join(evaluation.words), err=form is not None)
+    if by and not form:
+        click.echo()
+        print_rows(rows_by_group(evaluation, data, by), form=None, title=f"by {by}")
     report = next(iter(evaluation.reports.values()))
     reasons = ", ".join(f"{n} {why}" for why, n in report.left_out.items())
     click.echo(f"{report.n_users_left_out} users are not in the means: {reasons}", err=True)
@@ -156,5 +175,4 @@ def command(
         if songs:
             click.echo(f"{len(songs)} {what}: {some(songs)}", err=True)
     if output is not None:
-        evaluation.save(output, overwrite=overwrite)
         click.echo(f"wrote {output}", err=True)

@@ -11,10 +11,10 @@ import numpy as np
 from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import numbered
-from dcbmr.evaluation.evaluation import BOUND, MEAN
 from dcbmr.evaluation.figures import contributions, metric_name, play_figures, share
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.play_figures import PlayFigures, pool_folds
+from dcbmr.evaluation.rows import BOUND, MEAN
 from dcbmr.evaluation.statistics import Comparison, Uncertainty, bootstrap
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.report import RankingReport

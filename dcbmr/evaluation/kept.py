@@ -225,8 +225,8 @@ def _reports(
 ) -> dict[str, RankingReport]:
     """Return the report of each row of the table."""
     user_of, song_of = ({name: i for i, name in enumerate(names)} for names in (user_ids, song_ids))
-    model = np.array(users["model"].to_pylist(), object)
-    model_of_play = np.array(plays["model"].to_pylist(), object)
+    row_of = {name: i for i, name in enumerate(left_out)}
+    model, model_of_play = _rows(users["model"], row_of), _rows(plays["model"], row_of)
     user = _rows(users["user"], user_of)
     song = _rows(plays["song"], song_of).astype(np.int32)
     n_heldout, n_candidates = (
@@ -235,7 +235,7 @@ def _reports(
     above, level = (plays[name].to_numpy().astype(np.int64) for name in ("above", "level"))
     reports = {}
     for name, why in left_out.items():
-        mine, my_plays = model == name, model_of_play == name
+        mine, my_plays = model == row_of[name], model_of_play == row_of[name]
         indptr = np.concatenate([[0], np.cumsum(n_heldout[mine])])
         if indptr[-1] != np.count_nonzero(my_plays) or not indptr[-1] or n_heldout[mine].min() < 1:
             raise ValueError(f"users.parquet and plays.parquet disagree about {name!r}")

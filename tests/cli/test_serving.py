@@ -106,6 +106,32 @@ def test_evaluate_agrees_with_the_function_under_it():
     assert (row["map_at_3"], row["auc"], row["n_users"]) == (report.map_at_k, report.auc, report.n_users)
 
 
+def test_evaluate_keeps_what_compare_reads(tmp_path):
+    kept = tmp_path / "kept"
+    words = ("evaluate", "linear", "mlr", *EVALUATE, "--baselines", "--resamples", "100", "-o", kept)
+    said = run(*words)
+    assert "on shuffled audio is random" in said.stdout
+    assert f"wrote {kept}" in said.stderr
+    compared = rows("compare", kept, "--row", "linear", "--row", "mlr")
+    table = {row["model"]: row for row in dcbmr.read_results(kept).rows}
+    assert {row["model"]: row["map_at_500"] for row in compared["rows"]} == pytest.approx(
+        {name: table[name]["map_at_500"] for name in ("linear", "mlr")}
+    )
+    assert f"{kept} exists" in refused(*words)
+    run(*words, "--overwrite")
+    assert "--overwrite is for -o DIR" in run("evaluate", "linear", *EVALUATE, "--overwrite").stderr
+    assert "linear holds 'model', not 'evaluation'" in refused("compare", "linear")
+
+
+def test_evaluate_by_groups():
+    found = rows("evaluate", "linear", *EVALUATE, "--by", "popularity", "--resamples", "0")
+    assert {row["model"] for row in found} == {"linear"}
+    assert [row["group"] for row in found] == sorted({row["group"] for row in found})
+    shown = run("evaluate", "linear", *EVALUATE, "--by", "artist", "--resamples", "0").stdout
+    assert "random (in theory)" in shown
+    assert "new artist" in shown
+
+
 def test_evaluate_says_who_is_left_out(tmp_path):
     split = Split.load("split")
     plays = split.heldout.counts.tolil()

@@ -27,6 +27,7 @@ from dcbmr import (
 )
 from dcbmr.base.text import latex_table
 from dcbmr.cli import cli
+from dcbmr.evaluation.groups import rows_by_group
 from dcbmr.plays.counts import PlayCounts
 
 
@@ -286,6 +287,32 @@ def test_the_command_prints_a_table_tsv_json_and_latex(kept):
     assert latex.count(r"\\") == 3
     twice = CliRunner().invoke(cli, ["compare", str(kept), str(kept)])
     assert "an evaluation is given twice" in twice.output
+
+
+def test_the_rows_of_groups(folds, small_world):
+    """What a group is, is tested with dcbmr.ranking.groups; here, that the right numbers go in."""
+    split = split_plays(
+        PlayCounts.read(small_world / "plays.tsv"),
+        by="artist",
+        artists=read_songs(small_world / "songs.tsv").artist_of(),
+    )
+    evaluation = folds["fold0"]
+    report = evaluation.reports["16 words"]
+    by = {
+        name: [row for row in rows_by_group(evaluation, split, name) if row["model"] == "16 words"]
+        for name in ("popularity", "activity", "artist")
+    }
+    assert [(row["group"], row["n_users"]) for row in by["artist"]] == [("new artist", report.n_users)]
+    assert by["artist"][0]["map_at_5"] == pytest.approx(report.map_at_k)
+    for rows in by.values():
+        assert sum(row["n_plays"] for row in rows) == len(report.ranks.songs)
+    # Popular songs and active users have the most plays.
+    listeners = np.asarray((split.heldout.counts > 0).sum(axis=0)).ravel()
+    of_top = by["popularity"][-1]
+    assert of_top["n_plays"] / listeners.max() == np.count_nonzero(listeners == listeners.max())
+    assert sum(row["n_users"] for row in by["activity"]) == report.n_users
+    with pytest.raises(InputError, match="artists are not known"):
+        rows_by_group(evaluation, replace(split, artists=None), "artist")
 
 
 def test_latex_is_escaped():
