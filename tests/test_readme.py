@@ -53,11 +53,12 @@ def songs_of(words):
 
 def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     monkeypatch.chdir(world)
-    *steps, evaluate = JUDGE
+    *steps, evaluate, compare = JUDGE
     for words in steps:
         run(words)
     table = json.loads(run([*evaluate, "--json"]))
     assert [row["model"] for row in table][:1] == ["split-cnn"]
+    assert "split-cnn" in run(compare)
 
     factorize, train, new, similar, predict, by_now = USE
     run(factorize)
