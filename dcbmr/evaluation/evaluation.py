@@ -83,7 +83,7 @@ def evaluate_models(
     for name, model in models.items():
         table.add_model(name, model, features)
     if upper_bound is not None:
-        table.add_upper_bound(upper_bound, next(iter(models.values())))
+        table.add_upper_bound(upper_bound)
     if baselines:
         table.add_baselines(models, features)
     if tags is not None:

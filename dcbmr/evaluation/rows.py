@@ -54,7 +54,7 @@ SURE_OF = ("map_at_k", "auc")
 
 
 class Table:
-    """The rows as they come about."""
+    """The rows as they come about: each ranks the same candidates, and ``finish`` says what they mean."""
 
     def __init__(
         self,
@@ -90,15 +90,18 @@ class Table:
         return report is not None
 
     def add_model(self, name: str, model: Model | Stack, features: FeatureStore) -> None:
+        """Rank the candidates by what a model predicts of their audio."""
         began = perf_counter()
         self.predictions[name] = model.predict_store(features, self.candidates.song_ids)
         self._add(name, partial(evaluate_model, model, self.predictions[name]), began, model.loss)
 
-    def add_upper_bound(self, factors: Factors, model: Model | Stack) -> None:
+    def add_upper_bound(self, factors: Factors) -> None:
+        """Rank them by factors of their own plays, for the users of the first row."""
         users = self.split.heldout.user_ids[next(iter(self.reports.values())).users].tolist()
         self._add(BOUND, partial(evaluate_upper_bound, factors, user_ids=users), perf_counter())
 
     def add_baselines(self, models: Mapping[str, Model | Stack], features: FeatureStore) -> None:
+        """Rank them by the nearest songs, by plays of the artist, and by the mean song."""
         n_songs = len(self.candidates.song_ids)
         reads_vectors = vector_model(models.values())
         if reads_vectors is None:
@@ -123,6 +126,7 @@ class Table:
         began: float,
         excluded: PlayCounts | None = None,
     ) -> None:
+        """Rank them by factors of users and of the candidates."""
         self._add(
             name,
             lambda **options: score(
@@ -132,6 +136,7 @@ class Table:
         )
 
     def add_plays_of_alike(self, name: str, groups: SongTags, what: str) -> None:
+        """Rank them by a user's plays of the same group; say so where no group is shared."""
         if not self._add(
             name,
             partial(plays_of_alike, groups, self.split.train, random_state=self.random_state),
@@ -140,6 +145,7 @@ class Table:
             self._words.append(f"no song scored shares {what} with a training song: there is no row {name}")
 
     def add_shuffles(self, models: Mapping[str, Model | Stack]) -> None:
+        """Rank them by the predictions of other candidates, drawn at random."""
         for name, model in models.items():
             began = perf_counter()
             self.shuffles[name + SHUFFLED] = shuffled(
