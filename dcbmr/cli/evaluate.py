@@ -89,8 +89,8 @@ def command(
 
     Prints the mean average precision at K and the area under the ROC curve, over the users that have both
     training plays and held-out plays, with 95 % intervals over users and artists, beside what random scores
-    reach (drawn once, and in theory); and in words which models differ. --json and --tsv have recall, hit
-    rate, NDCG and MRR, too; with --by, they have the rows of the groups alone. Models that have seen the
+    reach (drawn once, and in theory); and in words which models differ. --json and --tsv have more: recall,
+    hit rate, NDCG and MRR; with --by, they have the rows of the groups alone. Models that have seen the
     held-out songs are refused.
 
     With FACTORS in the place of models and a split by play, ranks for every user the songs that the user has
@@ -107,7 +107,7 @@ def command(
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.table import shown_rows
+    from dcbmr.evaluation.table import shown_rows, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.store import FeatureStore
@@ -161,7 +161,7 @@ def command(
         evaluation.save(output, overwrite=overwrite)
     rows = evaluation.rows if form else shown_rows(evaluation.rows)
     print_rows(rows_by_group(evaluation, data, by) if form and by else rows, form=form)
-    click.echo("\n".join(evaluation.words), err=form is not None)
+    click.echo("\n".join([who_was_ranked(evaluation.rows), *evaluation.words]), err=form is not None)
     if by and not form:
         click.echo()
         print_rows(rows_by_group(evaluation, data, by), form=None, title=f"by {by}")

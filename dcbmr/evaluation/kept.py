@@ -28,7 +28,7 @@ from dcbmr.evaluation.candidates import ScoredSongs
 from dcbmr.evaluation.figures import metric_name
 from dcbmr.evaluation.results import RESULTS, for_json, read_results
 from dcbmr.evaluation.statistics import Comparison, Interval
-from dcbmr.evaluation.table import shown_rows
+from dcbmr.evaluation.table import shown_rows, who_was_ranked
 from dcbmr.plays.counts import ids_array
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.ranks import HeldoutRanks
@@ -87,7 +87,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Return the rows as a text table, and under it what it means, in words."""
-        return "\n".join([text_table(shown_rows(self.rows)), "", *self.words]).rstrip()
+        return "\n".join([text_table(shown_rows(self.rows)), "", who_was_ranked(self.rows), *self.words])
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the evaluation as a directory that appears whole or not at all."""
