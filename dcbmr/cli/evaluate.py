@@ -64,6 +64,13 @@ if TYPE_CHECKING:
     type=click.Choice(["popularity", "activity", "artist"]),
     help="Print the rows once more, by deciles of songs or of users, or new artists apart.",
 )
+@click.option(
+    "--lists",
+    "n_listed",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Add what lists of every user's N best are like: coverage, Gini of exposure, popularity.",
+)
 @output_option("the evaluation, for `dcbmr compare`,", required=False)
 @overwrite_option
 @seed_option
@@ -79,6 +86,7 @@ def command(
     tags: Path | None,
     n_resamples: int,
     by: By | None,
+    n_listed: int | None,
     output: Path | None,
     overwrite: bool,
     random_state: int,
@@ -107,7 +115,8 @@ def command(
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.table import shown_rows, who_was_ranked
+    from dcbmr.evaluation.lists import with_lists
+    from dcbmr.evaluation.table import shown_lists, shown_rows, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.store import FeatureStore
@@ -138,17 +147,17 @@ def command(
         for option, given in for_models.items():
             if given:
                 raise click.UsageError(f"{option} is for models, and these are factors")
-        known = {str(path): Factors.load(path) for path in models}
+        ranked: dict[str, Any] = {str(path): Factors.load(path) for path in models}
         with show_progress() as progress:
-            evaluation = evaluate_factors(known, data, progress=progress, **how)
+            evaluation = evaluate_factors(ranked, data, progress=progress, **how)
     else:
         if features is None:
             raise click.UsageError("models need --features, from `dcbmr featurize`")
-        loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
+        ranked = {str(path): load_model(path, n_threads=n_threads) for path in models}
         bound = Factors.load(upper_bound) if upper_bound else None
         with show_progress() as progress:
             evaluation = evaluate_models(
-                loaded,
+                ranked,
                 data,
                 FeatureStore.open(features),
                 upper_bound=bound,
@@ -157,11 +166,16 @@ def command(
                 progress=progress,
                 **how,
             )
+    if n_listed:
+        evaluation = with_lists(evaluation, ranked, data, k=n_listed, n_threads=n_threads)
     if output is not None:
         evaluation.save(output, overwrite=overwrite)
     rows = evaluation.rows if form else shown_rows(evaluation.rows)
     print_rows(rows_by_group(evaluation, data, by) if form and by else rows, form=form)
     click.echo("\n".join([who_was_ranked(evaluation.rows), *evaluation.words]), err=form is not None)
+    if n_listed and not form:
+        click.echo()
+        print_rows(shown_lists(evaluation.rows, n_listed), form=None, title=f"lists of {n_listed}")
     if by and not form:
         click.echo()
         print_rows(rows_by_group(evaluation, data, by), form=None, title=f"by {by}")

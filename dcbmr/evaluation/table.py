@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FIGURES = ("coverage", "gini", "mean_popularity")
+"""Of lists; in rows with their length: "coverage_at_10"."""
+
 
 def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return of the rows what fits a terminal: mAP and AUC with their intervals, and lift."""
@@ -19,6 +22,12 @@ def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 cells[title] = interval(row[f"{name}_low"], row[f"{name}_high"], form=form)
         shown.append(cells | {"lift": row["lift"]})
     return shown
+
+
+def shown_lists(rows: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]]:
+    """Return the figures of lists of ``k`` songs, of the rows that have any."""
+    names = ["model", *(name for name in rows[0] if name in {f"{figure}_at_{k}" for figure in FIGURES})]
+    return [{name: row[name] for name in names} for row in rows if row[names[-1]] is not None]
 
 
 def who_was_ranked(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -132,6 +132,27 @@ def test_evaluate_by_groups():
     assert "new artist" in shown
 
 
+def test_evaluate_tells_of_lists(tmp_path):
+    words = ("evaluate", "linear", "mlr", *EVALUATE, "--resamples", "0", "--lists", "2")
+    table = {row["model"]: row for row in rows(*words, "-o", tmp_path / "kept")}
+    assert dcbmr.read_results(tmp_path / "kept").rows == list(table.values())
+    assert table["random"]["coverage_at_2"] is None
+    # The same by hand.
+    model, split = Model.load("linear"), Split.load("split")
+    scores = model.user_factors @ model.predict_store(FeatureStore.open("features"), split.heldout_songs).T
+    counts = {
+        song: np.count_nonzero(c)
+        for song, c in zip(split.heldout.song_ids, split.heldout.counts.toarray().T, strict=True)
+    }
+    listeners = np.array([counts.get(song, 0) for song in split.heldout_songs])
+    ranked = np.isin(model.user_ids, split.heldout.user_ids) & scores.any(axis=1)
+    best = np.argsort(-scores[ranked], axis=1, kind="stable")[:, :2]
+    assert table["linear"]["coverage_at_2"] == len(np.unique(best)) / 8
+    assert table["linear"]["mean_popularity_at_2"] == pytest.approx(listeners[best].mean())
+    assert 0 < table["linear"]["gini_at_2"] < 1
+    assert "lists of 2" in run(*words).stdout
+
+
 def test_evaluate_says_who_is_left_out(tmp_path):
     split = Split.load("split")
     plays = split.heldout.counts.tolil()
