@@ -16,7 +16,6 @@ from scipy.sparse import csr_array, hstack
 
 from dcbmr.base.arrays import blocks, places, rows_of
 from dcbmr.base.progress import Progress, silent
-from dcbmr.contract.kinds import find_kind
 from dcbmr.evaluation.scoring import evaluate_model, score
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
@@ -178,7 +177,7 @@ def artists_as_tags(artists: Mapping[str, str]) -> SongTags:
 def vector_model(models: Iterable[Model | Stack]) -> Model | None:
     """Return the first model, those of stacks among them, that reads one vector a song."""
     single = (one for model in models for one in (model.models if isinstance(model, Stack) else [model]))
-    return next((model for model in single if find_kind(model.kind).shape == "vectors"), None)
+    return next((model for model in single if model.spec.shape == "vectors"), None)
 
 
 def nearest_songs(
