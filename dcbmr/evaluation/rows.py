@@ -217,7 +217,8 @@ class Table:
         """Return the ends of the intervals of a row: over users and artists, and over users alone."""
         ends = ("low", "high", "low_of_users", "high_of_users")
         if name in self.shuffles:
-            return dict(zip(ends, (*self.shuffles[name].interval(metric), None, None), strict=True))
+            low, high = map(_number, self.shuffles[name].interval(metric))
+            return dict(zip(ends, (low, high, None, None), strict=True))
         return {end: None if interval is None else _number(asdict(interval)[end]) for end in ends}
 
     def _sureness(

@@ -6,6 +6,7 @@ import reference
 from scipy.sparse import csr_array
 
 from dcbmr import (
+    Evaluation,
     Factors,
     FeaturePipeline,
     FeatureStore,
@@ -14,6 +15,7 @@ from dcbmr import (
     SongTags,
     Split,
     Stack,
+    compare_evaluations,
     evaluate_models,
     read_songs,
     split_plays,
@@ -215,3 +217,18 @@ def test_bad_input_is_refused(by_artist):
     factors = np.full((8, 6), np.nan, np.float32)
     with pytest.raises(InputError, match="song_factors must be finite"):
         score(model.user_ids, model.user_factors, split.heldout_songs, factors, split.heldout)
+
+
+def test_users_who_hold_out_every_song_have_no_auc(by_artist, tmp_path):
+    model, split, store = by_artist
+    everything = PlayCounts.from_matrix(np.ones((60, 8)), split.train.user_ids, split.heldout_songs)
+    found = evaluate_models(
+        {"m": model}, Split(split.train, everything, split.heldout_songs), store, baselines=True
+    )
+    row = found.rows[0]
+    assert (row["map_at_500"], row["auc"], row["auc_low"]) == (1, None, None)
+    found.save(tmp_path / "kept")
+    again = Evaluation.load(tmp_path / "kept")
+    assert again.table() == found.table()
+    with pytest.raises(InputError, match="no list of a user has a figure"):
+        compare_evaluations({"it": again}, metric="auc")
