@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel
+    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel, share_spectrum
     from dcbmr.base.progress import Progress
     from dcbmr.base.tensors import load_tensors, save_tensors
     from dcbmr.base.threads import resolve_n_threads
@@ -33,8 +33,16 @@ if TYPE_CHECKING:
         RegressorSpec,
         SongFeatures,
     )
+    from dcbmr.contract.features import FeatureConfig, FeatureExtractor, FeatureSpec, FeatureStream
     from dcbmr.contract.hookspecs import hookimpl
-    from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
+    from dcbmr.contract.registry import (
+        extractors,
+        get_extractor,
+        get_loss,
+        get_regressor,
+        losses,
+        regressors,
+    )
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.evaluation import Evaluation, ScoredSongs, evaluate_models
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
@@ -91,7 +99,11 @@ _HOME = {
     "Excerpt": "models.explain",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
+    "FeatureConfig": "contract.features",
+    "FeatureExtractor": "contract.features",
     "FeaturePipeline": "features.pipeline",
+    "FeatureSpec": "contract.features",
+    "FeatureStream": "contract.features",
     "FeatureStore": "features.store",
     "FeaturizeReport": "features.featurize",
     "FitRun": "contract.contract",
@@ -131,8 +143,10 @@ _HOME = {
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
+    "extractors": "contract.registry",
     "featurize": "features.featurize",
     "fit_codebook": "features.codebook",
+    "get_extractor": "contract.registry",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "hookimpl": "contract.hookspecs",
@@ -148,6 +162,7 @@ _HOME = {
     "train": "models.training",
     "resolve_n_threads": "base.threads",
     "save_tensors": "base.tensors",
+    "share_spectrum": "audio.frames",
 }
 
 __all__ = [
@@ -160,8 +175,12 @@ __all__ = [
     "Excerpt",
     "FactorTarget",
     "Factors",
+    "FeatureConfig",
+    "FeatureExtractor",
     "FeaturePipeline",
+    "FeatureSpec",
     "FeatureStore",
+    "FeatureStream",
     "FeaturizeReport",
     "FitRun",
     "FrameSettings",
@@ -198,8 +217,10 @@ __all__ = [
     "evaluate_ranking",
     "evaluate_tags",
     "explain",
+    "extractors",
     "featurize",
     "fit_codebook",
+    "get_extractor",
     "get_loss",
     "get_regressor",
     "hookimpl",
@@ -212,6 +233,7 @@ __all__ = [
     "regressors",
     "resolve_n_threads",
     "save_tensors",
+    "share_spectrum",
     "split_plays",
     "testing",
     "top_songs",

@@ -36,7 +36,7 @@ from dcbmr.contract.contract import (
     RegressorSpec,
     SongFeatures,
 )
-from dcbmr.contract.kinds import find_kind
+from dcbmr.contract.registry import find_kind
 from dcbmr.features.memory import MemoryFeatures, VectorFeatures
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -188,6 +188,11 @@ class _Feature:
         self._extractor = extractor
 
     @property
+    def sr(self) -> float:
+        """Sampling rate of the samples, Hz."""
+        return self._extractor.settings.sr
+
+    @property
     def n_dims(self) -> int:
         """Length of a frame."""
         return self._extractor.n_dims(self.kind)
@@ -337,6 +342,25 @@ class MFCC(_Feature):
                 deltas=deltas,
             )
         )
+
+
+def share_spectrum(extractors: Mapping[str, LogMel | MFCC]) -> Extractor | None:
+    """Return what makes "mel" and "mfcc" out of one spectrum; None where their spectra differ.
+
+    Parameters
+    ----------
+    extractors : mapping of kind to LogMel or MFCC
+
+    Returns
+    -------
+    Extractor or None
+        ``stream()`` begins a song; what it accepts and returns at the end is ``{kind: frames}``.
+    """
+    parts = [extractor._extractor for extractor in extractors.values()]
+    cepstra = next((part for part in parts if part.kinds == ("mfcc",)), parts[0])
+    if any(part.settings != parts[0].settings for part in parts):
+        return None
+    return Extractor(extractors, parts[0].settings, n_mfcc=cepstra.n_mfcc, deltas=cepstra.deltas)
 
 
 def _as_samples(samples: ArrayLike) -> NDArray[np.float32]:

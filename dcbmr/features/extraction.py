@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.frames import Extractor, Kind
+from dcbmr.contract.registry import find_kind
 from dcbmr.errors import DcbmrError
 from dcbmr.features.sources import SourceFile
 from dcbmr.features.writer import encoded, writing
@@ -53,6 +54,7 @@ class SongExtractor:
     ) -> None:
         self._extractor, self._directory = extractor, directory
         self._offset, self._duration = offset, duration
+        self._dtypes = {kind: find_kind(kind).dtype for kind in extractor.kinds}
 
     def __call__(self, song_and_path: tuple[str, str], cancelled: Event) -> Extracted | AudioError:
         """Return the frames of a song, or what is wrong with its file."""
@@ -86,7 +88,7 @@ class SongExtractor:
                 raise AudioError(path, "was interrupted")
             result.audio_s += n_samples / self._extractor.settings.sr
             for kind, rows in frames.items():
-                data = encoded(rows, kind)
+                data = encoded(rows, self._dtypes[kind])
                 result.n_frames[kind] += len(rows)
                 result.crc32[kind] = zlib.crc32(data, result.crc32[kind])
                 with writing(self._directory):

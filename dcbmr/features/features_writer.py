@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dcbmr.audio.decode import AudioError
-from dcbmr.audio.frames import Extractor
 from dcbmr.base.directory import new_directory, write_json
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 from dcbmr.features.extraction import Extracted
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
@@ -23,11 +23,13 @@ FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
 
-def create_features(root: Path, extractor: Extractor, config: Mapping[str, Any], *, overwrite: bool) -> None:
+def create_features(
+    root: Path, kinds: Sequence[FeatureConfig], config: Mapping[str, Any], *, overwrite: bool
+) -> None:
     """Write a directory of features without a song yet, which is unfinished until a writer ends it."""
     with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
-        for kind in extractor.kinds:
-            create_store(beside / kind, extractor, kind)
+        for kind in kinds:
+            create_store(beside / kind.kind, kind)
         (beside / SOURCES).touch()
         write_json(beside / UNFINISHED, {"n_songs": 0})
 
@@ -43,13 +45,13 @@ class FeaturesWriter:
         A kind was made with other settings; another process is writing; nothing can be written here.
     """
 
-    def __init__(self, root: Path, extractor: Extractor) -> None:
+    def __init__(self, root: Path, kinds: Sequence[FeatureConfig]) -> None:
         self._root = root
         self._writers: list[StoreWriter] = []
         self._sources: LineWriter | None = None
         try:
-            for kind in extractor.kinds:
-                self._writers.append(StoreWriter(root / kind, extractor, kind))
+            for kind in kinds:
+                self._writers.append(StoreWriter(root / kind.kind, kind))
             if not (root / SOURCES).exists():  # as in stores made before it was kept
                 songs = (entry.song for entry in self._writers[0].index())
                 self._replace(SOURCES, (encoded(SourceFile(song)) for song in songs))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,8 @@ from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
+from dcbmr.contract.features import FeatureConfig
+from dcbmr.contract.registry import find_kind, owner_of
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, extracted_frames, too_short
@@ -140,6 +141,7 @@ def featurize(
     cepstra = {name: value for name, value in given.items() if value is not None}
     extractor = _extractor(tuple(dict.fromkeys(kinds)), settings, cepstra, codebook)
     check_piece(offset, duration)
+    made = [_config(extractor, kind) for kind in extractor.kinds]
     config = {"kinds": list(extractor.kinds), "offset": offset, "duration": duration}
     resume = resume and root.exists()
     if resume:
@@ -152,8 +154,8 @@ def featurize(
     with find_songs(source) as songs:
         report.n_skipped, report.n_copies = songs.n_skipped, songs.n_copies
         if not resume:
-            create_features(root, extractor, config, overwrite=overwrite)
-        with FeaturesWriter(root, extractor) as writer, closing(KnownFiles()) as known:
+            create_features(root, made, config, overwrite=overwrite)
+        with FeaturesWriter(root, made) as writer, closing(KnownFiles()) as known:
             _compare(writer, songs, known, report)
             work = SongExtractor(extractor, offset=offset, duration=duration, directory=root)
             with OrderedPool(work, close=_close, n_threads=n_threads) as pool:
@@ -234,17 +236,29 @@ def _extractor(
     return extractor
 
 
-def features_of_files(
-    paths: Iterable[str | os.PathLike[str]], kind: Kind, config: Mapping[str, Any]
-) -> MemoryFeatures:
-    """Return the features of audio files in memory, with the settings ``config`` of a store.
+def _config(extractor: Extractor, kind: Kind) -> FeatureConfig:
+    known = find_kind(kind)
+    package = "" if kind == "bow" else owner_of(kind).package
+    return FeatureConfig(
+        kind=kind,
+        shape=known.shape,
+        dtype=known.dtype,
+        n_dims=extractor.n_dims(kind),
+        settings=extractor.config(kind),
+        package=package,
+    )
+
+
+def features_of_files(paths: Iterable[str | os.PathLike[str]], config: FeatureConfig) -> MemoryFeatures:
+    """Return the features of audio files in memory, made as those of ``config`` were.
 
     Raises
     ------
     InputError
         A file cannot be used, or is shorter than a frame.
     """
-    extractor = Extractor.from_config(kind, dict(config))
+    kind = config.kind
+    extractor = Extractor.from_config(kind, dict(config.settings))
     songs, frames = [], []
     for path in paths:
         songs.append(Path(path).stem)

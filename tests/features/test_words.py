@@ -98,7 +98,8 @@ def test_codebook_and_frames_must_fit(audio, codebook, tmp_path):
     featurize(audio, tmp_path / "half", kinds=["mfcc"], n_mfcc=13, resume=False)
     frames = FeatureStore.open(tmp_path / "half")["mfcc"]
     config = tmp_path / "half" / "mfcc" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "hop_length": 256}))
+    made = json.loads(config.read_text())
+    config.write_text(json.dumps({**made, "settings": {**made["settings"], "hop_length": 256}}))
     other = FeatureStore.open(tmp_path / "half")["mfcc"]
     bag_of_words(frames.features(["s0"]), codebook)
     with pytest.raises(InputError, match="other settings: hop_length is 256 .wanted 512"):
