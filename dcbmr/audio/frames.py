@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,9 +71,6 @@ class Extractor:
     ) -> None:
         self.kinds = tuple(dict.fromkeys(kinds))
         self.settings = settings = settings or FrameSettings()
-        unknown = sorted(set(self.kinds) - {"mel", "mfcc"})
-        if unknown or not self.kinds:
-            raise InputError(f"kinds: wanted 'mel', 'mfcc' or both, got {', '.join(unknown) or 'none'}")
         if settings.norm not in ("slaney", None):
             raise InputError(f"norm: wanted 'slaney' or None, got {settings.norm!r}")
         if "mfcc" in self.kinds and n_mfcc < 1:
@@ -106,13 +103,6 @@ class Extractor:
         """Return what the frames of ``kind`` depend on, for JSON."""
         cepstra = {"n_mfcc": self.n_mfcc, "deltas": self.deltas} if kind == "mfcc" else {}
         return {**asdict(self.settings), **cepstra}
-
-    @classmethod
-    def from_config(cls, kind: Kind, config: dict[str, Any]) -> Self:
-        """Make the extractor of one kind that ``config`` describes; other keys are ignored."""
-        settings = FrameSettings(**{key: config[key] for key in asdict(FrameSettings())})
-        cepstra = {key: config[key] for key in ("n_mfcc", "deltas") if kind == "mfcc"}
-        return cls([kind], settings, **cepstra)
 
     def stream(self) -> JointStream:
         """Return a stream that hands out all kinds."""

@@ -9,7 +9,7 @@ features of a new file in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from dcbmr.base.directory import HEADER
@@ -32,7 +32,12 @@ class FeatureConfig:
     n_dims : int
         Length of a frame or of a vector.
     settings : mapping
-        All that the numbers depend on, for JSON.
+        All that the numbers depend on, for JSON: the ``config`` of the extractor.
+    params : mapping, optional
+        What makes that extractor again: every parameter of its constructor, for JSON. None where that is not
+        known, or nothing made them.
+    made_of : mapping of str to FeatureConfig
+        Of a kind that is made of frames of others: what these were.
     package : str
         "distribution version" of the plugin that made them; empty where nobody did, as of vectors that a
         user brought.
@@ -45,30 +50,54 @@ class FeatureConfig:
     dtype: str
     n_dims: int
     settings: Mapping[str, Any]
+    params: Mapping[str, Any] | None = None
+    made_of: Mapping[str, FeatureConfig] = field(default_factory=dict)
     package: str = ""
     licence: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for ``config.json``, where ``kind`` says what a directory holds."""
-        values = asdict(self)
+        values = {own.name: getattr(self, own.name) for own in fields(self)}
+        values["made_of"] = [source.to_json() for source in self.made_of.values()]
         return {"feature": values.pop("kind"), **values}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` gave, or what was kept before a kind knew its shape; else KeyError."""
-        kind = values["feature"]
-        own = {name: values[name] for name in ("dtype", "n_dims")}
-        if "settings" in values:
-            own |= {name: values[name] for name in ("shape", "settings", "package", "licence")}
-        else:
-            known = (*HEADER, "feature", "dtype", "n_dims")
-            own["settings"] = {name: value for name, value in values.items() if name not in known}
-            own["shape"] = "vectors" if kind == "bow" else "frames"
-        return cls(kind=kind, **own)
+        """Read what :meth:`to_json` gave, or what was kept before kinds knew their shape; else KeyError."""
+        if "settings" not in values:
+            values = _from_before(values)
+        own = {name: values[name] for name in ("shape", "dtype", "n_dims", "settings", "params")}
+        sources = [cls.from_json(source) for source in values["made_of"]]
+        return cls(
+            kind=values["feature"],
+            **own,
+            made_of={source.kind: source for source in sources},
+            package=values["package"],
+            licence=values["licence"],
+        )
 
     def made_alike(self) -> dict[str, Any]:
         """Return what must be the same in features that are used together: not who wrote them, and how."""
-        return {"feature": self.kind, **self.settings, "n_dims": self.n_dims}
+        sources = {name: source.made_alike() for name, source in self.made_of.items()}
+        return {"feature": self.kind, **self.settings, **sources, "n_dims": self.n_dims}
+
+
+def _from_before(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was kept of mel, mfcc and bow when settings lay beside the layout."""
+    layout = ("feature", "dtype", "n_dims")
+    settings = {name: value for name, value in values.items() if name not in (*HEADER, *layout)}
+    made = {name: values[name] for name in layout} | {
+        "params": None,
+        "made_of": [],
+        "package": "",
+        "licence": "",
+    }
+    if values["feature"] != "bow":
+        return {**made, "shape": "frames", "settings": settings}
+    words = {name: settings.pop(name) for name in ("n_words", "codebook")}
+    n_dims = settings["n_mfcc"] * (1 + settings["deltas"])
+    mfcc = {"feature": "mfcc", "dtype": "<f4", "n_dims": n_dims, "shape": "frames", "settings": settings}
+    return {**made, "shape": "vectors", "settings": words, "made_of": [{**made, **mfcc}]}
 
 
 class FeatureStream(Protocol):
@@ -126,7 +155,7 @@ class FeatureExtractor(Protocol):
     def config(self) -> dict[str, Any]: ...
 
 
-class Streams(FeatureExtractor, Protocol):
+class StreamingExtractor(FeatureExtractor, Protocol):
     """An extractor that takes a song piece by piece, however long it is; spec: ``is_streaming``."""
 
     def stream(self) -> FeatureStream:
@@ -134,7 +163,7 @@ class Streams(FeatureExtractor, Protocol):
         ...
 
 
-class Extracts(FeatureExtractor, Protocol):
+class WholeExtractor(FeatureExtractor, Protocol):
     """An extractor that takes a whole song at once."""
 
     def extract(self, samples: Any) -> NDArray[Any]:
@@ -149,7 +178,7 @@ class Extracts(FeatureExtractor, Protocol):
         ...
 
 
-class Checks(FeatureExtractor, Protocol):
+class CheckedExtractor(FeatureExtractor, Protocol):
     """An extractor that can say before the work what is wrong with its parameters; spec: ``has_check``."""
 
     def check(self) -> None:
@@ -191,7 +220,7 @@ class FeatureSpec:
     factory: str | Callable[..., Any] = field(repr=False)
     summary: str
     shape: Literal["vectors", "frames"] = "vectors"
-    dtype: Literal["<f4", "<f2"] = "<f4"
+    dtype: str = "<f4"
     licence: str = ""
     is_streaming: bool = False
     made_of: tuple[str, ...] = ()

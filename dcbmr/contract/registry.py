@@ -30,7 +30,7 @@ from dcbmr.contract.contract import (
     Regressor,
     RegressorSpec,
 )
-from dcbmr.contract.features import Checks, FeatureConfig, FeatureExtractor, FeatureSpec
+from dcbmr.contract.features import CheckedExtractor, FeatureConfig, FeatureExtractor, FeatureSpec
 from dcbmr.contract.kinds import HOST_KINDS, FeatureKind, is_kind_name
 from dcbmr.errors import DcbmrError, InputError
 
@@ -58,6 +58,11 @@ class Plugin:
     def package(self) -> str:
         """Return "distribution version"."""
         return f"{self.distribution} {self.version}"
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it came with the host."""
+        return self.distribution == "dcbmr"
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution}"
@@ -341,7 +346,7 @@ def get_extractor(
     _check_names(f"the kind {kind!r}", factory, params)
     extractor: FeatureExtractor = factory(**params)
     if spec.has_check:
-        cast(Checks, extractor).check()
+        cast(CheckedExtractor, extractor).check()
     return extractor
 
 

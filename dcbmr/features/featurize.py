@@ -5,32 +5,32 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
-from dcbmr.audio.frames import Extractor, FrameSettings, Kind
 from dcbmr.base.directory import kind_of, read_config, refuse_existing
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
+from dcbmr.contract.contract import SongFeatures
 from dcbmr.contract.features import FeatureConfig
-from dcbmr.contract.registry import find_kind, owner_of
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
-from dcbmr.features.extraction import Extracted, SongExtractor, extracted_frames, too_short
+from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import FeaturesWriter, create_features
-from dcbmr.features.memory import MemoryFeatures
+from dcbmr.features.recipe import TIMEOUT_S, Recipe
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES
-from dcbmr.features.words import WordExtractor
+from dcbmr.features.stored_kind import in_memory
 from dcbmr.features.writer import check_made_alike
 
 
@@ -76,13 +76,12 @@ def featurize(
     source: Source,
     directory: str | os.PathLike[str],
     *,
-    kinds: Iterable[Kind] = ("mel", "mfcc"),
-    settings: FrameSettings | None = None,
-    n_mfcc: int | None = None,
-    deltas: int | None = None,
+    kinds: Iterable[str] = ("mel", "mfcc"),
+    params: Mapping[str, Any] | None = None,
     codebook: Codebook | None = None,
     offset: float = 0.0,
     duration: float | None = None,
+    timeout_s: float = TIMEOUT_S,
     n_threads: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -101,16 +100,19 @@ def featurize(
         manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
-    kinds : iterable of {"mel", "mfcc", "bow"}
-        All cost little more than one: the spectrum is shared.
-    settings : FrameSettings, optional
-        Of the extractor; the defaults are the paper's.
-    n_mfcc, deltas : int, optional
-        See :class:`dcbmr.MFCC`; 13 and 2, or those of the codebook's frames.
+    kinds : iterable of str
+        Any of :func:`dcbmr.extractors`, or "bow". Each file is decoded once for all of them, and mel and
+        MFCCs cost little more together than one: the spectrum is shared.
+    params : mapping, optional
+        Parameters of the extractors: "sr" of each kind that has one, "mfcc.n_mfcc" of one. The defaults of
+        mel and MFCCs are the paper's.
     codebook : Codebook, optional
-        Whose codewords the kind "bow" counts; the settings are then those of its frames.
+        Whose codewords the kind "bow" counts; MFCCs are then made as its frames were.
     offset, duration : float, optional
         Seconds to skip in each file, and to read at most.
+    timeout_s : float
+        Seconds that a plugin may take for a kind of one file, which fails if it takes longer. The kinds of
+        dcbmr itself are not watched.
     n_threads : int, optional
         Files worked on at once; None for every core.
     resume : bool
@@ -130,19 +132,19 @@ def featurize(
     Raises
     ------
     InputError
-        No audio; files of one song that differ; the directory exists, or was made with other settings.
+        A kind or a parameter that nobody offers; no audio; files of one song that differ; the directory
+        exists, or was made with other settings.
     DcbmrError
         Writing failed, as on a full disk; what was finished before is kept, and ``resume`` continues.
     """
     began = time.monotonic()
     root = Path(directory)
     n_threads = resolve_n_threads(n_threads)
-    given = {"n_mfcc": n_mfcc, "deltas": deltas}
-    cepstra = {name: value for name, value in given.items() if value is not None}
-    extractor = _extractor(tuple(dict.fromkeys(kinds)), settings, cepstra, codebook)
+    recipe = Recipe(kinds, params=params, codebook=codebook)
     check_piece(offset, duration)
-    made = [_config(extractor, kind) for kind in extractor.kinds]
-    config = {"kinds": list(extractor.kinds), "offset": offset, "duration": duration}
+    if not timeout_s > 0:
+        raise InputError(f"timeout_s: wanted a positive number of seconds, got {timeout_s}")
+    config = {"kinds": list(recipe.kinds), "offset": offset, "duration": duration}
     resume = resume and root.exists()
     if resume:
         check_made_alike(root, config, read_config(root, kind=FEATURES))
@@ -154,10 +156,12 @@ def featurize(
     with find_songs(source) as songs:
         report.n_skipped, report.n_copies = songs.n_skipped, songs.n_copies
         if not resume:
-            create_features(root, made, config, overwrite=overwrite)
-        with FeaturesWriter(root, made) as writer, closing(KnownFiles()) as known:
+            create_features(root, recipe.configs, config, overwrite=overwrite)
+        with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
             _compare(writer, songs, known, report)
-            work = SongExtractor(extractor, offset=offset, duration=duration, directory=root)
+            work = SongExtractor(
+                recipe, offset=offset, duration=duration, timeout_s=timeout_s, directory=root
+            )
             with OrderedPool(work, close=_close, n_threads=n_threads) as pool:
                 unread = ((("", error.path), error) for error in songs.failed)
                 n_todo = len(songs.failed) + len(songs)
@@ -214,57 +218,28 @@ def _close(result: Extracted | AudioError) -> None:
         result.close()
 
 
-def _extractor(
-    kinds: tuple[Kind, ...],
-    settings: FrameSettings | None,
-    cepstra: dict[str, int],
-    codebook: Codebook | None,
-) -> Extractor:
-    if ("bow" in kinds) != (codebook is not None):
-        raise InputError("kind 'bow' and a codebook go together: give both or neither")
-    if codebook is None:
-        return Extractor(kinds, settings, **cepstra)
-    extractor = WordExtractor(codebook, kinds)
-    wanted = {**(asdict(settings) if settings else {}), **cepstra}
-    found = {name: codebook.frame_config_.get(name) for name in wanted}
-    check_settings(
-        wanted,
-        found,
-        "the codebook was learned from frames",
-        remedy="leave these settings out, or learn another codebook",
-    )
-    return extractor
-
-
-def _config(extractor: Extractor, kind: Kind) -> FeatureConfig:
-    known = find_kind(kind)
-    package = "" if kind == "bow" else owner_of(kind).package
-    return FeatureConfig(
-        kind=kind,
-        shape=known.shape,
-        dtype=known.dtype,
-        n_dims=extractor.n_dims(kind),
-        settings=extractor.config(kind),
-        package=package,
-    )
-
-
-def features_of_files(paths: Iterable[str | os.PathLike[str]], config: FeatureConfig) -> MemoryFeatures:
-    """Return the features of audio files in memory, made as those of ``config`` were.
+def features_of_files(
+    paths: Iterable[str | os.PathLike[str]],
+    configs: Iterable[FeatureConfig],
+    *,
+    codebook: Codebook | None = None,
+) -> dict[str, SongFeatures]:
+    """Return the features of audio files in memory, by kind, made as those of ``configs`` were.
 
     Raises
     ------
     InputError
-        A file cannot be used, or is shorter than a frame.
+        A file cannot be used, or is too short; a kind is offered by nobody here.
     """
-    kind = config.kind
-    extractor = Extractor.from_config(kind, dict(config.settings))
-    songs, frames = [], []
-    for path in paths:
+    recipe = Recipe.again(configs, codebook=codebook)
+    songs: list[str] = []
+    made: dict[str, list[NDArray[Any]]] = {kind: [] for kind in recipe.kinds}
+    for path in [os.fspath(path) for path in paths]:
         songs.append(Path(path).stem)
-        frames.append(
-            np.concatenate([part[kind] for part, _ in extracted_frames(os.fspath(path), extractor)])
-        )
-        if not len(frames[-1]):
-            raise too_short(os.fspath(path), extractor)
-    return MemoryFeatures(kind, songs, frames)
+        parts = [rows for rows, _ in made_rows(path, recipe)]
+        for config in recipe.configs:
+            rows = np.concatenate([part[config.kind] for part in parts if config.kind in part])
+            if not len(rows):
+                raise too_short(path, config)
+            made[config.kind].append(rows)
+    return {config.kind: in_memory(config, songs, made[config.kind]) for config in recipe.configs}

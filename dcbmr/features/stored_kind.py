@@ -27,7 +27,7 @@ from dcbmr.contract.contract import SongFeatures
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.kinds import check_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.memory import VectorFeatures, _FrameFeatures
+from dcbmr.features.memory import MemoryFeatures, VectorFeatures, _FrameFeatures
 
 INDEX = "songs.tsv"
 STORE = "feature store"
@@ -144,7 +144,7 @@ class StoredKind(Mapping[str, Frames]):
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
         self._first_row = np.array([entry.row for entry in self._entries], np.int64)
-        if self.shape == "vectors" and self.dtype.kind == "f" and (self.n_frames != 1).any():
+        if self.shape == "vectors" and not _is_words(self.config) and (self.n_frames != 1).any():
             song = self.song_ids[int(np.argmax(self.n_frames != 1))]
             raise InputError(f"{self.directory} is damaged: song {song!r} has not one vector")
         self._shards: dict[int, NDArray[Any]] = {}
@@ -251,14 +251,30 @@ class StoredWords(StoredKind):
     def features(self, song_ids: Iterable[str]) -> VectorFeatures:
         """Return the counts of some songs, sparse; see :meth:`StoredKind.features`."""
         wanted, rows = self._find(song_ids)
-        pairs = [np.empty((0, 2), np.uint32), *(self.raw(row) for row in rows)]
-        words, times = np.concatenate(pairs).T
-        indptr = np.concatenate([[0], np.cumsum(self.n_frames[rows])])
-        counts = csr_array(
-            (times.astype(np.float32), words.astype(np.int32), indptr),
-            shape=(len(rows), self.settings["n_words"]),
-        )
+        counts = _counts([self.raw(row) for row in rows], self.settings["n_words"])
         return VectorFeatures(self.kind, wanted, counts)
+
+
+def _counts(pairs: Sequence[NDArray[Any]], n_words: int) -> csr_array:
+    """Return the counts of songs, (n_songs, n_words), of their pairs (codeword, count)."""
+    words, times = np.concatenate([np.empty((0, 2), np.uint32), *pairs]).T
+    indptr = np.concatenate([[0], np.cumsum([len(song) for song in pairs], dtype=np.int64)])
+    parts = times.astype(np.float32), words.astype(np.int32), indptr
+    return csr_array(parts, shape=(len(pairs), n_words))
+
+
+def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDArray[Any]]) -> SongFeatures:
+    """Return the features of songs that are in no store: the rows of each, as they would be written."""
+    if config.shape == "frames":
+        return MemoryFeatures(config.kind, song_ids, rows)
+    if _is_words(config):
+        return VectorFeatures(config.kind, song_ids, _counts(rows, config.settings["n_words"]))
+    vectors = np.empty((0, config.n_dims), np.float32)
+    return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
+
+
+def _is_words(config: FeatureConfig) -> bool:
+    return np.dtype(config.dtype).kind == "u"
 
 
 class StoreFeatures(_FrameFeatures):
@@ -309,5 +325,5 @@ def _shard_path(directory: Path, number: int) -> Path:
 
 def open_kind(directory: Path, kind: str) -> StoredKind:
     """Open what a directory holds of a kind."""
-    is_words = np.dtype(read_feature_config(directory, kind).dtype).kind == "u"
-    return StoredWords(directory, kind) if is_words else StoredKind(directory, kind)
+    opener = StoredWords if _is_words(read_feature_config(directory, kind)) else StoredKind
+    return opener(directory, kind)

@@ -20,10 +20,8 @@ from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
-from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.words import bag_of_words_of_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,14 +191,11 @@ class Model:
         Raises
         ------
         InputError
-            A file cannot be used.
+            A file cannot be used; the features' plugin is not installed, or makes them otherwise by now.
         """
-        codebook = self.pipeline.codebook_
-        if self.pipeline.reads_words and codebook is not None:
-            counts = csr_array(np.array([bag_of_words_of_file(path, codebook) for path in paths], np.float32))
-            names = [Path(path).stem for path in paths]
-            return self.predict(VectorFeatures(self.pipeline.source, names, counts))
-        return self.predict(features_of_files(paths, self.features))
+        codebook = self.pipeline.codebook_ if self.pipeline.reads_words else None
+        made = features_of_files(paths, [self.features], codebook=codebook)
+        return self.predict(made[self.pipeline.source])
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width) float32.

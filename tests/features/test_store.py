@@ -17,7 +17,6 @@ import dcbmr
 from dcbmr import _core
 from dcbmr.audio.decode import decode
 from dcbmr.audio.files import find_songs
-from dcbmr.audio.frames import FrameSettings
 from dcbmr.cli import main
 from dcbmr.features import features_writer, writer
 from dcbmr.features import featurize as extraction
@@ -364,9 +363,9 @@ def test_an_output_that_exists(music, features, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": FrameSettings(n_fft=2048)}, "other settings: n_fft is 1024 .wanted 2048"),
-        ({"settings": FrameSettings(htk=True)}, "other settings: htk is False .wanted True"),
-        ({"deltas": 1}, "other settings: deltas is 2 .wanted 1"),
+        ({"params": {"n_fft": 2048}}, "other settings: n_fft is 1024 .wanted 2048"),
+        ({"params": {"htk": True}}, "other settings: htk is False .wanted True"),
+        ({"params": {"deltas": 1}}, "other settings: deltas is 2 .wanted 1"),
         ({"kinds": ["mel"]}, "other settings: kinds is "),
         ({"duration": 1.0}, "other settings: duration is none .wanted 1.0"),
     ],
@@ -637,7 +636,7 @@ def test_readable_while_it_is_written(music, features, tmp_path):
 
 def test_features_of_files(music, features):
     config = dcbmr.FeatureStore.open(features)["mfcc"].config
-    found = extraction.features_of_files([music / "song2.wav"], config)
+    found = extraction.features_of_files([music / "song2.wav"], [config])["mfcc"]
     np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features)["mfcc"]["song2"])
     assert found.song_ids == ("song2",)
 
@@ -679,8 +678,8 @@ def test_no_room_for_the_list_of_songs(monkeypatch):
 def test_settings_of_the_command_line(music, tmp_path, capsys):
     words = ["--set", "n_fft=512", "--set", "htk=true", "--set", "fmax=8000", "--set", "n_mfcc=20"]
     assert run(music, "-o", tmp_path / "f", *words) == 0
-    settings = FrameSettings(n_fft=512, htk=True, fmax=8000.0)
-    extraction.featurize(music, tmp_path / "g", settings=settings, n_mfcc=20)
+    params = {"n_fft": 512, "htk": True, "fmax": 8000.0, "n_mfcc": 20}
+    extraction.featurize(music, tmp_path / "g", params=params)
     assert contents(tmp_path / "f") == contents(tmp_path / "g")
     assert run(music, "-o", tmp_path / "f", "--resume") == 2
     assert (
