@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel, share_spectrum
+    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel, SharedSpectrum, share_spectrum
     from dcbmr.base.progress import Progress
     from dcbmr.base.tensors import load_tensors, save_tensors
     from dcbmr.base.threads import resolve_n_threads
@@ -128,6 +128,7 @@ _HOME = {
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
     "ScoredSongs": "evaluation.evaluation",
+    "SharedSpectrum": "audio.frames",
     "SongFeatures": "contract.contract",
     "StoredKind": "features.stored_kind",
     "SongTable": "plays.songs",
@@ -202,6 +203,7 @@ __all__ = [
     "Regressor",
     "RegressorSpec",
     "ScoredSongs",
+    "SharedSpectrum",
     "SongFeatures",
     "SongTable",
     "SongTags",

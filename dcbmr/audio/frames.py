@@ -48,7 +48,7 @@ class FrameSettings:
     norm: Literal["slaney"] | None = "slaney"
 
 
-class Extractor:
+class SharedSpectrum:
     """One or both kinds of feature out of one spectrum.
 
     Parameters
@@ -110,9 +110,9 @@ class Extractor:
 
 
 class JointStream:
-    """Samples in, frames of every kind of an :class:`Extractor` out. Not for two threads at once."""
+    """Samples in, frames of every kind of an :class:`SharedSpectrum` out. Not for two threads at once."""
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         self._kinds = extractor.kinds
         self._online = _core.OnlineFeature(extractor._plan)
         self._finished = False
@@ -147,7 +147,7 @@ class Stream:
     The frames do not depend on how the samples are cut: they are bit for bit those of the whole signal.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         (self._kind,) = extractor.kinds
         self._stream = extractor.stream()
 
@@ -174,7 +174,7 @@ class Stream:
 class _Feature:
     kind: Kind
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         self._extractor = extractor
 
     @property
@@ -264,7 +264,7 @@ class LogMel(_Feature):
         norm: Literal["slaney"] | None = "slaney",
     ) -> None:
         super().__init__(
-            Extractor(
+            SharedSpectrum(
                 ["mel"],
                 FrameSettings(
                     sr=sr,
@@ -316,7 +316,7 @@ class MFCC(_Feature):
         norm: Literal["slaney"] | None = "slaney",
     ) -> None:
         super().__init__(
-            Extractor(
+            SharedSpectrum(
                 ["mfcc"],
                 FrameSettings(
                     sr=sr,
@@ -334,7 +334,7 @@ class MFCC(_Feature):
         )
 
 
-def share_spectrum(extractors: Mapping[str, LogMel | MFCC]) -> Extractor | None:
+def share_spectrum(extractors: Mapping[str, LogMel | MFCC]) -> SharedSpectrum | None:
     """Return what makes "mel" and "mfcc" out of one spectrum; None where their spectra differ.
 
     Parameters
@@ -343,14 +343,14 @@ def share_spectrum(extractors: Mapping[str, LogMel | MFCC]) -> Extractor | None:
 
     Returns
     -------
-    Extractor or None
+    SharedSpectrum or None
         ``stream()`` begins a song; what it accepts and returns at the end is ``{kind: frames}``.
     """
     parts = [extractor._extractor for extractor in extractors.values()]
     cepstra = next((part for part in parts if part.kinds == ("mfcc",)), parts[0])
     if any(part.settings != parts[0].settings for part in parts):
         return None
-    return Extractor(extractors, parts[0].settings, n_mfcc=cepstra.n_mfcc, deltas=cepstra.deltas)
+    return SharedSpectrum(extractors, parts[0].settings, n_mfcc=cepstra.n_mfcc, deltas=cepstra.deltas)
 
 
 def _as_samples(samples: ArrayLike) -> NDArray[np.float32]:

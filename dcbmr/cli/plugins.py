@@ -10,11 +10,7 @@ import click
 from dcbmr.cli._common import print_rows, table_options
 
 if TYPE_CHECKING:
-    from dcbmr.contract.contract import LossSpec, RegressorSpec
-    from dcbmr.contract.features import FeatureSpec
-    from dcbmr.contract.registry import Plugin
-
-    Spec = RegressorSpec | LossSpec | FeatureSpec
+    from dcbmr.contract.registry import Plugin, Spec
 
 
 @click.command("plugins", short_help="List the installed regressors, losses and kinds of features.")
@@ -80,20 +76,21 @@ def _capabilities(spec: Spec) -> list[str]:
 def _describe(plugin: Plugin, spec: Spec, form: str | None) -> None:
     """Print the parameters of an offer; of a regressor before them, in words, what it takes and can."""
     from dcbmr.contract import registry
-    from dcbmr.contract.contract import LossSpec
+    from dcbmr.contract.contract import LossSpec, RegressorSpec
+    from dcbmr.contract.features import FeatureSpec
     from dcbmr.contract.params import LOSS_PREFIX, describe
 
     prefix = LOSS_PREFIX if isinstance(spec, LossSpec) else ""
     rows = []
     for parameter, value in registry.parameters(registry.resolve(spec)).items():
-        if parameter == "sources":
+        if isinstance(spec, FeatureSpec) and parameter == registry.SOURCES:
             continue
         default, set_by = repr(value.default), f"--set {prefix}{parameter}=..."
         if value.default is inspect.Parameter.empty:
             default = "required"
-        if not prefix and parameter == "loss_params":
+        if isinstance(spec, RegressorSpec) and parameter == "loss_params":
             default, set_by = "none", f"--set {LOSS_PREFIX}NAME=..."
-        elif not prefix and parameter in registry.RESERVED:
+        elif isinstance(spec, RegressorSpec) and parameter in registry.RESERVED:
             set_by = f"--{ {'random_state': 'seed'}.get(parameter, parameter) }"
         row = {"parameter": parameter, "type": describe(value.annotation), "default": default}
         rows.append({**row, "set by": set_by})

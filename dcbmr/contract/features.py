@@ -123,26 +123,29 @@ class FeatureStream(Protocol):
 
 
 class FeatureExtractor(Protocol):
-    """Computes the features of one kind.
+    """Computes the features of one kind: a :class:`StreamingExtractor` or a :class:`WholeExtractor`.
 
     A class whose constructor takes annotated, keyword-only parameters (``--set NAME=VALUE``), stores them and
-    does no work. One name is reserved, and filled by the host where the kind is made of others:
+    does no work. They are kept with the features, and make the extractor again for a new file: numbers, texts
+    (of a path, too), true or false, or tuples of these. One name is reserved, and filled by the host where
+    the kind is made of others:
 
     ``sources`` : mapping of str to FeatureConfig
         What the frames are that it is made of: their ``n_dims``, their ``settings``.
 
-    It has one of two methods, as its spec says: ``stream`` (``is_streaming``) or ``extract``. Both are called
-    on several threads at once, each with a song of its own.
+    One extractor serves all songs, several at once on different threads. What it has to load once, such as
+    weights, is loaded in ``check``, which is called before them (``has_check``).
 
     Attributes
     ----------
     sr : float
-        The sampling rate that it wants, Hz. None is asked for where the kind is made of others.
+        The sampling rate that it wants, Hz. Nobody asks for it where the kind is made of others.
     n_dims : int
         Length of a frame or of a vector, with these parameters.
     config : dict
-        All that the numbers depend on, for JSON: the parameters, the SHA-256 of weights. Two extractors with
-        the same config compute the same.
+        All that the numbers depend on, for JSON: the parameters, but the SHA-256 of weights in the place of
+        their path. What has the same config computes the same; what has another is not used together. Of
+        frames, ``sr``, ``hop_length`` and ``n_fft`` in it let ``explain`` say when a frame is.
     """
 
     @property

@@ -116,7 +116,7 @@ def share_out(
     """
     shared: dict[str, dict[str, Value]] = {kind: {} for kind in factories}
     declared = {
-        kind: [name for name in registry.parameters(factory) if name not in registry.RESERVED]
+        kind: [name for name in registry.parameters(factory) if name != registry.SOURCES]
         for kind, factory in factories.items()
     }
     for full, value in given:
@@ -149,7 +149,9 @@ def parse_feature_settings(
             raise InputError(f"--set {name}: wanted name=value")
     shared = share_out([(name, text) for name, _, text in pairs], factories)
     parsed = {
-        kind: parse_settings(factories[kind], [f"{name}={text}" for name, text in own.items()])
+        kind: parse_settings(
+            factories[kind], [f"{name}={text}" for name, text in own.items()], prefix=f"{kind}."
+        )
         for kind, own in shared.items()
     }
     return {f"{kind}.{name}": value for kind, own in parsed.items() for name, value in own.items()}

@@ -36,9 +36,11 @@ from dcbmr.errors import DcbmrError, InputError
 
 ENTRY_POINT_GROUP = "dcbmr"
 # Constructor names that the host fills itself; --set does not reach them.
-RESERVED = ("loss", "loss_params", "device", "random_state", "sources")
+RESERVED = ("loss", "loss_params", "device", "random_state")
+SOURCES = "sources"  # of extractors
 HOOKS = ("dcbmr_regressors", "dcbmr_losses", "dcbmr_features")
 
+Spec = RegressorSpec | LossSpec | FeatureSpec
 SpecT = TypeVar("SpecT", RegressorSpec, LossSpec, FeatureSpec)
 
 
@@ -172,7 +174,7 @@ def _made_for_another(plugin: Plugin, version: Any) -> str | None:
     )
 
 
-def _fault(spec: Any, wanted: type[RegressorSpec | LossSpec | FeatureSpec]) -> str | None:
+def _fault(spec: Any, wanted: type[Spec]) -> str | None:
     """Say which rule of its own a spec breaks; None for a whole one."""
     if not isinstance(spec, wanted):
         return f"wanted {wanted.__name__}, got {spec!r}"
@@ -342,7 +344,11 @@ def get_extractor(
     spec = find_extractor(kind)
     factory = resolve(spec)
     if spec.made_of:
-        params["sources"] = sources
+        if missing := set(spec.made_of) - set(sources or {}):
+            raise InputError(
+                f"the kind {kind!r} is made of {', '.join(spec.made_of)}: sources lack {missing}"
+            )
+        params[SOURCES] = sources
     _check_names(f"the kind {kind!r}", factory, params)
     extractor: FeatureExtractor = factory(**params)
     if spec.has_check:
@@ -430,14 +436,18 @@ def _names_where_declared(factory: Any, parameter: str) -> dict[str, Any]:
     return dict(factory.__init__.__globals__)
 
 
-def resolve(spec: RegressorSpec | LossSpec | FeatureSpec) -> Any:
+def resolve(spec: Spec) -> Any:
     """Return the factory of a spec; DcbmrError says what to install when its module cannot be imported."""
     try:
         return spec.resolve()
     except ImportError as error:
+        owner = next((p for p in plugins() if spec in (*p.regressors, *p.losses, *p.features)), None)
+        if owner is None or owner.is_built_in:
+            cure = "(the built-in networks and torch losses: pip install 'dcbmr[torch]')"
+        else:
+            cure = f"(its documentation says what; pip install --upgrade {owner.distribution})"
         raise DcbmrError(
-            f"{spec.name!r} cannot be imported: {error}; install what it needs (the built-in networks and "
-            "torch losses: pip install 'dcbmr[torch]')"
+            f"{spec.name!r} cannot be imported: {error}; install what it needs {cure}"
         ) from error
 
 

@@ -22,7 +22,6 @@ from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract.contract import SongFeatures
-from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
@@ -218,20 +217,14 @@ def _close(result: Extracted | AudioError) -> None:
         result.close()
 
 
-def features_of_files(
-    paths: Iterable[str | os.PathLike[str]],
-    configs: Iterable[FeatureConfig],
-    *,
-    codebook: Codebook | None = None,
-) -> dict[str, SongFeatures]:
-    """Return the features of audio files in memory, by kind, made as those of ``configs`` were.
+def features_of_files(paths: Iterable[str | os.PathLike[str]], recipe: Recipe) -> dict[str, SongFeatures]:
+    """Return the features of audio files in memory, by kind.
 
     Raises
     ------
     InputError
-        A file cannot be used, or is too short; a kind is offered by nobody here.
+        A file cannot be used, or is too short.
     """
-    recipe = Recipe.again(configs, codebook=codebook)
     songs: list[str] = []
     made: dict[str, list[NDArray[Any]]] = {kind: [] for kind in recipe.kinds}
     for path in [os.fspath(path) for path in paths]:

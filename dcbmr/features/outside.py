@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dcbmr.audio.decode import AudioError
 from dcbmr.base.aside import Aside, GivenUpError
 from dcbmr.contract.features import FeatureConfig
+from dcbmr.errors import InputError
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -73,6 +74,10 @@ class Outside:
                 raise AudioError(self._path, "was interrupted") from None
             raise AudioError(
                 self._path, f"{self._plugin} took longer than {self._timeout_s:g} s for {self._kinds}"
+            ) from None
+        except InputError as error:
+            raise AudioError(
+                self._path, f"{self._plugin} makes no {self._kinds} of it", f": {error}"
             ) from None
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")

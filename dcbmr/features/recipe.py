@@ -169,24 +169,31 @@ def _maker(
     sources: Mapping[str, FeatureConfig],
 ) -> Maker:
     """Check what an extractor says of itself, and write it down."""
-    n_dims, settings = extractor.n_dims, extractor.config
+    who = f"{plugin}: the extractor of {spec.name!r}"
+    try:
+        n_dims, settings = extractor.n_dims, extractor.config
+        sr = 0.0 if spec.made_of else extractor.sr
+    except DcbmrError:
+        raise
+    except Exception as error:
+        raise DcbmrError(f"{who} does not say what it makes: {type(error).__name__}: {error}") from error
     fault = None
     if isinstance(n_dims, bool) or not isinstance(n_dims, int) or n_dims < 1:
         fault = f"n_dims is {n_dims!r}; wanted a whole number from 1 on"
-    if not spec.made_of and not (isinstance(extractor.sr, int | float) and 0 < extractor.sr < np.inf):
-        fault = f"sr is {extractor.sr!r}; wanted a positive number of Hz"
+    if not spec.made_of and not (isinstance(sr, int | float) and 0 < sr < np.inf):
+        fault = f"sr is {sr!r}; wanted a positive number of Hz"
     try:
-        json.dumps(dict(settings), allow_nan=False)
+        json.dumps(settings, allow_nan=False)
     except (TypeError, ValueError) as error:
         fault = f"config is not for JSON: {error}"
     if fault:
-        raise DcbmrError(f"{plugin}: the extractor of {spec.name!r} breaks a rule: {fault}; tell its makers")
+        raise DcbmrError(f"{who} breaks a rule: {fault}; tell its makers")
     config = FeatureConfig(
         kind=spec.name,
         shape=spec.shape,
         dtype=spec.dtype,
         n_dims=n_dims,
-        settings=settings,
+        settings=dict(settings),
         params=None if params is None else {**_defaults(spec), **params},
         made_of=sources,
         package="" if plugin is None else plugin.package,
@@ -198,7 +205,7 @@ def _maker(
 def _defaults(spec: FeatureSpec) -> dict[str, Any]:
     """Return the parameters that an extractor has unless others are given."""
     declared = registry.parameters(registry.resolve(spec)).items()
-    return {name: p.default for name, p in declared if p.default is not p.empty and name != "sources"}
+    return {name: p.default for name, p in declared if p.default is not p.empty and name != registry.SOURCES}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -72,7 +72,7 @@ class Unit:
         return Outside(
             self.stream,
             {maker.spec.name: maker.config for maker in self.makers},
-            plugin=str(plugin),
+            plugin=f"{plugin} {plugin.version}",
             path=path,
             cancelled=cancelled,
             timeout_s=timeout_s,

@@ -98,6 +98,9 @@ def read_feature_config(directory: Path, kind: str | None = None) -> FeatureConf
     for name, choices in (("shape", ("frames", "vectors")), ("dtype", ("<f4", "<f2", "<u4"))):
         if getattr(found, name) not in choices:
             raise InputError(f"{directory / CONFIG} is damaged: {name} is {getattr(found, name)!r}")
+    is_whole = isinstance(found.n_dims, int) and found.n_dims >= 1 and isinstance(found.settings, dict)
+    if not is_whole or (_is_words(found) and not isinstance(found.settings.get("n_words"), int)):
+        raise InputError(f"{directory / CONFIG} is damaged: n_dims or settings are wrong")
     check_kind_name(found.kind)
     if found.kind != (kind or found.kind):
         raise InputError(f"{directory} holds {found.kind!r} features, not {kind!r}")

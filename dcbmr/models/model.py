@@ -21,6 +21,7 @@ from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
 from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -193,9 +194,13 @@ class Model:
         InputError
             A file cannot be used; the features' plugin is not installed, or makes them otherwise by now.
         """
+        return self.predict(features_of_files(paths, self._recipe)[self.pipeline.source])
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        """What makes its features of audio: extractors may be large, and are kept."""
         codebook = self.pipeline.codebook_ if self.pipeline.reads_words else None
-        made = features_of_files(paths, [self.features], codebook=codebook)
-        return self.predict(made[self.pipeline.source])
+        return Recipe.again([self.features], codebook=codebook)
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width) float32.

@@ -208,12 +208,13 @@ def test_a_model_predicts_a_file_through_the_same_extractor(plugin, small_world,
     song = small_world / "audio" / "song03.wav"
     np.testing.assert_allclose(model.predict_files([song]), model.predict_store(store, ["song03"]), rtol=1e-6)
     assert model.features.package == "sound-plugin 1.0"
+    assert model._recipe is model._recipe  # weights are loaded once
     # Another extractor under the same name, as when the weights have changed.
     install("sound-plugin", PLUGIN.replace('"ab"', '"other"'))
     with pytest.raises(
         dcbmr.InputError, match="features of kind 'pitch' would be made here .*sha256 is other4 .wanted ab4"
     ):
-        model.predict_files([song])
+        dcbmr.Model.load(tmp_path / "model").predict_files([song])
     install("sound-plugin", "DCBMR_CONTRACT = 2")
     np.testing.assert_array_equal(model.predict_store(store).shape, (40, 6))
     with pytest.raises(
@@ -225,6 +226,7 @@ def test_a_model_predicts_a_file_through_the_same_extractor(plugin, small_world,
 
 BAD = {
     "raises": ("raise ValueError('no such chord')", "failed to make 'pitch': ValueError: no such chord"),
+    "refuses": ("raise InputError('wanted 3 s')", "makes no 'pitch' of it: wanted 3 s"),
     "exits": ("import sys; sys.exit(3)", "failed to make 'pitch': RuntimeError: SystemExit: 3"),
     "shape": ("return np.zeros(4)", "it returned a vector of shape .4,., wanted .3,."),
     "matrix": ("return np.zeros((2, 3))", "it returned a vector of shape .2, 3., wanted .3,."),
@@ -247,7 +249,7 @@ def test_a_bad_extractor_costs_the_file_and_is_named(fault, install, music, tmp_
     install("sound-plugin", bad)
     report = dcbmr.featurize(music, tmp_path / "f", kinds=["mfcc", "pitch"], timeout_s=0.5)
     assert (report.n_done, report.failed.total()) == (2, 1)
-    assert next(iter(report.failed)).startswith("plugin 'sound_plugin' of sound-plugin ")
+    assert next(iter(report.failed)).startswith("plugin 'sound_plugin' of sound-plugin 1.0 ")
     (line,) = (tmp_path / "f" / "failed.tsv").read_text().splitlines()[1:]
     song, path, reason = line.split("\t")
     assert (song, path) == ("song1", str(music / "song1.wav"))
@@ -337,7 +339,7 @@ def test_the_commands(plugin, music, tmp_path):
     assert settings == {"sr": 8000.0, "gain": 2.0}
     for words, message in (
         (["--set", "gain"], "--set gain: wanted name=value"),
-        (["--set", "gain=loud"], "--set gain=loud: wanted a number, got 'loud'"),
+        (["--set", "gain=loud"], "--set levels.gain=loud: wanted a number, got 'loud'"),
         (["--set", "volume=1"], "no parameter 'volume'; there are sr, gain"),
         (["--kind", "chroma"], "unknown kind of feature 'chroma'; installed: contrast"),
     ):

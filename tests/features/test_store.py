@@ -20,6 +20,7 @@ from dcbmr.audio.files import find_songs
 from dcbmr.cli import main
 from dcbmr.features import features_writer, writer
 from dcbmr.features import featurize as extraction
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.sources import SourceFile, encoded
 from dcbmr.features.writer import StoreWriter
 
@@ -636,7 +637,7 @@ def test_readable_while_it_is_written(music, features, tmp_path):
 
 def test_features_of_files(music, features):
     config = dcbmr.FeatureStore.open(features)["mfcc"].config
-    found = extraction.features_of_files([music / "song2.wav"], [config])["mfcc"]
+    found = extraction.features_of_files([music / "song2.wav"], Recipe.again([config]))["mfcc"]
     np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features)["mfcc"]["song2"])
     assert found.song_ids == ("song2",)
 

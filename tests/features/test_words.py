@@ -12,6 +12,7 @@ from dcbmr.cli import cli
 from dcbmr.features.bag_of_words import bag_of_words
 from dcbmr.features.codebook import fit_codebook
 from dcbmr.features.featurize import features_of_files, featurize
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.words import FrameSample, fit_codebook_to_audio
 
 SR = 22050
@@ -63,7 +64,7 @@ def test_one_pass_counts_what_the_store_counts(audio, store, codebook, tmp_path)
     backwards = words.features(words.song_ids[::-1])
     np.testing.assert_array_equal(backwards.vectors().toarray(), expected.toarray()[::-1])
     assert words.features([]).vectors().shape == (0, 30)
-    found = features_of_files([audio / "s3.wav"], [words.config], codebook=codebook)["bow"]
+    found = features_of_files([audio / "s3.wav"], Recipe.again([words.config], codebook=codebook))["bow"]
     np.testing.assert_array_equal(found.vectors().toarray()[0], words["s3"])
     # Sparse on disk: a pair of numbers for each word that occurs.
     assert (tmp_path / "words" / "bow" / "00000.bin").stat().st_size == 8 * expected.nnz
