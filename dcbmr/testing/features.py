@@ -23,6 +23,7 @@ from dcbmr.contract.features import (
     WholeExtractor,
 )
 from dcbmr.errors import InputError
+from dcbmr.features.features_writer import FAILED
 from dcbmr.features.featurize import features_of_files, featurize
 from dcbmr.features.store import FeatureStore
 from dcbmr.testing.checks import Check, assert_annotated_keywords, checks_of
@@ -123,12 +124,13 @@ class _FeatureSuite:
 
     def check_has_what_its_spec_declares(self) -> None:
         method = "stream" if self.spec.is_streaming else "extract"
-        made = self.make()
-        assert callable(getattr(made, method, None)), (
+        assert callable(getattr(self.factory, method, None)), (
             f"the spec says is_streaming={self.spec.is_streaming}, and there is no method {method}"
         )
         if self.spec.has_check:
-            assert callable(getattr(made, "check", None)), "the spec says has_check, and there is no check"
+            assert callable(getattr(self.factory, "check", None)), (
+                "the spec says has_check, and there is no check"
+            )
 
     def check_states_its_rate_and_its_dimensions(self) -> None:
         made = self.make()
@@ -232,10 +234,12 @@ class _FeatureSuite:
             root = Path(name)
             songs = list(self._write_songs(root))
             stored = self._featurize(root)[self.kind]
-            again = features_of_files([root / "audio" / f"{song}.wav" for song in songs], stored.config)
+            paths = [root / "audio" / f"{song}.wav" for song in songs]
+            again = features_of_files(paths, [stored.config])[self.kind]
             for row, song in enumerate(songs):
                 found = again.frames(row) if self.spec.shape == "frames" else again.vectors()[[row]]
-                _assert_same(np.asarray(found), np.atleast_2d(stored[song]), f"{song}, made again")
+                as_stored = np.asarray(found).astype(stored.dtype).astype(np.float32)
+                _assert_same(as_stored, np.atleast_2d(stored[song]), f"{song}, made again")
 
     def check_what_is_stored_is_inert(self) -> None:
         """Nothing of a store is executed when it is read: it is text and numbers."""
@@ -262,9 +266,10 @@ class _FeatureSuite:
 
     def _featurize(self, root: Path) -> FeatureStore:
         params = {f"{self.kind}.{name}": value for name, value in self.params.items()}
-        featurize(root / "audio", root / "features", kinds=[self.kind], params=params)
-        failed = (root / "features" / "failed.tsv").read_text("utf-8")
-        assert not failed, f"featurize failed: {failed}"
+        report = featurize(root / "audio", root / "features", kinds=[self.kind], params=params)
+        if report.failed:
+            failed = (root / "features" / FAILED).read_text("utf-8")
+            raise AssertionError(f"featurize could not use the suite's files: {failed}")
         return FeatureStore.open(root / "features")
 
 
@@ -279,11 +284,11 @@ def _config_of(kind: str, extractor: FeatureExtractor) -> FeatureConfig:
     )
 
 
-def _as_rows(made: Any, spec: FeatureSpec) -> Any:
+def _as_rows(made: NDArray[Any], spec: FeatureSpec) -> NDArray[Any]:
     if spec.shape == "frames":
         return made
     assert made.ndim == 1, f"extract gave shape {made.shape}, wanted one vector, (n_dims,)"
-    return made[None]
+    return np.asarray(made[None])
 
 
 def _read_only(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -128,7 +128,10 @@ ROWS = "return np.stack([frames.min(axis=1), frames.max(axis=1)], axis=1)"
         ("rows_are_what_it_states", [("n_dims = 2", "n_dims = 3")], r"shape \(\d+, 2\), wanted \(n, 3\)"),
         (
             "rows_are_what_it_states",
-            [(ROWS, ROWS + ".round().astype(int)")],
+            [
+                (ROWS, ROWS + ".round().astype(int)"),
+                ("np.empty((0, 2), np.float32)", "np.empty((0, 2), int)"),
+            ],
             "numbers of int64, wanted float32",
         ),
         ("rows_are_what_it_states", [(ROWS, ROWS + " / 0")], "not finite"),
@@ -188,7 +191,7 @@ ROWS = "return np.stack([frames.min(axis=1), frames.max(axis=1)], axis=1)"
             [(EXTRACT[0], EXTRACT[1].replace("samples.max()", "samples[:2][1]")), WHOLE[1]],
             "one sample raised IndexError",
         ),
-        ("files_of_other_rates_through_the_host", [("n_dims = 2", "n_dims = 3")], "featurize failed"),
+        ("files_of_other_rates_through_the_host", [("n_dims = 2", "n_dims = 3")], "featurize could not use"),
         (
             "a_new_file_is_made_like_the_stored_ones",
             [
