@@ -25,6 +25,7 @@ from dcbmr.contract.features import (
 from dcbmr.errors import InputError
 from dcbmr.features.features_writer import FAILED
 from dcbmr.features.featurize import features_of_files, featurize
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
 from dcbmr.testing.checks import Check, assert_annotated_keywords, checks_of
 
@@ -235,7 +236,7 @@ class _FeatureSuite:
             songs = list(self._write_songs(root))
             stored = self._featurize(root)[self.kind]
             paths = [root / "audio" / f"{song}.wav" for song in songs]
-            again = features_of_files(paths, [stored.config])[self.kind]
+            again = features_of_files(paths, Recipe.again([stored.config]))[self.kind]
             for row, song in enumerate(songs):
                 found = again.frames(row) if self.spec.shape == "frames" else again.vectors()[[row]]
                 as_stored = np.asarray(found).astype(stored.dtype).astype(np.float32)

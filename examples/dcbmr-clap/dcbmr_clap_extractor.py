@@ -4,7 +4,6 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
@@ -29,16 +28,27 @@ class Clap:
 
     def __init__(self, *, weights: str) -> None:
         self.weights = weights
-        self._loading = Lock()
 
     def check(self) -> None:
-        """Refuse weights that are not there, or not safetensors."""
+        """Refuse weights that are not there, or not safetensors; load them, once for all songs."""
         path = Path(self.weights)
         if path.name != "model.safetensors":
             raise InputError(f"weights: wanted the path of a model.safetensors, got {self.weights!r}")
         for file in (path, *(path.parent / name for name in _BESIDE)):
             if not file.is_file():
                 raise InputError(f"weights: {file} is not there; wanted a CLAP model as it is published")
+        self._front = ClapFeatureExtractor.from_pretrained(path.parent, local_files_only=True)
+        model, loaded = ClapAudioModelWithProjection.from_pretrained(
+            path.parent,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+        )
+        if missing := sorted(loaded["missing_keys"]):
+            raise InputError(f"weights: {path} has no {missing[0]!r}; wanted those of a CLAP model")
+        self._model = model.eval()
 
     @cached_property
     def sr(self) -> int:
@@ -59,32 +69,17 @@ class Clap:
 
     def extract(self, samples) -> np.ndarray:
         """Return the mean embedding of the windows of a song, (n_dims,) float32."""
-        model, front = self._model
-        length = front.nb_max_samples
+        length = self._front.nb_max_samples
         windows = [samples[start : start + length] for start in range(0, len(samples), length)]
         if len(windows) > 1 and len(windows[-1]) < length // 2:
             windows.pop()  # what is short is repeated until it fills a window
         found = []
         for first in range(0, len(windows), _WINDOWS_AT_ONCE):
             batch = windows[first : first + _WINDOWS_AT_ONCE]
-            spectra = front(batch, sampling_rate=self.sr, return_tensors="pt")
+            spectra = self._front(batch, sampling_rate=self.sr, return_tensors="pt")
             with torch.inference_mode():
-                found.append(model(input_features=spectra["input_features"]).audio_embeds.numpy())
+                found.append(self._model(input_features=spectra["input_features"]).audio_embeds.numpy())
         return np.concatenate(found).mean(axis=0)
-
-    @property
-    def _model(self):
-        with self._loading:
-            return self._loaded
-
-    @cached_property
-    def _loaded(self):
-        folder = Path(self.weights).parent
-        model = ClapAudioModelWithProjection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-        front = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        return model.eval(), front
 
     def _beside(self, name):
         return json.loads((Path(self.weights).parent / name).read_text("utf-8"))

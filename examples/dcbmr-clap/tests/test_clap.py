@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 import dcbmr
@@ -73,6 +74,14 @@ def test_weights_that_cannot_be_used(tmp_path, name, message):
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(dcbmr.InputError, match=message):
         dcbmr.get_extractor("clap", weights=str(tmp_path / name))
+
+
+def test_weights_of_something_else(weights, tmp_path):
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((weights.parent / name).read_bytes())
+    save_file({"other": np.zeros(3, np.float32)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(dcbmr.InputError, match="wanted those of a CLAP model"):
+        dcbmr.get_extractor("clap", weights=str(tmp_path / "model.safetensors"))
 
 
 def test_a_song_is_the_mean_of_its_windows(weights):
