@@ -80,7 +80,8 @@ def command(
 
     A file that cannot be used is left out and listed, with the reason, in failed.tsv of the output; one that
     is damaged, but can be read, is listed in damaged.tsv. Copies of a file, byte for byte, count as one. What
-    goes wrong in a plugin costs the file, too, and names the plugin.
+    goes wrong in a plugin costs the file, too, and names the plugin. Where mel is made, near-silent songs are
+    listed in silent.tsv, and in same.tsv those that are one recording under two ids, as in two encodings.
 
     --resume reads what is new or has changed in size or time, and takes out songs whose files were deleted.
 
@@ -133,7 +134,7 @@ def _run(
 
 def _tell(report: FeaturizeReport, output: Path) -> None:
     """Say what was done, and where to look for what went wrong."""
-    from dcbmr.features.features_writer import DAMAGED, FAILED, VANISHED
+    from dcbmr.features.features_writer import DAMAGED, FAILED, SAME, SILENT, VANISHED
 
     n_failed = report.failed.total()
     skipped = f"{report.n_skipped} files skipped as no audio"
@@ -161,6 +162,10 @@ def _tell(report: FeaturizeReport, output: Path) -> None:
             f"  {report.n_damaged} files are damaged and were read as far as they go: {output / DAMAGED}",
             err=True,
         )
+    if report.n_silent:
+        click.echo(f"  {report.n_silent} songs are near-silent: {output / SILENT}", err=True)
+    if report.n_same:
+        click.echo(f"  {report.n_same} songs are the recording of another, too: {output / SAME}", err=True)
 
 
 def _check(directory: Path) -> int:

@@ -11,15 +11,19 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
+import numpy as np
+
 from dcbmr.audio.decode import AudioError, decode_at
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError
+from dcbmr.features.outline import OutlineMaker
 from dcbmr.features.recipe import TIMEOUT_S, Recipe
 from dcbmr.features.song_streams import Rows
 from dcbmr.features.sources import SourceFile
 from dcbmr.features.writer import encoded, writing
 
 _SPOOL_BYTES = 4 << 20
+_NO_FRAMES = np.empty((0, 0), np.float32)
 
 
 @dataclass(eq=False)
@@ -93,7 +97,9 @@ class SongExtractor:
             cancelled=cancelled,
             timeout_s=self._timeout_s,
         )
+        outline = OutlineMaker()
         for found, seconds in made:
+            outline.accept(found.get("mel", _NO_FRAMES))
             if cancelled.is_set():
                 raise AudioError(path, "was interrupted")
             result.audio_s += seconds
@@ -106,7 +112,7 @@ class SongExtractor:
         for config in self._recipe.configs:
             if not result.n_frames[config.kind]:
                 raise too_short(path, config, result.audio_s)
-        result.file = replace(file, damage=_in_words(damage))
+        result.file = replace(file, damage=_in_words(damage), outline=outline.finish())
 
     def _spool(self) -> IO[bytes]:
         return tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self._directory))

@@ -25,7 +25,7 @@ from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
-from dcbmr.features.features_writer import FeaturesWriter, create_features
+from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
 from dcbmr.features.recipe import TIMEOUT_S, Recipe
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES
@@ -49,6 +49,11 @@ class FeaturizeReport:
         Songs that were there, and whose files are gone; they were taken out.
     n_damaged : int
         Songs added although parts of their files were lost; ``damaged.tsv`` lists all of the store.
+    n_silent : int
+        Songs of the store that are near-silent, where mel is made; ``silent.tsv`` lists them.
+    n_same : int
+        Songs of the store whose recording another song is, too, where mel is made; ``same.tsv`` lists them,
+        each with the first one.
     n_copies : int
         Files left out because another one of the same song has the same bytes.
     n_skipped : int
@@ -64,6 +69,8 @@ class FeaturizeReport:
     n_changed: int = 0
     n_vanished: int = 0
     n_damaged: int = 0
+    n_silent: int = 0
+    n_same: int = 0
     n_copies: int = 0
     n_skipped: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -169,7 +176,8 @@ def featurize(
                     _take(song, result, writer, known, report)
                     figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
                     (progress or silent)("featurize", n_over, n_todo, figures)
-            writer.finish()
+            listed = writer.finish()
+            report.n_silent, report.n_same = listed[SILENT], listed[SAME]
     report.seconds = time.monotonic() - began
     return report
 

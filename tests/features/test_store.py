@@ -452,8 +452,8 @@ def test_resuming_what_is_finished_says_so(music, tmp_path, capsys):
 
 def test_a_damaged_file_is_counted_and_named_and_nothing_else_is_said(tmp_path, capfd):
     music = tmp_path / "music"
-    for name in ("a", "b"):
-        write(music / f"{name}.mp3", tone(3.0, channels=2))
+    for name, hz in (("a", 300.0), ("b", 900.0)):
+        write(music / f"{name}.mp3", tone(3.0, channels=2, hz=hz))
     bad = damage(write(music / "bad.mp3", tone(3.0, channels=2)))
     assert run(music, "-o", tmp_path / "f", "--threads", 3) == 0
     said = capfd.readouterr()
