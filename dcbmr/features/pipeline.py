@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.contract.contract import SongFeatures
-from dcbmr.contract.kinds import find_kind
+from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, fit_codebook
 from dcbmr.features.counted import count_words
@@ -27,9 +27,10 @@ _KIND = "feature pipeline"
 class FeaturePipeline:
     """Turns what a store holds of songs into the kind of feature that a regressor takes.
 
-    For a kind that featurize extracts, such as "mel", that is nothing. The others are made of it: a codebook
-    counts the words of a song's frames ("bow"), and a PCA reduces the counts ("bow_pca"). Both are learned
-    from training songs and travel with the model, so that a model predicts from an audio file alone.
+    For a kind as it is stored, such as "mel", or whatever a plugin or a user brought, that is nothing. Others
+    are made of MFCCs: a codebook counts the words of a song's frames ("bow"), and a PCA reduces the counts
+    ("bow_pca"). Both are learned from training songs and travel with the model, so that a model predicts from
+    an audio file alone.
 
     Of the songs of a store each frame is assigned once: the counts stay with the open store, for all
     pipelines that have the same codebook.
@@ -62,7 +63,8 @@ class FeaturePipeline:
     Raises
     ------
     InputError
-        An unknown kind, a parameter out of its range, or a codebook for a kind that needs none.
+        A kind that nothing can be called, a parameter out of its range, or a codebook for a kind that needs
+        none.
     """
 
     def __init__(
@@ -184,7 +186,7 @@ class FeaturePipeline:
     def check_store(self, store: StoredKind) -> None:
         """Raise InputError when a store of words counts those of another codebook."""
         if self.reads_words and self.codebook_ is not None:
-            found, wanted = store.config["codebook"], self.codebook_.digest
+            found, wanted = store.settings["codebook"], self.codebook_.digest
             if found != wanted:
                 raise InputError(
                     f"{store.directory} holds words of codebook {found}, the one given is {wanted}"
@@ -221,9 +223,11 @@ class FeaturePipeline:
 
 
 def _steps(kind: str) -> tuple[str, str | None, bool]:
-    """Return the extracted kind that ``kind`` is made of, the words between, and whether they are reduced."""
-    below = find_kind(kind).made_of
-    if below is None:
+    """Return the stored kind that ``kind`` is made of, the words between, and whether they are reduced."""
+    check_kind_name(kind)
+    below = {made.name: made.made_of[0] for made in HOST_KINDS}
+    if kind not in below:
         return kind, None, False
-    frames = find_kind(below).made_of
-    return (below, kind, False) if frames is None else (frames, below, True)
+    if below[kind] not in below:
+        return below[kind], kind, False
+    return below[below[kind]], below[kind], True

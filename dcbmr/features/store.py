@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from dcbmr.base.directory import CONFIG, read_config
-from dcbmr.contract.kinds import kinds
+from dcbmr.base.directory import kind_of, read_config
+from dcbmr.contract.kinds import is_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.stored_kind import StoredKind, StoredWords
+from dcbmr.features.stored_kind import STORE, StoredKind, open_kind
 
 FEATURES = "features"
 UNFINISHED = "unfinished.json"  # there from before the first song until after the last
@@ -57,8 +57,8 @@ class FeatureStore:
         if not root.exists():
             raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
         read_config(root, kind=FEATURES)
-        there = tuple(name for name in kinds() if (root / name / CONFIG).is_file())
-        store = cls(root, there, _n_wanted(root))
+        there = sorted(path.name for path in root.iterdir() if kind_of(path) == STORE)
+        store = cls(root, tuple(filter(is_kind_name, there)), _n_wanted(root))
         if store.n_wanted is not None and not unfinished:
             raise InputError(store.what_is_missing())
         return store
@@ -76,8 +76,7 @@ class FeatureStore:
                 raise InputError(
                     f"{self.directory} has no features of kind {kind!r}: {has}; see dcbmr featurize"
                 )
-            opener = StoredWords if kind == "bow" else StoredKind
-            self._open[kind] = opener(self.directory / kind, kind)
+            self._open[kind] = open_kind(self.directory / kind, kind)
         return self._open[kind]
 
     def __contains__(self, kind: object) -> bool:

@@ -78,7 +78,7 @@ def explain(
     Raises
     ------
     InputError
-        The regressor cannot say, or has no such layer or unit.
+        The regressor cannot say, or has no such layer or unit; or the frames do not say when they are.
 
     Returns
     -------
@@ -87,6 +87,14 @@ def explain(
     """
     if not model.spec.has_activations:
         raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
+    settings = model.features.settings
+    try:
+        sr, hop, n_fft = (float(settings[name]) for name in ("sr", "hop_length", "n_fft"))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, hop_length "
+            "and n_fft"
+        ) from None
     regressor = cast(HasActivations, model.regressor)
     stored = model.features_of(features, song_ids)
     heard = model.pipeline.transform(stored)
@@ -104,8 +112,7 @@ def explain(
             found = zip(values[new, unit].tolist(), songs[new].tolist(), starts[new].tolist(), strict=True)
             both = [*best.get((unit, sign), ()), *found]
             best[unit, sign] = sorted(both, key=lambda window: -sign * window[0])[:k]
-    settings = model.config["features"]
-    hop_s, frame_s = settings["hop_length"] / settings["sr"], settings["n_fft"] / settings["sr"]
+    hop_s, frame_s = hop / sr, n_fft / sr
     return [
         Excerpt(
             unit=unit,

@@ -16,14 +16,13 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
-from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import frame_settings
-from dcbmr.features.words import bag_of_words_of_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,6 +127,11 @@ class Model:
         users = cast(HasUsers, self.regressor).user_factors(plays)
         return self._checked("made user factors of", users, self.user_ids, None)
 
+    @property
+    def features(self) -> FeatureConfig:
+        """What the features are that it was trained on, and were made with."""
+        return FeatureConfig.from_json(self.config["features"])
+
     def predict(self, features: SongFeatures) -> NDArray[np.float32]:
         """Return predictions for songs whose stored features are given, (n_songs, width) float32.
 
@@ -176,8 +180,8 @@ class Model:
         """Raise InputError when a store lacks the kind that the model reads, or made it otherwise."""
         stored = store[self.pipeline.source]
         check_settings(
-            self.config["features"],
-            frame_settings(stored),
+            self.features.made_alike(),
+            stored.config.made_alike(),
             f"{stored.directory} was made",
             remedy="these are the model's: featurize with them",
         )
@@ -188,14 +192,15 @@ class Model:
         Raises
         ------
         InputError
-            A file cannot be used.
+            A file cannot be used; the features' plugin is not installed, or makes them otherwise by now.
         """
-        codebook = self.pipeline.codebook_
-        if self.pipeline.reads_words and codebook is not None:
-            counts = csr_array(np.array([bag_of_words_of_file(path, codebook) for path in paths], np.float32))
-            names = [Path(path).stem for path in paths]
-            return self.predict(VectorFeatures(self.pipeline.source, names, counts))
-        return self.predict(features_of_files(paths, self.pipeline.source, self.config["features"]))
+        return self.predict(features_of_files(paths, self._recipe)[self.pipeline.source])
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        """What makes its features of audio: extractors may be large, and are kept."""
+        codebook = self.pipeline.codebook_ if self.pipeline.reads_words else None
+        return Recipe.again([self.features], codebook=codebook)
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width) float32.

@@ -20,12 +20,11 @@ from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, FitRun, RegressorSpec
-from dcbmr.contract.kinds import find_kind, kinds
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import StoredKind, frame_settings
+from dcbmr.features.stored_kind import StoredKind
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
 from dcbmr.plays.groups import artist_groups, choose_groups
@@ -248,7 +247,7 @@ def train(
         "package": _package_of(regressor),
         "params": arguments,
         **pipeline.settings(),
-        "features": frame_settings(store),
+        "features": store.config.to_json(),
         "random_state": random_state,
         "validation_fraction": validation_fraction,
         "n_songs": len(songs.song_ids),
@@ -281,19 +280,27 @@ def train(
 
 def check_kind(spec: RegressorSpec, kind: str, store: FeatureStore) -> None:
     """Raise InputError when a regressor cannot take features of this kind, with those that it can."""
-    if find_kind(kind).shape == spec.shape:
+    shapes = {name: known.shape for name, known in registry.kinds().items()}
+    shapes |= {name: store[name].shape for name in store}  # also those that nobody offers any more
+    if kind not in shapes:
+        raise InputError(
+            f"unknown kind of feature {kind!r}; {store.directory} has {', '.join(store) or 'none'}, "
+            f"installed: {', '.join(registry.kinds())}"
+        )
+    if shapes[kind] == spec.shape:
         return
     takes = {"frames": "frames", "vectors": "one vector a song"}
-    fitting = [name for name, of in kinds().items() if of.shape == spec.shape and _has(store, name)]
+    fitting = [name for name, shape in shapes.items() if shape == spec.shape and _has(store, name)]
     raise InputError(
         f"regressor {spec.name!r} takes {takes[spec.shape]}, which {kind!r} is not; "
         f"{store.directory} has {' and '.join(fitting) or 'no such kind'} for it"
     )
 
 
-def _has(store: FeatureStore, kind: str | None) -> bool:
-    """Say whether a store holds a kind, or what it is made of."""
-    return kind is not None and (kind in store or _has(store, find_kind(kind).made_of))
+def _has(store: FeatureStore, kind: str) -> bool:
+    """Say whether a store holds a kind, or all that it is made of."""
+    made_of = () if kind in store else registry.find_kind(kind).made_of
+    return kind in store or (len(made_of) > 0 and all(_has(store, source) for source in made_of))
 
 
 def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict[str, Any]:
