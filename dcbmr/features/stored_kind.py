@@ -31,6 +31,7 @@ from dcbmr.features.memory import MemoryFeatures, VectorFeatures, _FrameFeatures
 
 INDEX = "songs.tsv"
 STORE = "feature store"
+BROUGHT = {"origin": "vectors"}  # the settings of vectors that a user brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,11 @@ def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDA
         return VectorFeatures(config.kind, song_ids, _counts(rows, config.settings["n_words"]))
     vectors = np.empty((0, config.n_dims), np.float32)
     return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
+
+
+def is_brought(config: FeatureConfig) -> bool:
+    """Say whether a user brought these features: nothing here makes them of a new file of audio."""
+    return config.settings == BROUGHT
 
 
 def _is_words(config: FeatureConfig) -> bool:

@@ -113,7 +113,7 @@ class Delimited:
             yield from reader
 
     def explain(self, error: Exception, fault_of: Callable[[Sequence[str]], str | None]) -> InputError:
-        """Find the first line that is wrong, and say what is wrong with it; ``fault_of`` looks at its fields."""
+        """Find the first line that is wrong, and say what is: ``fault_of`` looks at its fields."""
         with pa.input_stream(str(self.path), compression="detect") as stream:
             for number, line in enumerate(_lines(stream), start=1):
                 if line.strip(b"\r") and number > self.header and (fault := self._fault(line, fault_of)):

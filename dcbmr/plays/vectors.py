@@ -6,7 +6,7 @@ Nothing in such a file is executed: pickled objects are refused, whatever they a
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ _BUFFER_BYTES = 1 << 16  # of each column of Parquet: there may be a thousand
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _BREAKS = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 Block = tuple[list[str], NDArray[np.float32]]
+_Found = tuple[list[str], NDArray[Any]]
 
 WANTED = (
     "wanted .npy with the ids beside it in .ids.txt, .npz with the arrays ids and vectors, or Parquet, TSV "
@@ -37,7 +38,7 @@ WANTED = (
 )
 
 
-def read_vectors(path: str | Path) -> Iterator[Block]:
+def read_vectors(path: str | Path) -> Generator[Block]:
     """Yield ids and vectors, (n, n_dims) float32, of some songs at a time; at least one block.
 
     Parameters
@@ -93,7 +94,7 @@ def _check(path: Path, ids: Sequence[str], vectors: NDArray[np.float32], seen: s
         )
 
 
-def _blocks(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def _blocks(path: Path) -> Generator[_Found]:
     with path.open("rb") as file:
         start = file.read(len(_NPY))
     if start == _NPY:
@@ -108,7 +109,7 @@ def _blocks(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
 _PICKLED = "holds pickled objects or is damaged, and is not read, since pickled objects may execute anything"
 
 
-def _npy(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def _npy(path: Path) -> Generator[_Found]:
     beside = path.with_suffix(".ids.txt")
     if not beside.is_file():
         raise InputError(f"{path} needs its songs' ids beside it, one a line, in {beside}")
@@ -124,7 +125,7 @@ def _npy(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
             yield from ((ids[rows], _read(path, file, rows, shape, dtype)) for rows in _cut(shape, dtype))
 
 
-def _npz(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def _npz(path: Path) -> Generator[_Found]:
     with ZipFile(path) as arrays:
         there = [name.removesuffix(".npy") for name in arrays.namelist()]
         if not {"ids", "vectors"} <= set(there):
@@ -181,7 +182,7 @@ def _read(
     return np.frombuffer(data, dtype).reshape(-1, shape[1])
 
 
-def _parquet(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def _parquet(path: Path) -> Generator[_Found]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
@@ -257,7 +258,7 @@ def _numbers(array: Any) -> NDArray[Any]:
     return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
-def _text(path: Path) -> Iterator[tuple[list[str], NDArray[Any]]]:
+def _text(path: Path) -> Generator[_Found]:
     text = Delimited.sniff(path, VECTORS, None)
     song = text.places[0]
     numbers = [place for place in range(text.width) if place != song]
