@@ -49,8 +49,11 @@ if TYPE_CHECKING:
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
+    from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
     from dcbmr.features.featurize import FeaturizeReport, featurize
+    from dcbmr.features.in_hand import with_vectors
+    from dcbmr.features.joined import JoinedPipeline, pipeline_to
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.matching import IdMatch
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
@@ -93,6 +97,7 @@ from dcbmr.base.version import __version__ as __version__  # noqa: E402
 
 _HOME = {
     "CONTRACT_VERSION": "contract.contract",
+    "BroughtReport": "features.brought",
     "Codebook": "features.codebook",
     "DcbmrError": "errors",
     "Evaluation": "evaluation.evaluation",
@@ -111,7 +116,9 @@ _HOME = {
     "HasActivations": "contract.contract",
     "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
+    "IdMatch": "plays.matching",
     "InputError": "errors",
+    "JoinedPipeline": "features.joined",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
     "LossSpec": "contract.contract",
@@ -141,6 +148,9 @@ _HOME = {
     "WeightedALS": "factorization.als",
     "evaluate_models": "evaluation.evaluation",
     "bag_of_words": "features.bag_of_words",
+    "bring_vectors": "features.brought",
+    "pipeline_to": "features.joined",
+    "with_vectors": "features.in_hand",
     "evaluate_ranking": "ranking.metrics",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
@@ -170,6 +180,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "MFCC",
     "PCA",
+    "BroughtReport",
     "Codebook",
     "DcbmrError",
     "Evaluation",
@@ -188,7 +199,9 @@ __all__ = [
     "HasActivations",
     "HasCheck",
     "HasUsers",
+    "IdMatch",
     "InputError",
+    "JoinedPipeline",
     "LogMel",
     "Loss",
     "LossSpec",
@@ -215,6 +228,7 @@ __all__ = [
     "TopSongs",
     "WeightedALS",
     "bag_of_words",
+    "bring_vectors",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
@@ -229,6 +243,7 @@ __all__ = [
     "load_model",
     "load_tensors",
     "losses",
+    "pipeline_to",
     "plot_tags",
     "random_row",
     "read_songs",
@@ -240,6 +255,7 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "with_vectors",
 ]
 
 

@@ -15,12 +15,14 @@ from dcbmr.cli._common import (
     table_options,
     threads_option,
 )
+from dcbmr.cli._serving import open_features, vectors_option
 
 
 @click.command("evaluate", short_help="Score models on the songs held out.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=directory_argument)
 @click.option("--split", type=directory_argument, required=True, help="From `dcbmr split`.")
-@click.option("--features", type=directory_argument, required=True, help="From `dcbmr featurize`.")
+@click.option("--features", type=directory_argument, help="From `dcbmr featurize`.")
+@vectors_option
 @click.option(
     "--upper-bound",
     type=directory_argument,
@@ -40,7 +42,8 @@ from dcbmr.cli._common import (
 def command(
     models: tuple[Path, ...],
     split: Path,
-    features: Path,
+    features: Path | None,
+    vectors: tuple[str, ...],
     upper_bound: Path | None,
     k: int,
     random_state: int,
@@ -59,18 +62,21 @@ def command(
     """
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
 
+    if features is None and not vectors:
+        raise click.UsageError("give --features, or --vectors")
     data = Split.load(split)
     loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
+    store = open_features(loaded.values(), features, vectors)
+    assert store is not None
     bound = Factors.load(upper_bound) if upper_bound else None
     with show_progress() as progress:
         evaluation = evaluate_models(
             loaded,
             data,
-            FeatureStore.open(features),
+            store,
             k=k,
             upper_bound=bound,
             n_threads=n_threads,

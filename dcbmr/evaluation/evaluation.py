@@ -17,6 +17,7 @@ from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
+from dcbmr.models.stack import songs_in
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
 from dcbmr.ranking.metrics import RankingReport, evaluate_ranking, random_row
@@ -150,7 +151,9 @@ def evaluate_models(
         for pipeline in model.pipelines:
             refuse_pipeline_leakage(pipeline, split.heldout_songs, name)
         model.check_store(features)
-    candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
+    candidates = candidate_songs(
+        split.heldout_songs, songs_in(models.values(), features), split.train.song_ids
+    )
     if upper_bound is not None:
         _check_upper_bound(upper_bound, candidates.song_ids)
     figures: list[tuple[str, str | None, float, float, float | None]] = []

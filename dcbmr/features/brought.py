@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -15,12 +15,11 @@ from dcbmr.contract import registry
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.kinds import check_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.store import FEATURES
-from dcbmr.features.stored_kind import BROUGHT, INDEX, STORE, is_brought, read_feature_config
+from dcbmr.features.stored_kind import INDEX, STORE, brought_config, is_brought, read_feature_config
 from dcbmr.features.writer import StoreWriter
 from dcbmr.plays.matching import IdMatch, match_ids
-from dcbmr.plays.vectors import Block, read_vectors
+from dcbmr.plays.vectors import read_vectors
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def bring_vectors(
     with ExitStack() as stack:
         blocks = stack.enter_context(closing(read_vectors(path)))
         first = next(blocks)
-        made = _config(kind, first[1].shape[1])
+        made = brought_config(kind, first[1].shape[1])
         home = root
         if kind_of(root) != FEATURES:
             new = new_directory(root, kind=FEATURES, config={"kinds": []}, overwrite=False)
@@ -117,22 +116,9 @@ def _check_name(root: Path, kind: str) -> None:
         raise InputError(f"{root / kind} was made of audio; call the vectors otherwise")
 
 
-def _config(kind: str, n_dims: int) -> FeatureConfig:
-    return FeatureConfig(kind=kind, shape="vectors", dtype="<f4", n_dims=n_dims, settings=BROUGHT)
-
-
 def _open_new(directory: Path, made: FeatureConfig) -> StoreWriter:
     write_config(directory, kind=STORE, config=made.to_json())
     (directory / INDEX).touch()
     writer = StoreWriter(directory, made)
     writer.cut()
     return writer
-
-
-def vectors_of_file(path: Path, kind: str) -> VectorFeatures:
-    """Return the vectors of a file in memory."""
-    import numpy as np
-
-    blocks: Iterator[Block] = read_vectors(path)
-    ids, vectors = zip(*blocks, strict=True)
-    return VectorFeatures(kind, tuple(chain.from_iterable(ids)), np.concatenate(vectors))

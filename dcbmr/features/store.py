@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -61,6 +61,15 @@ class FeatureStore:
         store = cls(root, tuple(filter(is_kind_name, there)), _n_wanted(root))
         if store.n_wanted is not None and not unfinished:
             raise InputError(store.what_is_missing())
+        return store
+
+    @classmethod
+    def of(cls, kinds: Mapping[str, StoredKind], *, onto: FeatureStore | None = None) -> Self:
+        """Return kinds that are open, in the place of those of another store, and beside them."""
+        directory = next(iter(kinds.values())).directory if onto is None else onto.directory
+        others = () if onto is None else onto.kinds
+        store = cls(directory, tuple(dict.fromkeys([*others, *kinds])))
+        store._open = {**({} if onto is None else {kind: onto[kind] for kind in others}), **kinds}
         return store
 
     def what_is_missing(self) -> str:

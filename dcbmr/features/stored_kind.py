@@ -277,6 +277,11 @@ def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDA
     return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
 
 
+def brought_config(kind: str, n_dims: int) -> FeatureConfig:
+    """Return what is known of vectors that a user brings."""
+    return FeatureConfig(kind=kind, shape="vectors", dtype="<f4", n_dims=n_dims, settings=BROUGHT)
+
+
 def is_brought(config: FeatureConfig) -> bool:
     """Say whether a user brought these features: nothing here makes them of a new file of audio."""
     return config.settings == BROUGHT
