@@ -30,6 +30,7 @@ from dcbmr.cli import (
     stack,
     tags,
     train,
+    vectors,
 )
 from dcbmr.cli._common import Run
 from dcbmr.errors import DcbmrError, InputError
@@ -71,6 +72,7 @@ for module in (
     predict,
     explain,
     tags,
+    vectors,
     plugins,
 ):
     cli.add_command(module.command)
