@@ -30,9 +30,10 @@ JOINED = "joined features"
 class JoinedPipeline:
     """Turns what a store holds of songs into one vector of several kinds, side by side.
 
-    Each part is standardized on the training songs, and none may have frames. A song that lacks a part that a
-    user brought, such as tags, has the training mean there, and a column for each such part says whether it
-    is known; parts that are made of audio are needed.
+    Each part is standardized on the training songs: its mean taken off, and one deviation for the whole part
+    (see :class:`Standardization`), so that columns of unlike units are better parts of their own. None may
+    have frames. A song that lacks a part that a user brought, such as tags, has the training mean there, and
+    a column for each such part says whether it is known; parts that are made of audio are needed.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class JoinedPipeline:
     def learn(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> SongFeatures:
-        """Learn what the parts need, and their means and deviations, from training songs; return these."""
+        """Learn what the parts need, their means and scales, from training songs; return these songs."""
         self._optional = self._which_optional(store)
         found = self.read(store, song_ids)
         for source, features in found.items():

@@ -17,16 +17,17 @@ _BLOCK_ROWS = 4096
 
 
 class Standardization:
-    """Takes the mean off each dimension, and gives each the variance of one.
+    """Takes the mean off each dimension, and scales all by one number, so that their mean variance is one.
 
-    A dimension that is the same for all training songs becomes zero, whatever it is for others: nothing was
-    learned of it.
+    Dimensions of embeddings, of principal components, of tags differ in size on purpose: one deviation for
+    each would make as much of those that hardly vary. A dimension that is the same for all training songs
+    becomes zero, whatever it is for others: nothing was learned of it.
 
     Attributes
     ----------
     mean_ : ndarray of shape (n_dims,), float32
     scale_ : ndarray of shape (n_dims,), float32
-        What each is multiplied with.
+        What each is multiplied with: one number, or 0 for what does not vary.
     songs_ : ndarray of shape (n_songs,), uint64
         Digests of the songs that it was learned from, for :meth:`seen`.
     """
@@ -38,7 +39,7 @@ class Standardization:
 
     @classmethod
     def fit(cls, vectors: NDArray[Any] | csr_array, song_ids: Iterable[str]) -> Self:
-        """Learn mean and deviation of the vectors of songs, (n_songs, n_dims)."""
+        """Learn the means and the scale of the vectors of songs, (n_songs, n_dims)."""
         n_songs, n_dims = vectors.shape
         if not n_songs:
             raise InputError("there is no song to learn means and deviations of")
@@ -48,10 +49,12 @@ class Standardization:
         mean = total / n_songs
         for rows in blocks(n_songs, _BLOCK_ROWS):
             squares += np.square(dense(vectors[rows]) - mean).sum(axis=0)
-        deviation = np.sqrt(squares / n_songs)
+        variance = squares / n_songs
         # What is rounding of a constant is none.
-        varies = deviation > 1e-6 * np.abs(mean)
-        scale = np.divide(1.0, deviation, where=varies, out=np.zeros(n_dims))
+        varies = np.sqrt(variance) > 1e-6 * np.abs(mean)
+        scale = (
+            np.where(varies, 1 / np.sqrt(variance[varies].mean()), 0) if varies.any() else np.zeros(n_dims)
+        )
         return cls(mean.astype(np.float32), scale.astype(np.float32), digests(song_ids))
 
     def transform(self, vectors: NDArray[Any] | csr_array, out: NDArray[np.float32]) -> None:

@@ -73,8 +73,8 @@ def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSo
     with_plays = list(factors.song_ids[factors.has_plays])
     there = set(with_features)
     both = [song for song in with_plays if song in there]
+    cause = match_ids(with_features, with_plays).cause
     if not both:
-        cause = match_ids(with_features, with_plays).cause
         raise InputError(
             f"none of the {len(with_plays)} songs with plays has features and none of the {len(there)} songs "
             f"with features has plays; a song's id is its file's name without the ending. "
@@ -85,7 +85,7 @@ def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSo
         song_ids=both,
         without_features=[song for song in with_plays if song not in there],
         without_factors=len(there) - len(both),
-        cause=match_ids(with_features, with_plays).cause,
+        cause=cause,
     )
 
 

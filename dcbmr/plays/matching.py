@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-_SAMPLE = 2000  # ids without a partner that are looked at
+_SAMPLE = 2000  # ids without a partner that are looked at,
+_MOST = 200_000  # and those among which partners of another spelling are looked for
 _LONGEST = 64  # letters of a beginning, or an ending, that all may have
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}$")
 
@@ -78,20 +79,21 @@ Pairs = list[tuple[str, str]]
 def _spelt_alike(extra: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, Pairs]]:
     """Yield what may differ, and the pairs that are one without it."""
     for what, plain in _SPELLINGS:
-        there = {plain(song): song for song in missing}
+        there = {plain(song): song for song in missing[:_MOST]}
         yield what, [(song, there[plain(song)]) for song in extra[:_SAMPLE] if plain(song) in there]
 
 
 def _cut(longer: Sequence[str], shorter: Sequence[str]) -> Iterator[tuple[str, Pairs]]:
     """Yield the beginnings and endings that all of the longer have, and the pairs that are one without it."""
     sample, there = longer[:_SAMPLE], set(shorter)
-    n_first, n_last = _n_shared(sample), _n_shared([song[::-1] for song in sample])
-    for length in range(1, n_first + 1):
-        pairs = [(song, song[length:]) for song in sample if song[length:] in there]
-        yield f"a prefix, {sample[0][:length]!r}", pairs
-    for length in range(1, n_last + 1):
-        pairs = [(song, song[:-length]) for song in sample if song[:-length] in there]
-        yield f"an ending, {sample[0][-length:]!r}", pairs
+    for length in range(1, _n_shared(sample) + 1):
+        if not sample[0][:length].isdigit():  # "12" is no "2" with something before it
+            pairs = [(song, song[length:]) for song in sample if song[length:] in there]
+            yield f"a prefix, {sample[0][:length]!r}", pairs
+    for length in range(1, _n_shared([song[::-1] for song in sample]) + 1):
+        if not sample[0][-length:].isdigit():
+            pairs = [(song, song[:-length]) for song in sample if song[:-length] in there]
+            yield f"an ending, {sample[0][-length:]!r}", pairs
 
 
 def _n_shared(songs: Sequence[str]) -> int:

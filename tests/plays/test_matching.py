@@ -57,5 +57,7 @@ def test_nothing_is_made_up():
     assert (
         match_ids(PLAIN, []).words("songs", "plays") == "0 of 0 songs have plays, 40 plays are of other songs"
     )
+    # Numbers are not other numbers behind a digit.
+    assert match_ids(["12", "13"], ["2", "3"]).cause == ""
     # A single accident among many explains nothing.
     assert match_ids([*PLAIN, "z.mp3"], [*(f"q{i}" for i in range(30)), "z"]).cause == ""
