@@ -11,7 +11,11 @@ from dcbmr.cli._common import overwrite_option
 
 @click.group("vectors", short_help="Make vectors of songs out of tags.")
 def command() -> None:
-    """Make vectors of songs out of what is known of them, for `dcbmr featurize --vectors`."""
+    """Make vectors of songs out of what is known of them, for `dcbmr featurize --vectors`.
+
+    \b
+    Example:  dcbmr vectors tags tags.tsv -o tags.parquet
+    """
 
 
 @command.command("tags")

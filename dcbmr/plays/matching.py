@@ -121,6 +121,7 @@ _SPELLINGS: Sequence[tuple[str, Callable[[str], str]]] = (
     ("a folder", _name),
     ("a folder and a file ending", lambda song: _stem(_name(song))),
     ("a prefix", lambda song: re.split(r"[:/|]", song)[-1]),
+    ("punctuation", lambda song: re.sub(r"[\W_]+", "", song)),
     ("leading zeros", lambda song: song.lstrip("0")),
     ("folder, file ending and case", lambda song: _stem(_name(song.strip())).casefold()),
 )

@@ -31,6 +31,7 @@ def test_how_many_match_and_the_first_that_do_not():
         (lambda s: f"music/{s[:2]}/{s}", "a folder ('music/S0/S000x' here, 'S000x' there)"),
         (lambda s: f"music/{s[:2]}/{s}.ogg", "a folder and a file ending ('music/S0/S000x.ogg' here, "),
         (lambda s: f" {s} ", "spaces around the ids (' S000x ' here, 'S000x' there)"),
+        (lambda s: f"{s[:2]}-{s[2:]}", "punctuation ('S0-00x' here, 'S000x' there)"),
         (lambda s: f"00{s}", "leading zeros ('00S000x' here, 'S000x' there)"),
     ],
 )
