@@ -19,7 +19,7 @@ from dcbmr.features.store import FEATURES
 from dcbmr.features.stored_kind import INDEX, STORE, brought_config, is_brought, read_feature_config
 from dcbmr.features.writer import StoreWriter
 from dcbmr.plays.matching import IdMatch, match_ids
-from dcbmr.plays.vectors import read_vectors
+from dcbmr.plays.vectors import names_of_dimensions, read_vectors
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def bring_vectors(
     with ExitStack() as stack:
         blocks = stack.enter_context(closing(read_vectors(path)))
         first = next(blocks)
-        made = brought_config(kind, first[1].shape[1])
+        made = brought_config(kind, first[1].shape[1], names_of_dimensions(path))
         home = root
         if kind_of(root) != FEATURES:
             new = new_directory(root, kind=FEATURES, config={"kinds": []}, overwrite=False)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dcbmr.errors import InputError
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import StoredKind, brought_config
-from dcbmr.plays.vectors import read_vectors
+from dcbmr.features.stored_kind import StoredKind, brought_config, check_brought
+from dcbmr.plays.vectors import names_of_dimensions, read_vectors
 
 
 def with_vectors(store: FeatureStore | None, path: Path | str, *, kind: str) -> FeatureStore:
@@ -48,13 +48,10 @@ class VectorsInHand(StoredKind):
         self._row_of = {song: row for row, song in enumerate(chain.from_iterable(ids))}
         self.directory, self.kind, self.shape = path, kind, "vectors"
         self.n_dims = self._vectors_of_file.shape[1]
-        self.config = brought_config(kind, self.n_dims) if under is None else under.config
+        self.config = brought_config(kind, self.n_dims, names_of_dimensions(path))
         self.settings, self.dtype = self.config.settings, np.dtype(self.config.dtype)
-        if self.n_dims != self.config.n_dims:
-            raise InputError(
-                f"{path} has vectors of {self.n_dims} dimensions, where kind {kind!r} of the features has "
-                f"{self.config.n_dims}"
-            )
+        if under is not None:
+            check_brought(under.config, self.config, path)
         self._under = under
         others = [] if under is None else [song for song in under if song not in self._row_of]
         self.song_ids = (*self._row_of, *others)

@@ -24,7 +24,7 @@ from dcbmr.features.joined import JoinedPipeline, load_pipeline
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import is_brought
+from dcbmr.features.stored_kind import check_brought, is_brought
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,11 +201,9 @@ class Model:
             if kind not in store:  # one that a song may lack
                 continue
             found = store[kind]
-            if is_brought(wanted) and found.n_dims != wanted.n_dims:
-                raise InputError(
-                    f"{found.directory} has vectors of {found.n_dims} dimensions, {kind!r} of the model has "
-                    f"{wanted.n_dims}; wanted vectors made as those that it was trained on"
-                )
+            if is_brought(wanted) and is_brought(found.config):
+                check_brought(wanted, found.config, found.directory)
+                continue
             check_settings(
                 wanted.made_alike(),
                 found.config.made_alike(),

@@ -44,6 +44,8 @@ class Delimited:
         Columns of the first line.
     places : list of int or None
         The column of each role of the layout.
+    names : list of str or None
+        What the first line calls the columns; None without a header.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Delimited:
     header: int
     width: int
     places: list[int | None]
+    names: list[str] | None
 
     @classmethod
     def sniff(cls, path: Path, layout: Layout, columns: Columns) -> Self:
@@ -74,7 +77,7 @@ class Delimited:
                 numbers = [number for row in sample if (number := as_number(row[place])) is not None]
                 labels = [names[at] if names else str(at + 1) for at in places if at is not None]
                 check_numbers(path, layout, labels, np.array(numbers), by_place=False)
-        return cls(path, delimiter, first + 1 if has_header else 0, len(fields), places)
+        return cls(path, delimiter, first + 1 if has_header else 0, len(fields), places, names)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the number and the fields of every line that is not blank, without the header."""

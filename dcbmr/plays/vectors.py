@@ -76,6 +76,28 @@ def read_vectors(path: str | Path) -> Generator[Block]:
         raise InputError(f"{path} holds no vectors; {WANTED}")
 
 
+def names_of_dimensions(path: str | Path) -> list[str]:
+    """Return what the columns of a table are called, none where the file has no names or only numbers.
+
+    The file is one that :func:`read_vectors` reads.
+    """
+    path = Path(path)
+    if path.suffix in (".npy", ".npz"):
+        return []
+    if is_parquet(path):
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(path)
+        song = columns_of(path, VECTORS, schema, None)[0]
+        names = _columns_of_numbers(path, [field for field in schema if field.name != song])
+        if types.is_nested(schema.field(names[0]).type):
+            return []
+    else:
+        text = Delimited.sniff(path, VECTORS, None)
+        names = [name for place, name in enumerate(text.names or []) if place != text.places[0]]
+    return [] if all(name.isdecimal() for name in names) else names
+
+
 def _check(path: Path, ids: Sequence[str], vectors: NDArray[np.float32], seen: set[str]) -> None:
     """Raise InputError for ids that cannot be, or are there twice, and for numbers that are not finite."""
     for song in ids:

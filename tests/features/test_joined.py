@@ -143,7 +143,5 @@ def test_vectors_of_a_file_over_those_of_a_store(store, tmp_path):
     assert (alone.kinds, alone.song_ids, alone["year"]["s29"]) == (("year",), ("new", "s29"), [2])
     with pytest.raises(dcbmr.InputError, match="new.npz has no features of kind 'mfcc': it has year"):
         alone["mfcc"]
-    with pytest.raises(
-        dcbmr.InputError, match="has vectors of 1 dimensions, where kind 'mood' of the features has 3"
-    ):
+    with pytest.raises(dcbmr.InputError, match="has vectors of 1 dimensions, where 'mood' has 3"):
         with_vectors(store, tmp_path / "new.npz", kind="mood")

@@ -238,7 +238,7 @@ def test_wrong_vectors_on_the_command_line(world, run, alone, joined, tmp_path):
     for args, message in (
         (
             ("predict", tmp_path / "alone", "--vectors", short),
-            "has vectors of 4 dimensions, 'mood' of the model has 6",
+            "has vectors of 4 dimensions, where 'mood' has 6",
         ),
         (("predict", tmp_path / "joined", "--vectors", new), "no features of kind 'mfcc': it has mood"),
         (
@@ -266,3 +266,27 @@ def test_vectors_in_hand_are_checked_against_the_model(alone, store, tmp_path):
     view = with_vectors(None, vectors_file(tmp_path / "n.npz", ["song00"], n_dims=4), kind="mood")
     with pytest.raises(dcbmr.InputError, match="has vectors of 4 dimensions"):
         alone.predict_store(view)
+
+
+def test_columns_that_have_names_must_be_the_same(factors, tmp_path):
+    songs = list(factors.song_ids)
+
+    def table(path, *names):
+        lines = [",".join(["song", *names]), *(f"{song},{i % 7},{i}" for i, song in enumerate(songs))]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    bring_vectors(table(tmp_path / "a.csv", "tempo", "year"), tmp_path / "f", kind="facts")
+    model = dcbmr.train(factors, dcbmr.FeatureStore.open(tmp_path / "f"), regressor="linear", kind="facts")
+    model.save(tmp_path / "m")
+    model = dcbmr.Model.load(tmp_path / "m")
+    swapped = with_vectors(None, table(tmp_path / "b.csv", "year", "tempo"), kind="facts")
+    with pytest.raises(
+        dcbmr.InputError, match="b.csv: dimension 1 is 'year', where 'facts' has 'tempo'; wanted"
+    ):
+        model.predict_store(swapped)
+    for names in (("tempo", "year"), ("0", "1")):  # numbers are no names
+        view = with_vectors(None, table(tmp_path / "c.csv", *names), kind="facts")
+        np.testing.assert_array_equal(
+            model.predict_store(view), model.predict_store(dcbmr.FeatureStore.open(tmp_path / "f"))
+        )
