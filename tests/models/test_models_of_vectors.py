@@ -221,6 +221,22 @@ def test_command_line(world, run, tmp_path):
     assert "song99" in out
     status, out, _ = run("similar", tmp_path / "alone", "--vectors", new, "--song", "song99", "--tsv")
     assert (status, out.splitlines()[1].split("\t")[0]) == (0, "song99")
+    shutil.copy(audio, tmp_path / "song99.wav")
+    status, out, _ = run(
+        *(
+            "recommend",
+            model,
+            "--audio",
+            tmp_path / "song99.wav",
+            "--vectors",
+            new,
+            "--user",
+            "user03",
+            "--tsv",
+        ),
+        *("--candidates", "new"),
+    )
+    assert (status, [line.split("\t")[2] for line in out.splitlines()[1:]]) == (0, ["song99"])
     split = dcbmr.Split.load(world / "split")
     judged = vectors_file(tmp_path / "judged.npz", split.heldout_songs)
     status, out, err = run(
