@@ -61,8 +61,11 @@ if TYPE_CHECKING:
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
+    from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
     from dcbmr.features.featurize import FeaturizeReport, featurize
+    from dcbmr.features.in_hand import with_vectors
+    from dcbmr.features.joined import JoinedPipeline, pipeline_to
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.matching import IdMatch
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
@@ -109,6 +113,7 @@ if (_spec := _installed()) is not None and _spec.loader is not None:
 from dcbmr.base.version import __version__ as __version__  # noqa: E402
 
 _HOME = {
+    "BroughtReport": "features.brought",
     "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
     "ComparedRows": "evaluation.comparison",
@@ -131,8 +136,10 @@ _HOME = {
     "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
+    "IdMatch": "plays.matching",
     "InputError": "errors",
     "Interval": "evaluation.statistics",
+    "JoinedPipeline": "features.joined",
     "ListReport": "ranking.lists",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
@@ -168,6 +175,7 @@ _HOME = {
     "WeightedALS": "factorization.als",
     "bag_of_words": "features.bag_of_words",
     "bootstrap": "evaluation.statistics",
+    "bring_vectors": "features.brought",
     "by_activity": "ranking.groups",
     "by_artist": "ranking.groups",
     "by_popularity": "ranking.groups",
@@ -190,6 +198,7 @@ _HOME = {
     "load_model": "models.stack",
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
+    "pipeline_to": "features.joined",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
     "random_row": "ranking.chance",
@@ -203,6 +212,7 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "with_vectors": "features.in_hand",
 }
 
 __all__ = [
@@ -210,6 +220,7 @@ __all__ = [
     "MFCC",
     "PCA",
     "RANK_METRICS",
+    "BroughtReport",
     "Codebook",
     "ComparedRows",
     "Comparison",
@@ -231,8 +242,10 @@ __all__ = [
     "HasCheck",
     "HasUsers",
     "HeldoutRanks",
+    "IdMatch",
     "InputError",
     "Interval",
+    "JoinedPipeline",
     "ListReport",
     "LogMel",
     "Loss",
@@ -265,6 +278,7 @@ __all__ = [
     "WeightedALS",
     "bag_of_words",
     "bootstrap",
+    "bring_vectors",
     "by_activity",
     "by_artist",
     "by_popularity",
@@ -287,6 +301,7 @@ __all__ = [
     "load_model",
     "load_tensors",
     "losses",
+    "pipeline_to",
     "plot_tags",
     "pool_folds",
     "random_row",
@@ -301,6 +316,7 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "with_vectors",
 ]
 
 

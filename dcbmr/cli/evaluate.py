@@ -19,6 +19,7 @@ from dcbmr.cli._common import (
     table_options,
     threads_option,
 )
+from dcbmr.cli._serving import open_features, vectors_option
 
 if TYPE_CHECKING:
     from dcbmr.evaluation.groups import By
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("models", metavar="MODEL|FACTORS...", nargs=-1, required=True, type=directory_argument)
 @click.option("--split", type=directory_argument, required=True, help="From `dcbmr split`.")
 @click.option("--features", type=directory_argument, help="From `dcbmr featurize`; factors need none.")
+@vectors_option
 @click.option(
     "--upper-bound",
     type=directory_argument,
@@ -80,6 +82,7 @@ def command(
     models: tuple[Path, ...],
     split: Path,
     features: Path | None,
+    vectors: tuple[str, ...],
     upper_bound: Path | None,
     k: int,
     baselines: bool,
@@ -119,7 +122,6 @@ def command(
     from dcbmr.evaluation.table import shown_lists, shown_rows, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
     from dcbmr.plays.tags import SongTags
@@ -140,6 +142,7 @@ def command(
     if all(kind_of(path) == "factors" for path in models):
         for_models = {
             "--features": features,
+            "--vectors": vectors,
             "--upper-bound": upper_bound,
             "--tags": tags,
             "--baselines": baselines,
@@ -151,15 +154,17 @@ def command(
         with show_progress() as progress:
             evaluation = evaluate_factors(ranked, data, progress=progress, **how)
     else:
-        if features is None:
-            raise click.UsageError("models need --features, from `dcbmr featurize`")
-        ranked = {str(path): load_model(path, n_threads=n_threads) for path in models}
+        loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
+        store = open_features(loaded.values(), features, vectors)
+        if store is None:
+            raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
+        ranked = dict(loaded)
         bound = Factors.load(upper_bound) if upper_bound else None
         with show_progress() as progress:
             evaluation = evaluate_models(
                 ranked,
                 data,
-                FeatureStore.open(features),
+                store,
                 upper_bound=bound,
                 baselines=baselines,
                 tags=SongTags.read(tags) if tags else None,

@@ -1,4 +1,4 @@
-"""``dcbmr featurize``: audio files to features."""
+"""``dcbmr featurize``: audio files to features, and vectors that were made elsewhere into their store."""
 
 from __future__ import annotations
 
@@ -22,9 +22,23 @@ if TYPE_CHECKING:
     "--kind",
     "kinds",
     multiple=True,
-    default=("mel", "mfcc"),
-    show_default=True,
-    help="What to extract, one of the features that `dcbmr plugins` lists, or bow; repeatable.",
+    help="What to extract, one of the features that `dcbmr plugins` lists, or bow; repeatable. Of --vectors, "
+    "what to call them.  [default: mel, mfcc]",
+)
+@click.option(
+    "--vectors",
+    "vectors_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of AUDIO: vectors made elsewhere, one a song, as .npy with the ids beside it in .ids.txt, "
+    ".npz (ids, vectors), Parquet, TSV or CSV.",
+)
+@click.option(
+    "--plays",
+    "plays_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Plays to compare the ids of --vectors with: how many match, and why others do not.",
 )
 @click.option(
     "--codebook",
@@ -67,11 +81,16 @@ if TYPE_CHECKING:
 def command(
     audio: Path | None,
     output: Path | None,
+    kinds: tuple[str, ...],
+    vectors_file: Path | None,
+    plays_file: Path | None,
     resume: bool,
     to_check: Path | None,
     **options: Any,
 ) -> int:
     """Extract features from AUDIO: log-mel spectra and MFCCs, or other kinds that are installed.
+
+    With --vectors, add vectors of any origin to the features: what is known of tags, lyrics, years.
 
     AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
     folder, a song's id is its file's name without the ending; hidden files and folders, and files whose
@@ -89,20 +108,44 @@ def command(
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
               dcbmr featurize music/ -o both --kind mel --kind KIND --set KIND.NAME=VALUE
+              dcbmr featurize --vectors lyrics.npz -o features --kind lyrics --plays plays.tsv
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.features.store import FEATURES
 
     if to_check is not None and audio is None and output is None:
         return _check(to_check)
-    if to_check is not None or audio is None or output is None:
-        raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR alone")
+    if to_check is not None or (audio is None) == (vectors_file is None) or output is None:
+        raise click.UsageError("wanted AUDIO or --vectors FILE, and -o DIR; or --check DIR alone")
+    if vectors_file is not None:
+        if resume or len(kinds) != 1:
+            raise click.UsageError("--vectors wants one --kind NAME, and is whole or not there: no --resume")
+        _bring(vectors_file, output, kinds[0], plays_file, overwrite=options["overwrite"])
+        return 0
+    if plays_file is not None:
+        raise click.UsageError("--plays goes with --vectors")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
     claim(output, can_resume=lambda: kind_of(output) == FEATURES)
-    report = _run(audio, output, resume=resume, **options)
+    assert audio is not None
+    report = _run(audio, output, kinds=kinds or ("mel", "mfcc"), resume=resume, **options)
     _tell(report, output)
     return 1 if report.failed and not report.n_done and not report.n_present else 0
+
+
+def _bring(source: Path, output: Path, kind: str, plays_file: Path | None, *, overwrite: bool) -> None:
+    from dcbmr.features.brought import bring_vectors
+    from dcbmr.plays.counts import PlayCounts
+
+    claim(output)
+    songs = None if plays_file is None else PlayCounts.read(plays_file).song_ids
+    with show_progress() as bars:
+        report = bring_vectors(
+            source, output, kind=kind, songs_with_plays=songs, overwrite=overwrite, progress=bars
+        )
+    click.echo(f"{output / kind}: {report.n_songs:,} vectors of {report.n_dims:,} dimensions")
+    if report.match is not None:
+        click.echo(f"  {report.match.words('songs with plays', 'vectors')}")
 
 
 def _run(

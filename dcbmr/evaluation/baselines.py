@@ -188,8 +188,7 @@ def nearest_songs(
     Alike is a high cosine of the vectors that ``model`` reads; of its regressor nothing is used.
     """
     learned, asked = (
-        _unit(model.pipeline.transform(model.features_of(features, songs)).vectors())
-        for songs in (model.song_ids, song_ids)
+        _unit(model.features_of(features, songs).vectors()) for songs in (model.song_ids, song_ids)
     )
     factors = model.factors.song_factors[rows_of(model.factors.song_ids, model.song_ids)]
     n_neighbours = min(n_neighbours, len(factors))

@@ -14,6 +14,7 @@ from dcbmr.evaluation.scoring import check_upper_bound
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
+from dcbmr.models.stack import songs_in
 from dcbmr.plays.split import Split
 from dcbmr.plays.tags import SongTags
 
@@ -76,7 +77,8 @@ def evaluate_models(
         than two of their songs have features; no user is left; a model has the name of another row.
     """
     _check_models(models, split, features)
-    candidates = candidate_songs(split.heldout_songs, features.song_ids, split.train.song_ids)
+    scored = songs_in(models.values(), features)
+    candidates = candidate_songs(split.heldout_songs, scored, split.train.song_ids)
     if upper_bound is not None:
         check_upper_bound(upper_bound, candidates.song_ids)
     table = Table(split, candidates, k, n_threads, random_state, progress or silent)

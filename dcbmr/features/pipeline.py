@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from scipy.sparse import csr_array
 
@@ -17,11 +17,25 @@ from dcbmr.features.codebook import Codebook, fit_codebook
 from dcbmr.features.counted import count_words
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
-from dcbmr.features.stored_kind import StoredKind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dcbmr.features.store import FeatureStore
 
 # At most, of k-means.
 _N_ITERATIONS = 25
 _KIND = "feature pipeline"
+
+
+class Learned(Protocol):
+    """What was learned from training songs, and knows which."""
+
+    @property
+    def songs_(self) -> NDArray[np.uint64] | None: ...
+
+    def seen(self, song_ids: Sequence[str]) -> list[str]: ...
 
 
 class FeaturePipeline:
@@ -118,6 +132,23 @@ class FeaturePipeline:
         return not needs_words and (self.pca_ is not None or not self._reduces)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The stored kinds that it is made of."""
+        return (self.source,)
+
+    @property
+    def words(self) -> Codebook | None:
+        """The codebook whose stored words are read, if any are."""
+        return self.codebook_ if self.reads_words else None
+
+    def learned(self) -> Iterator[tuple[str, Learned]]:
+        """Yield what was learned from training songs, by name."""
+        if self.codebook_ is not None:
+            yield "codebook", self.codebook_
+        if self.pca_ is not None:
+            yield "PCA", self.pca_
+
+    @property
     def reads_words(self) -> bool:
         """Whether stored words of the codebook are read in place of frames."""
         return self._words is not None and self.source == self._words
@@ -164,6 +195,30 @@ class FeaturePipeline:
             return features
         return self._vectors(features, self._counts(features, progress))
 
+    def songs_in(self, store: FeatureStore) -> Sequence[str]:
+        """Return the songs of a store that have what the kind is made of."""
+        return store[self.source].song_ids
+
+    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
+        """Return what a store holds of songs, by kind."""
+        return {self.source: store[self.source].features(song_ids)}
+
+    def learn(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> SongFeatures:
+        """Learn what the kind needs from training songs of a store; see :meth:`fit_transform`."""
+        return self.fit_transform(store[self.source].features(song_ids), progress=progress)
+
+    def make(
+        self,
+        song_ids: Sequence[str],
+        found: Mapping[str, SongFeatures],
+        *,
+        progress: Progress | None = None,
+    ) -> SongFeatures:
+        """Return the features of songs, of what was ``found`` of them, by kind; see :meth:`transform`."""
+        return self.transform(found[self.source], progress=progress)
+
     def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
         vectors = counts if self.pca_ is None else self.pca_.transform(counts)
         return VectorFeatures(self.kind, features.song_ids, vectors)
@@ -183,13 +238,14 @@ class FeaturePipeline:
             counts = count_words(features, self.codebook_, n_threads=self.n_threads, progress=progress)
         return counts.sqrt() if self.weighting == "sqrt" else counts
 
-    def check_store(self, store: StoredKind) -> None:
-        """Raise InputError when a store of words counts those of another codebook."""
-        if self.reads_words and self.codebook_ is not None:
-            found, wanted = store.settings["codebook"], self.codebook_.digest
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise InputError when a store lacks what the kind is made of, or has another codebook's words."""
+        stored = store[self.source]
+        if self.words is not None:
+            found, wanted = stored.settings["codebook"], self.words.digest
             if found != wanted:
                 raise InputError(
-                    f"{store.directory} holds words of codebook {found}, the one given is {wanted}"
+                    f"{stored.directory} holds words of codebook {found}, the one given is {wanted}"
                 )
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:

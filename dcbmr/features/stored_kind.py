@@ -31,6 +31,7 @@ from dcbmr.features.memory import MemoryFeatures, VectorFeatures, _FrameFeatures
 
 INDEX = "songs.tsv"
 STORE = "feature store"
+_BROUGHT = "vectors"  # the origin, in the settings, of vectors that a user brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,36 @@ def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDA
         return VectorFeatures(config.kind, song_ids, _counts(rows, config.settings["n_words"]))
     vectors = np.empty((0, config.n_dims), np.float32)
     return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
+
+
+def brought_config(kind: str, n_dims: int, columns: Sequence[str]) -> FeatureConfig:
+    """Return what is known of vectors that a user brings; ``columns`` name the dimensions, or are none."""
+    settings = {"origin": _BROUGHT} | ({"columns": list(columns)} if columns else {})
+    return FeatureConfig(kind=kind, shape="vectors", dtype="<f4", n_dims=n_dims, settings=settings)
+
+
+def is_brought(config: FeatureConfig) -> bool:
+    """Say whether a user brought these features: nothing here makes them of a new file of audio."""
+    return config.settings.get("origin") == _BROUGHT
+
+
+def check_brought(wanted: FeatureConfig, found: FeatureConfig, where: object) -> None:
+    """Raise InputError where vectors that a user brought cannot be used with those ``wanted``.
+
+    Their dimensions must be as many and, where both have names for them, have the same in the same order.
+    """
+    if found.n_dims != wanted.n_dims:
+        raise InputError(
+            f"{where} has vectors of {found.n_dims} dimensions, where {wanted.kind!r} has {wanted.n_dims}; "
+            "wanted vectors that were made alike"
+        )
+    ours, theirs = wanted.settings.get("columns"), found.settings.get("columns")
+    if ours and theirs and ours != theirs:
+        place = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        raise InputError(
+            f"{where}: dimension {place + 1} is {theirs[place]!r}, where {wanted.kind!r} has "
+            f"{ours[place]!r}; wanted the same columns in the same order"
+        )
 
 
 def _is_words(config: FeatureConfig) -> bool:

@@ -7,7 +7,7 @@ import fcntl
 import io
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -160,22 +160,37 @@ class StoreWriter:
 
     def append(self, song: str, frames: IO[bytes], n_frames: int, crc32: int) -> None:
         """Write the bytes of a song's frames; from the next commit on they are the song's."""
-        size = n_frames * self._row_bytes
-        if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
-            self._sync_shard()
-            self._number, self._n_rows = self._number + 1, 0
-            self._open_shard()
-        assert self._shard is not None
-        left = size
+        left = n_frames * self._row_bytes
+        shard = self._with_room_for(left)
         while left:
             piece = memoryview(frames.read(min(left, 1 << 22)))
             left -= len(piece)
             if not piece:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
-                piece = piece[self._shard.write(piece) :]
+                piece = piece[shard.write(piece) :]
         self._index.append(Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode())
         self._n_rows += n_frames
+
+    def append_vectors(self, songs: Sequence[str], vectors: NDArray[Any]) -> None:
+        """Write vectors, (n_songs, n_dims), at once."""
+        data = memoryview(encoded(vectors, self.dtype.str))
+        shard = self._with_room_for(len(data))
+        for place, song in enumerate(songs):
+            crc32 = zlib.crc32(data[place * self._row_bytes : (place + 1) * self._row_bytes])
+            self._index.append(Entry(song, self._number, self._n_rows + place, 1, crc32).line().encode())
+        while data:
+            data = data[shard.write(data) :]
+        self._n_rows += len(songs)
+
+    def _with_room_for(self, size: int) -> IO[bytes]:
+        """Return the shard to write so many bytes to: a new one where the last is full."""
+        if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
+            self._sync_shard()
+            self._number, self._n_rows = self._number + 1, 0
+            self._open_shard()
+        assert self._shard is not None
+        return self._shard
 
     def append_rows(self, song: str, rows: NDArray[Any]) -> None:
         """Write the frames of a song, (n_frames, n_dims), or its vector, (1, n_dims)."""

@@ -87,7 +87,7 @@ def explain(
     """
     if not model.spec.has_activations:
         raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
-    settings = model.features.settings
+    settings = next(iter(model.sources.values())).settings
     try:
         sr, hop, n_fft = (float(settings[name]) for name in ("sr", "hop_length", "n_fft"))
     except (KeyError, TypeError, ValueError):
@@ -96,12 +96,11 @@ def explain(
             "and n_fft"
         ) from None
     regressor = cast(HasActivations, model.regressor)
-    stored = model.features_of(features, song_ids)
-    heard = model.pipeline.transform(stored)
+    heard = model.features_of(features, song_ids)
     n_frames = 0
     best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
-    for begin in range(0, len(stored.song_ids), _BLOCK):
-        rows = np.arange(begin, min(begin + _BLOCK, len(stored.song_ids)))
+    for begin in range(0, len(heard.song_ids), _BLOCK):
+        rows = np.arange(begin, min(begin + _BLOCK, len(heard.song_ids)))
         songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
@@ -117,10 +116,10 @@ def explain(
         Excerpt(
             unit=unit,
             rank=sign * rank,
-            song=stored.song_ids[song],
+            song=heard.song_ids[song],
             start_s=start * hop_s,
             # A song shorter than a window is heard round and round.
-            end_s=(min(start + n_frames, int(stored.n_frames[song])) - 1) * hop_s + frame_s,
+            end_s=(min(start + n_frames, int(heard.n_frames[song])) - 1) * hop_s + frame_s,
             value=value,
             start=start,
             n_frames=n_frames,

@@ -104,7 +104,7 @@ def test_nearest_songs_are_those_of_the_highest_cosine(small_world, kind):
     found = nearest_songs(model, store, songs, n_neighbours=3)
 
     def unit(names):
-        vectors = model.pipeline.transform(model.features_of(store, names)).vectors()
+        vectors = model.features_of(store, names).vectors()
         vectors = np.asarray(vectors.toarray() if kind == "bow" else vectors, np.float64)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

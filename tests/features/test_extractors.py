@@ -207,7 +207,7 @@ def test_a_model_predicts_a_file_through_the_same_extractor(plugin, small_world,
     model = dcbmr.Model.load(tmp_path / "model")
     song = small_world / "audio" / "song03.wav"
     np.testing.assert_allclose(model.predict_files([song]), model.predict_store(store, ["song03"]), rtol=1e-6)
-    assert model.features.package == "sound-plugin 1.0"
+    assert model.sources[model.kind].package == "sound-plugin 1.0"
     assert model._recipe is model._recipe  # weights are loaded once
     # Another extractor under the same name, as when the weights have changed.
     install("sound-plugin", PLUGIN.replace('"ab"', '"other"'))
