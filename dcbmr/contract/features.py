@@ -82,11 +82,17 @@ class FeatureConfig:
         return {"feature": self.kind, **self.settings, **sources, "n_dims": self.n_dims}
 
 
+_DTYPES_OF_BEFORE = {"mel": "<f2", "mfcc": "<f4", "bow": "<u4"}
+
+
 def _from_before(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was kept of mel, mfcc and bow when settings lay beside the layout."""
     layout = ("feature", "dtype", "n_dims")
     settings = {name: value for name, value in values.items() if name not in (*HEADER, *layout)}
-    made = {name: values[name] for name in layout} | {
+    made = {
+        "feature": values["feature"],
+        "dtype": _DTYPES_OF_BEFORE[values["feature"]],  # which models did not keep
+        "n_dims": values["n_dims"],
         "params": None,
         "made_of": [],
         "package": "",

@@ -119,7 +119,10 @@ def _offers(
     plugin: Plugin, manager: pluggy.PluginManager, others: list[Any], hook: str, wanted: type[SpecT]
 ) -> tuple[SpecT, ...]:
     """Return what a plugin's hook offers; DcbmrError names the plugin where that breaks a rule."""
-    specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
+    try:
+        specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
+    except Exception as error:
+        raise _breaks_a_rule(plugin, hook, f"{type(error).__name__}: {error}") from error
     for spec in specs:
         if fault := _fault(spec, wanted):
             raise _breaks_a_rule(plugin, hook, fault)

@@ -67,9 +67,9 @@ class _FeatureSuite:
         self.seconds = seconds
         self._parts = {source: registry.get_extractor(source) for source in self.spec.made_of}
 
-    def make(self) -> FeatureExtractor:
+    def make(self, **changed: Any) -> FeatureExtractor:
         sources = {name: _config_of(name, part) for name, part in self._parts.items()}
-        return registry.get_extractor(self.kind, sources=sources or None, **self.params)
+        return registry.get_extractor(self.kind, sources=sources or None, **self.params | changed)
 
     @property
     def sr(self) -> float:
@@ -147,6 +147,26 @@ class _FeatureSuite:
             f"config is {config}: it comes back from JSON as something else (use lists, not tuples)"
         )
         assert self.make().config == config, "two extractors of the same parameters have another config"
+
+    def check_config_has_the_parameters_that_change_the_numbers(self) -> None:
+        """Features of one config are taken for alike: each number is tried at its double and at its half."""
+        made = self.make()
+        song = self.sound()
+        for name, parameter in registry.parameters(self.factory).items():
+            value = self.params.get(name, parameter.default)
+            if isinstance(value, bool) or not isinstance(value, int | float) or name == "sr":
+                continue
+            for other in (type(value)(2 * value), type(value)(value / 2)):
+                try:
+                    changed = self.make(**{name: other})
+                    rows = self.rows(song, extractor=changed)
+                except (InputError, ValueError):  # out of its range, or the song is too short for it
+                    continue
+                if changed.config == made.config:
+                    whole = self.rows(song, extractor=made)
+                    assert np.array_equal(rows, whole), (
+                        f"{name} of {value} and of {other} give other numbers and the same config"
+                    )
 
     def check_rows_are_what_it_states(self) -> None:
         made = self.make()

@@ -161,6 +161,14 @@ def test_a_kind_that_breaks_its_own_rules_is_named(install, changed, message):
         registry.plugins()
 
 
+def test_a_hook_that_raises_is_named(install):
+    install("odd-plugin", FEATURE.replace(', summary="mean power"', ""))
+    with pytest.raises(
+        DcbmrError, match="of odd-plugin, dcbmr_features: TypeError: .*'summary'.*pip uninstall"
+    ):
+        registry.plugins()
+
+
 def test_two_owners_of_a_kind_are_both_named(install):
     install("first-loud", FEATURE)
     install("second-loud", FEATURE)

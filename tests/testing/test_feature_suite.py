@@ -125,6 +125,11 @@ ROWS = "return np.stack([frames.min(axis=1), frames.max(axis=1)], axis=1)"
             ],
             "have another config",
         ),
+        (
+            "config_has_the_parameters_that_change_the_numbers",
+            [(', "hop": self.hop', "")],
+            "hop of 100 and of 200 give other numbers and the same config",
+        ),
         ("rows_are_what_it_states", [("n_dims = 2", "n_dims = 3")], r"shape \(\d+, 2\), wanted \(n, 3\)"),
         (
             "rows_are_what_it_states",
