@@ -29,8 +29,8 @@ from threadpoolctl import threadpool_limits
 
 import dcbmr
 from dcbmr import _core
-from dcbmr.audio.frames import Extractor
 from dcbmr.features import featurize as extraction
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.stored_kind import StoredKind
 from dcbmr.features.writer import StoreWriter, create_store
 
@@ -250,7 +250,7 @@ def part_memory(report):
     for isa in sets:
         _core.set_isa(isa)
         runs[f"dcbmr MFCC (39), {isa}"] = dcbmr.MFCC()
-        joint = Extractor(["mel", "mfcc"])
+        joint = dcbmr.share_spectrum({"mel": dcbmr.LogMel(), "mfcc": dcbmr.MFCC()})
         runs[f"dcbmr both kinds, {isa}"] = lambda y, joint=joint: (lambda s: (s.accept(y), s.finish()))(
             joint.stream()
         )
@@ -319,10 +319,10 @@ def files_part(ending, n_files=150):
 def part_store(report, n_songs=10_000):
     """A store of clips as featurize writes it, the frames all alike; random windows of 3 s out of it."""
     frames = dcbmr.LogMel()(clip()).astype("<f2")
-    extractor = Extractor(["mel"])
+    (config,) = Recipe(["mel"]).configs
     with tempfile.TemporaryDirectory() as folder:
-        create_store(Path(folder) / "mel", extractor, "mel")
-        writer = StoreWriter(Path(folder) / "mel", extractor, "mel")
+        create_store(Path(folder) / "mel", config)
+        writer = StoreWriter(Path(folder) / "mel", config)
         writer.cut()
         data = frames.tobytes()
         with tempfile.TemporaryFile() as spool:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # for type checkers it is true; `typing` takes longer to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel
+    from dcbmr.audio.frames import MFCC, FrameSettings, LogMel, SharedSpectrum, share_spectrum
     from dcbmr.base.progress import Progress
     from dcbmr.base.tensors import load_tensors, save_tensors
     from dcbmr.base.threads import resolve_n_threads
@@ -33,14 +33,27 @@ if TYPE_CHECKING:
         RegressorSpec,
         SongFeatures,
     )
+    from dcbmr.contract.features import FeatureConfig, FeatureExtractor, FeatureSpec, FeatureStream
     from dcbmr.contract.hookspecs import hookimpl
-    from dcbmr.contract.registry import get_loss, get_regressor, losses, regressors
+    from dcbmr.contract.registry import (
+        extractors,
+        get_extractor,
+        get_loss,
+        get_regressor,
+        losses,
+        regressors,
+    )
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.candidates import ScoredSongs
     from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.kept import Evaluation
-    from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
+    from dcbmr.evaluation.play_figures import (
+        PlayFigures,
+        contributions_of_best,
+        pool_folds,
+        shared_plays,
+    )
     from dcbmr.evaluation.results import Results, read_results
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
@@ -48,8 +61,11 @@ if TYPE_CHECKING:
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
+    from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
     from dcbmr.features.featurize import FeaturizeReport, featurize
+    from dcbmr.features.in_hand import with_vectors
+    from dcbmr.features.joined import JoinedPipeline, pipeline_to
     from dcbmr.features.memory import MemoryFeatures
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
@@ -60,6 +76,7 @@ if TYPE_CHECKING:
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.matching import IdMatch
     from dcbmr.plays.songs import SongTable, read_songs
     from dcbmr.plays.split import Split, split_plays
     from dcbmr.plays.tags import SongTags
@@ -96,6 +113,7 @@ if (_spec := _installed()) is not None and _spec.loader is not None:
 from dcbmr.base.version import __version__ as __version__  # noqa: E402
 
 _HOME = {
+    "BroughtReport": "features.brought",
     "CONTRACT_VERSION": "contract.contract",
     "Codebook": "features.codebook",
     "ComparedRows": "evaluation.comparison",
@@ -105,8 +123,12 @@ _HOME = {
     "Excerpt": "models.explain",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
+    "FeatureConfig": "contract.features",
+    "FeatureExtractor": "contract.features",
     "FeaturePipeline": "features.pipeline",
+    "FeatureSpec": "contract.features",
     "FeatureStore": "features.store",
+    "FeatureStream": "contract.features",
     "FeaturizeReport": "features.featurize",
     "FitRun": "contract.contract",
     "FrameSettings": "audio.frames",
@@ -114,9 +136,11 @@ _HOME = {
     "HasCheck": "contract.contract",
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
+    "IdMatch": "plays.matching",
     "InputError": "errors",
-    "ListReport": "ranking.lists",
     "Interval": "evaluation.statistics",
+    "JoinedPipeline": "features.joined",
+    "ListReport": "ranking.lists",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
     "LossSpec": "contract.contract",
@@ -124,10 +148,10 @@ _HOME = {
     "MemoryFeatures": "features.memory",
     "Model": "models.model",
     "PCA": "features.pca",
-    "Progress": "base.progress",
+    "Peers": "contract.contract",
     "PlayCounts": "plays.counts",
     "PlayFigures": "evaluation.play_figures",
-    "Peers": "contract.contract",
+    "Progress": "base.progress",
     "RANK_METRICS": "ranking.metrics",
     "RandomRow": "ranking.chance",
     "RankMetric": "ranking.metrics",
@@ -137,32 +161,36 @@ _HOME = {
     "RegressorSpec": "contract.contract",
     "Results": "evaluation.results",
     "ScoredSongs": "evaluation.candidates",
+    "SharedSpectrum": "audio.frames",
     "SongFeatures": "contract.contract",
-    "StoredKind": "features.stored_kind",
     "SongTable": "plays.songs",
     "SongTags": "plays.tags",
     "Split": "plays.split",
+    "Stack": "models.stack",
+    "StoredKind": "features.stored_kind",
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
     "Uncertainty": "evaluation.statistics",
-    "Stack": "models.stack",
     "WeightedALS": "factorization.als",
-    "compare_evaluations": "evaluation.comparison",
-    "read_results": "evaluation.results",
     "bag_of_words": "features.bag_of_words",
+    "bootstrap": "evaluation.statistics",
+    "bring_vectors": "features.brought",
     "by_activity": "ranking.groups",
     "by_artist": "ranking.groups",
     "by_popularity": "ranking.groups",
+    "compare_evaluations": "evaluation.comparison",
+    "contributions_of_best": "evaluation.play_figures",
     "evaluate_factors": "evaluation.warm",
     "evaluate_lists": "ranking.lists",
     "evaluate_models": "evaluation.evaluation",
-    "bootstrap": "evaluation.statistics",
     "evaluate_ranking": "ranking.report",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
+    "extractors": "contract.registry",
     "featurize": "features.featurize",
     "fit_codebook": "features.codebook",
+    "get_extractor": "contract.registry",
     "get_loss": "contract.registry",
     "get_regressor": "contract.registry",
     "have_known_artist": "ranking.groups",
@@ -170,17 +198,21 @@ _HOME = {
     "load_model": "models.stack",
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
+    "pipeline_to": "features.joined",
     "plot_tags": "evaluation.tags",
-    "random_row": "ranking.chance",
     "pool_folds": "evaluation.play_figures",
+    "random_row": "ranking.chance",
+    "read_results": "evaluation.results",
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
+    "resolve_n_threads": "base.threads",
+    "save_tensors": "base.tensors",
+    "share_spectrum": "audio.frames",
     "shared_plays": "evaluation.play_figures",
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
-    "resolve_n_threads": "base.threads",
-    "save_tensors": "base.tensors",
+    "with_vectors": "features.in_hand",
 }
 
 __all__ = [
@@ -188,6 +220,7 @@ __all__ = [
     "MFCC",
     "PCA",
     "RANK_METRICS",
+    "BroughtReport",
     "Codebook",
     "ComparedRows",
     "Comparison",
@@ -196,8 +229,12 @@ __all__ = [
     "Excerpt",
     "FactorTarget",
     "Factors",
+    "FeatureConfig",
+    "FeatureExtractor",
     "FeaturePipeline",
+    "FeatureSpec",
     "FeatureStore",
+    "FeatureStream",
     "FeaturizeReport",
     "FitRun",
     "FrameSettings",
@@ -205,8 +242,10 @@ __all__ = [
     "HasCheck",
     "HasUsers",
     "HeldoutRanks",
+    "IdMatch",
     "InputError",
     "Interval",
+    "JoinedPipeline",
     "ListReport",
     "LogMel",
     "Loss",
@@ -225,6 +264,7 @@ __all__ = [
     "RegressorSpec",
     "Results",
     "ScoredSongs",
+    "SharedSpectrum",
     "SongFeatures",
     "SongTable",
     "SongTags",
@@ -238,18 +278,22 @@ __all__ = [
     "WeightedALS",
     "bag_of_words",
     "bootstrap",
+    "bring_vectors",
     "by_activity",
     "by_artist",
     "by_popularity",
     "compare_evaluations",
+    "contributions_of_best",
     "evaluate_factors",
     "evaluate_lists",
     "evaluate_models",
     "evaluate_ranking",
     "evaluate_tags",
     "explain",
+    "extractors",
     "featurize",
     "fit_codebook",
+    "get_extractor",
     "get_loss",
     "get_regressor",
     "have_known_artist",
@@ -257,6 +301,7 @@ __all__ = [
     "load_model",
     "load_tensors",
     "losses",
+    "pipeline_to",
     "plot_tags",
     "pool_folds",
     "random_row",
@@ -265,11 +310,13 @@ __all__ = [
     "regressors",
     "resolve_n_threads",
     "save_tensors",
+    "share_spectrum",
     "shared_plays",
     "split_plays",
     "testing",
     "top_songs",
     "train",
+    "with_vectors",
 ]
 
 

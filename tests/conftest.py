@@ -81,7 +81,7 @@ def install(tmp_path, monkeypatch):
         module = distribution.replace("-", "_")
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
         info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
+        info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[dcbmr]\n{module} = {module}\n")
         monkeypatch.delitem(sys.modules, module, raising=False)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
     "datasets": {"soundfile"},
     "report": {"jinja2", "matplotlib", "sklearn"},
-    "testing": {"safetensors", "torch"},  # a loss takes tensors, so its checks make some
+    "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     "cli": {"click", "rich"},
 }
 # The kernels are called by who checks what goes into them.

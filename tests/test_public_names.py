@@ -52,8 +52,7 @@ def describe(name):
     """The lines of one public name."""
     value = getattr(dcbmr, name)
     if inspect.ismodule(value):
-        own = [n for n, f in vars(value).items() if getattr(f, "__module__", "") == value.__name__]
-        for function in sorted(n for n in own if not n.startswith("_")):
+        for function in sorted(value.__all__):
             yield f"{name}.{function}{_signature(getattr(value, function))}"
     elif inspect.isclass(value):
         protocol = getattr(value, "_is_protocol", False)

@@ -1,4 +1,4 @@
-"""README's two ways, to judge and to use, command by command on a small world."""
+"""README's ways, to judge, to use and to use what else is known, command by command on a small world."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from dcbmr.cli import cli
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SECTION = README.split("## Your own plays and audio")[1].split("\n## ")[0]
 PYTHON = re.search(r"## From Python\n.*?```python\n(.*?)```", README, re.S)[1]
-JUDGE, USE = (
+JUDGE, USE, KNOWN = (
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", SECTION, re.S)
 )
@@ -31,6 +31,8 @@ def world(small_world, tmp_path_factory):
     plays = (small_world / "plays.tsv").read_text().replace("user05", "alice")
     (root / "plays.tsv").write_text(plays)
     (root / "plays-of-today.tsv").write_text(f"{plays}alice\tsome-song\t2\n")
+    tags = "".join(f"song{i:02d}\thigh\t{i % 10}\nsong{i:02d}\tlow\t{10 - i % 10}\n" for i in range(1, 40))
+    (root / "tags.tsv").write_text(tags)
     (root / "new-releases").mkdir()
     shutil.copy(small_world / "audio/song01.wav", root / "new-releases/other.wav")
     samples, rate = soundfile.read(small_world / "audio/song02.wav")
@@ -41,7 +43,8 @@ def world(small_world, tmp_path_factory):
 def run(words):
     assert words[0] == "dcbmr"
     if words[1] == "train":
-        words = [*words, "--set", "epochs=1"]  # for the sake of time: nothing is judged here
+        # For the sake of time: nothing is judged here.
+        words = [*words, *(("--set", "epochs=1") if "cnn" in words else ("--words", "16"))]
     result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -53,11 +56,12 @@ def songs_of(words):
 
 def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     monkeypatch.chdir(world)
-    *steps, evaluate = JUDGE
+    *steps, evaluate, compare = JUDGE
     for words in steps:
         run(words)
     table = json.loads(run([*evaluate, "--json"]))
     assert [row["model"] for row in table][:1] == ["split-cnn"]
+    assert "split-cnn" in run(compare)
 
     factorize, train, new, similar, predict, by_now = USE
     run(factorize)
@@ -73,6 +77,22 @@ def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     misused = ["dcbmr", "recommend", "split-cnn", *new[3:], "--features", "features"]
     with pytest.warns(UserWarning, match="8 of the 10 candidates were held out by the split"):
         run(misused)
+
+
+@pytest.mark.filterwarnings("ignore:.*fewer than 50 frames a codeword")
+def test_what_else_is_known(world, monkeypatch, tmp_path):
+    for name in ("audio", "plays.tsv", "tags.tsv", "new-releases"):
+        (tmp_path / name).symlink_to(world / name)
+    monkeypatch.chdir(tmp_path)
+    for words in (JUDGE[1], USE[0]):  # featurize, factorize
+        run(words)
+    tags, bring, train, predict = KNOWN
+    run(tags)
+    assert "39 of 40 songs with plays have vectors (not 'song00')" in run(bring)
+    run(train)
+    Path("new.tsv").write_text("some-song\thigh\t9\n")
+    run([*tags[:3], "new.tsv", "-o", "tags-of-new.parquet"])
+    assert songs_of(predict) == ["some-song"]
 
 
 def test_the_lines_of_python(world, monkeypatch, tmp_path, capsys):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +99,35 @@ def decode(
         holds no samples, or NaN or infinite ones; it changed while it was read; ``offset`` lies beyond its
         end.
     """
-    if not (np.isfinite(sr) and sr > 0):
-        raise InputError(f"sr: wanted a positive number of Hz, got {sr}")
+    blocks = decode_at(path, (sr,), offset=offset, duration=duration, damage=damage)
+    yield from (block for _, block in blocks)
+
+
+def decode_at(
+    path: str | os.PathLike[str],
+    rates: Sequence[float],
+    *,
+    offset: float = 0.0,
+    duration: float | None = None,
+    damage: list[str] | None = None,
+) -> Iterator[tuple[float, Block]]:
+    """Yield the samples of a file block by block, each at several rates; the file is decoded once.
+
+    Parameters
+    ----------
+    path, offset, duration, damage
+        As for :func:`decode`.
+    rates : sequence of float
+        Wanted sampling rates, Hz.
+
+    Yields
+    ------
+    float, ndarray of shape (n_samples,), float32
+        One of ``rates``, and samples at it.
+    """
+    for sr in rates:
+        if not (np.isfinite(sr) and sr > 0):
+            raise InputError(f"sr: wanted a positive number of Hz, got {sr}")
     check_piece(offset, duration)
     path = os.fspath(path)  # and not a Path, which keeps the names of all files in memory for a while
     before = _stat(path)
@@ -110,18 +137,20 @@ def decode(
         if source.rate not in _RATES:
             raise AudioError(path, "has an impossible sampling rate", f": {source.rate} Hz")
         n_samples = 0
-        resample = _resampler(source.rate, sr)
+        resamplers = [(sr, _resampler(source.rate, sr)) for sr in rates]
         for block in source.blocks:
             if not np.isfinite(block).all():
                 second = offset + (n_samples + int(np.argmin(np.isfinite(block)))) / source.rate
                 raise AudioError(path, "holds a sample that is NaN or infinite", f", at {second:.3f} s")
             n_samples += len(block)
-            if len(ready := resample(block, False)):
-                yield ready
+            for sr, resample in resamplers:
+                if len(ready := resample(block, False)):
+                    yield sr, ready
         if n_samples == 0:
             raise AudioError(path, "holds no samples", f" from {offset:g} s on" if offset else "")
-        if len(ready := resample(np.empty(0, np.float32), True)):
-            yield ready
+        for sr, resample in resamplers:
+            if len(ready := resample(np.empty(0, np.float32), True)):
+                yield sr, ready
     after = _stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise AudioError(path, "changed while it was read")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +48,7 @@ class FrameSettings:
     norm: Literal["slaney"] | None = "slaney"
 
 
-class Extractor:
+class SharedSpectrum:
     """One or both kinds of feature out of one spectrum.
 
     Parameters
@@ -71,9 +71,6 @@ class Extractor:
     ) -> None:
         self.kinds = tuple(dict.fromkeys(kinds))
         self.settings = settings = settings or FrameSettings()
-        unknown = sorted(set(self.kinds) - {"mel", "mfcc"})
-        if unknown or not self.kinds:
-            raise InputError(f"kinds: wanted 'mel', 'mfcc' or both, got {', '.join(unknown) or 'none'}")
         if settings.norm not in ("slaney", None):
             raise InputError(f"norm: wanted 'slaney' or None, got {settings.norm!r}")
         if "mfcc" in self.kinds and n_mfcc < 1:
@@ -107,22 +104,15 @@ class Extractor:
         cepstra = {"n_mfcc": self.n_mfcc, "deltas": self.deltas} if kind == "mfcc" else {}
         return {**asdict(self.settings), **cepstra}
 
-    @classmethod
-    def from_config(cls, kind: Kind, config: dict[str, Any]) -> Self:
-        """Make the extractor of one kind that ``config`` describes; other keys are ignored."""
-        settings = FrameSettings(**{key: config[key] for key in asdict(FrameSettings())})
-        cepstra = {key: config[key] for key in ("n_mfcc", "deltas") if kind == "mfcc"}
-        return cls([kind], settings, **cepstra)
-
     def stream(self) -> JointStream:
         """Return a stream that hands out all kinds."""
         return JointStream(self)
 
 
 class JointStream:
-    """Samples in, frames of every kind of an :class:`Extractor` out. Not for two threads at once."""
+    """Samples in, frames of every kind of an :class:`SharedSpectrum` out. Not for two threads at once."""
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         self._kinds = extractor.kinds
         self._online = _core.OnlineFeature(extractor._plan)
         self._finished = False
@@ -157,7 +147,7 @@ class Stream:
     The frames do not depend on how the samples are cut: they are bit for bit those of the whole signal.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         (self._kind,) = extractor.kinds
         self._stream = extractor.stream()
 
@@ -184,8 +174,13 @@ class Stream:
 class _Feature:
     kind: Kind
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: SharedSpectrum) -> None:
         self._extractor = extractor
+
+    @property
+    def sr(self) -> float:
+        """Sampling rate of the samples, Hz."""
+        return self._extractor.settings.sr
 
     @property
     def n_dims(self) -> int:
@@ -269,7 +264,7 @@ class LogMel(_Feature):
         norm: Literal["slaney"] | None = "slaney",
     ) -> None:
         super().__init__(
-            Extractor(
+            SharedSpectrum(
                 ["mel"],
                 FrameSettings(
                     sr=sr,
@@ -321,7 +316,7 @@ class MFCC(_Feature):
         norm: Literal["slaney"] | None = "slaney",
     ) -> None:
         super().__init__(
-            Extractor(
+            SharedSpectrum(
                 ["mfcc"],
                 FrameSettings(
                     sr=sr,
@@ -337,6 +332,25 @@ class MFCC(_Feature):
                 deltas=deltas,
             )
         )
+
+
+def share_spectrum(extractors: Mapping[str, LogMel | MFCC]) -> SharedSpectrum | None:
+    """Return what makes "mel" and "mfcc" out of one spectrum; None where their spectra differ.
+
+    Parameters
+    ----------
+    extractors : mapping of kind to LogMel or MFCC
+
+    Returns
+    -------
+    SharedSpectrum or None
+        ``stream()`` begins a song; what it accepts and returns at the end is ``{kind: frames}``.
+    """
+    parts = [extractor._extractor for extractor in extractors.values()]
+    cepstra = next((part for part in parts if part.kinds == ("mfcc",)), parts[0])
+    if any(part.settings != parts[0].settings for part in parts):
+        return None
+    return SharedSpectrum(extractors, parts[0].settings, n_mfcc=cepstra.n_mfcc, deltas=cepstra.deltas)
 
 
 def _as_samples(samples: ArrayLike) -> NDArray[np.float32]:

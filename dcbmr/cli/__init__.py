@@ -31,6 +31,7 @@ from dcbmr.cli import (
     stack,
     tags,
     train,
+    vectors,
 )
 from dcbmr.cli._common import Run
 from dcbmr.errors import DcbmrError, InputError
@@ -73,6 +74,7 @@ for module in (
     predict,
     explain,
     tags,
+    vectors,
     plugins,
 ):
     cli.add_command(module.command)

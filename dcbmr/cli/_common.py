@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -128,7 +128,9 @@ def print_rows(
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
         numeric = all(isinstance(row[column], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        # Where it is narrow, words are folded; no figure is cut.
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(column, justify=justify, no_wrap=numeric, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[column], exact=False)) for column in columns))
     # Not a terminal: as wide as the rows are, so that nothing is cut when piped.

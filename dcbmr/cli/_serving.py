@@ -14,6 +14,7 @@ from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from dcbmr.factorization.factors import Factors
+    from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
     from dcbmr.plays.counts import PlayCounts
@@ -35,6 +36,13 @@ features_option = click.option(
     "--features",
     type=directory_argument,
     help="From `dcbmr featurize`: songs without plays enter by their audio.  (needs a model)",
+)
+vectors_option = click.option(
+    "--vectors",
+    multiple=True,
+    metavar="[KIND=]FILE",
+    help="Vectors of songs that no audio tells, such as tags, as for `dcbmr featurize --vectors`; KIND where "
+    "the model has learned from several; repeatable.",
 )
 from_audio_option = click.option(
     "--from-audio",
@@ -59,6 +67,7 @@ def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
 def make_recommender(
     source: Path,
     features: Path | None,
+    vectors: Sequence[str],
     audio: Sequence[Path],
     *,
     from_audio: bool,
@@ -67,33 +76,56 @@ def make_recommender(
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.store import FeatureStore
     from dcbmr.recommendation.recommender import Recommender
 
     loaded = load_source(source, n_threads)
     if isinstance(loaded, Factors):
-        if features or audio or from_audio:
+        if features or vectors or audio or from_audio:
             raise InputError(
                 f"{source} holds factors: songs cannot be placed by their audio without a model; "
                 "give the directory that `dcbmr train` wrote"
             )
         return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
-    opened = FeatureStore.open(features) if features else None
+    opened = open_features([loaded], features, vectors)
     recommender = Recommender.from_model(
-        loaded, features=opened, plays=plays, from_audio=from_audio, n_threads=n_threads
+        loaded,
+        features=None if audio and not features else opened,
+        plays=plays,
+        from_audio=from_audio,
+        n_threads=n_threads,
     )
     if not audio:
         return recommender, []
-    heard = hear_files(loaded, audio)
+    heard = hear_files(loaded, audio, opened)
     return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
 
 
-def hear_files(model: Model | Stack, audio: Sequence[Path]) -> Heard:
+def open_features(
+    models: Iterable[Model | Stack], features: Path | None, vectors: Sequence[str]
+) -> FeatureStore | None:
+    """Return the features of songs: of a store, of files of vectors, of both; None where none are given."""
+    from dcbmr.features.in_hand import with_vectors
+    from dcbmr.features.store import FeatureStore
+
+    store = FeatureStore.open(features) if features else None
+    known = list(dict.fromkeys(kind for model in models for kind in model.brought_kinds))
+    for given in vectors:
+        kind, equals, path = given.partition("=")
+        if not equals or kind not in known:
+            kind, path = known[0] if known else "", given
+            if len(known) != 1:
+                learned = f"learned from {', '.join(known)}: give KIND=FILE" if known else "no such kind"
+                raise InputError(f"--vectors {given}: the models have {learned}")
+        store = with_vectors(store, path, kind=kind)
+    return store
+
+
+def hear_files(model: Model | Stack, audio: Sequence[Path], vectors: FeatureStore | None = None) -> Heard:
     """Predict audio files, showing progress and naming those that cannot be used."""
     from dcbmr.recommendation.heard import hear
 
     with show_progress() as progress:
-        heard = hear(model, audio, progress=progress)
+        heard = hear(model, audio, vectors=vectors, progress=progress)
     for file, reason in heard.failed.items():
         click.echo(f"skipped {file}: {reason}", err=True)
     return heard

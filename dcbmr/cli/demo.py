@@ -79,7 +79,7 @@ def command(
     from dcbmr.base.directory import kind_of
     from dcbmr.datasets.world import World
     from dcbmr.evaluation.results import RESULTS
-    from dcbmr.evaluation.table import shown_rows
+    from dcbmr.evaluation.table import shown_rows, who_was_ranked
     from dcbmr.experiment.demo import demo_record, demo_settings, run_demo
     from dcbmr.experiment.experiment import KIND, read_record
     from dcbmr.report.report import REPORT, require_report, write_report
@@ -119,7 +119,7 @@ def command(
         show("report", 1, 1, {})
     results = experiment.results
     print_rows(results["rows"] if form else shown_rows(results["rows"]), form=form)
-    click.echo("\n".join(results["words"]), err=form is not None)
+    click.echo("\n".join([who_was_ranked(results["rows"]), *results["words"]]), err=form is not None)
     click.echo(
         f"{results['n_words']} words in the codebook; {sum(results['seconds'].values()):.0f} s, "
         f"at most {results['peak_memory_mib']} MiB",

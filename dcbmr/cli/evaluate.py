@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,12 +19,17 @@ from dcbmr.cli._common import (
     table_options,
     threads_option,
 )
+from dcbmr.cli._serving import open_features, vectors_option
+
+if TYPE_CHECKING:
+    from dcbmr.evaluation.groups import By
 
 
 @click.command("evaluate", short_help="Score models on the songs held out, or factors on plays.")
 @click.argument("models", metavar="MODEL|FACTORS...", nargs=-1, required=True, type=directory_argument)
 @click.option("--split", type=directory_argument, required=True, help="From `dcbmr split`.")
 @click.option("--features", type=directory_argument, help="From `dcbmr featurize`; factors need none.")
+@vectors_option
 @click.option(
     "--upper-bound",
     type=directory_argument,
@@ -56,7 +61,19 @@ from dcbmr.cli._common import (
     show_default=True,
     help="Draws of users and artists, for intervals and tests; 0 for neither.",
 )
-@output_option("ranks, rows and words, for `dcbmr compare`,", required=False)
+@click.option(
+    "--by",
+    type=click.Choice(["popularity", "activity", "artist"]),
+    help="Print the rows once more, by deciles of songs or of users, or new artists apart.",
+)
+@click.option(
+    "--lists",
+    "n_listed",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Add what lists of every user's N best are like: coverage, Gini of exposure, popularity.",
+)
+@output_option("the evaluation, for `dcbmr compare`,", required=False)
 @overwrite_option
 @seed_option
 @threads_option
@@ -65,11 +82,14 @@ def command(
     models: tuple[Path, ...],
     split: Path,
     features: Path | None,
+    vectors: tuple[str, ...],
     upper_bound: Path | None,
     k: int,
     baselines: bool,
     tags: Path | None,
     n_resamples: int,
+    by: By | None,
+    n_listed: int | None,
     output: Path | None,
     overwrite: bool,
     random_state: int,
@@ -80,8 +100,9 @@ def command(
 
     Prints the mean average precision at K and the area under the ROC curve, over the users that have both
     training plays and held-out plays, with 95 % intervals over users and artists, beside what random scores
-    reach (drawn once, and in theory); and in words which models differ. --json and --tsv have recall, hit
-    rate, NDCG and MRR, too. Models that have seen the held-out songs are refused.
+    reach (drawn once, and in theory); and in words which models differ. --json and --tsv have more: recall,
+    hit rate, NDCG and MRR; with --by, they have the rows of the groups alone. Models that have seen the
+    held-out songs are refused.
 
     With FACTORS in the place of models and a split by play, ranks for every user the songs that the user has
     not played in training, beside the popularity of the songs. Factors that have seen held-out plays are
@@ -95,11 +116,12 @@ def command(
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.table import shown_rows
+    from dcbmr.evaluation.lists import with_lists
+    from dcbmr.evaluation.table import shown_lists, shown_rows, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
-    from dcbmr.features.store import FeatureStore
     from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
     from dcbmr.plays.tags import SongTags
@@ -109,6 +131,8 @@ def command(
     elif overwrite:
         raise click.UsageError("--overwrite is for -o DIR")
     data = Split.load(split)
+    if by:
+        check_groups(data, by)
     how: dict[str, Any] = {
         "k": k,
         "n_resamples": n_resamples,
@@ -118,6 +142,7 @@ def command(
     if all(kind_of(path) == "factors" for path in models):
         for_models = {
             "--features": features,
+            "--vectors": vectors,
             "--upper-bound": upper_bound,
             "--tags": tags,
             "--baselines": baselines,
@@ -125,27 +150,40 @@ def command(
         for option, given in for_models.items():
             if given:
                 raise click.UsageError(f"{option} is for models, and these are factors")
-        known = {str(path): Factors.load(path) for path in models}
+        ranked: dict[str, Any] = {str(path): Factors.load(path) for path in models}
         with show_progress() as progress:
-            evaluation = evaluate_factors(known, data, progress=progress, **how)
+            evaluation = evaluate_factors(ranked, data, progress=progress, **how)
     else:
-        if features is None:
-            raise click.UsageError("models need --features, from `dcbmr featurize`")
         loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
+        store = open_features(loaded.values(), features, vectors)
+        if store is None:
+            raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
+        ranked = dict(loaded)
         bound = Factors.load(upper_bound) if upper_bound else None
         with show_progress() as progress:
             evaluation = evaluate_models(
-                loaded,
+                ranked,
                 data,
-                FeatureStore.open(features),
+                store,
                 upper_bound=bound,
                 baselines=baselines,
                 tags=SongTags.read(tags) if tags else None,
                 progress=progress,
                 **how,
             )
-    print_rows(evaluation.rows if form else shown_rows(evaluation.rows), form=form)
-    click.echo("\n".join(evaluation.words), err=form is not None)
+    if n_listed:
+        evaluation = with_lists(evaluation, ranked, data, k=n_listed, n_threads=n_threads)
+    if output is not None:
+        evaluation.save(output, overwrite=overwrite)
+    rows = evaluation.rows if form else shown_rows(evaluation.rows)
+    print_rows(rows_by_group(evaluation, data, by) if form and by else rows, form=form)
+    click.echo("\n".join([who_was_ranked(evaluation.rows), *evaluation.words]), err=form is not None)
+    if n_listed and not form:
+        click.echo()
+        print_rows(shown_lists(evaluation.rows, n_listed), form=None, title=f"lists of {n_listed}")
+    if by and not form:
+        click.echo()
+        print_rows(rows_by_group(evaluation, data, by), form=None, title=f"by {by}")
     report = next(iter(evaluation.reports.values()))
     reasons = ", ".join(f"{n} {why}" for why, n in report.left_out.items())
     click.echo(f"{report.n_users_left_out} users are not in the means: {reasons}", err=True)
@@ -156,5 +194,4 @@ def command(
         if songs:
             click.echo(f"{len(songs)} {what}: {some(songs)}", err=True)
     if output is not None:
-        evaluation.save(output, overwrite=overwrite)
         click.echo(f"wrote {output}", err=True)

@@ -1,10 +1,9 @@
-"""``dcbmr featurize``: audio files to features."""
+"""``dcbmr featurize``: audio files to features, and vectors that were made elsewhere into their store."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,30 @@ if TYPE_CHECKING:
     from dcbmr.features.featurize import FeaturizeReport
 
 
-@click.command("featurize", short_help="Extract spectra and MFCCs, or words, from audio.")
+@click.command("featurize", short_help="Extract features from audio: spectra, MFCCs, what plugins offer.")
 @click.argument("audio", type=click.Path(path_type=Path), required=False)
 @output_option("the features", required=False)
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(["mel", "mfcc", "bow"]),
     multiple=True,
-    default=("mel", "mfcc"),
-    show_default=True,
-    help="What to extract; repeatable.",
+    help="What to extract, one of the features that `dcbmr plugins` lists, or bow; repeatable. Of --vectors, "
+    "what to call them.  [default: mel, mfcc]",
+)
+@click.option(
+    "--vectors",
+    "vectors_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of AUDIO: vectors made elsewhere, one a song, as .npy with the ids beside it in .ids.txt, "
+    ".npz (ids, vectors), Parquet, TSV or CSV.",
+)
+@click.option(
+    "--plays",
+    "plays_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Plays to compare the ids of --vectors with: how many match, and why others do not.",
 )
 @click.option(
     "--codebook",
@@ -39,11 +51,19 @@ if TYPE_CHECKING:
     "to_set",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Setting of the extractor, repeatable: sr, n_fft, hop_length, n_mels, fmin, fmax, htk, norm, "
-    "n_mfcc, deltas.  [default: the paper's]",
+    help="Parameter of the extractors that have it, or KIND.NAME=VALUE of one; repeatable. `dcbmr plugins "
+    "KIND` lists them.  [default: the paper's]",
 )
 @click.option("--offset", type=float, default=0.0, help="Seconds to skip in each file.")
 @click.option("--duration", type=float, default=None, help="Seconds to read of each file.  [default: all]")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that a plugin may take for one file, which fails if it takes longer.",
+)
 @click.option(
     "--resume",
     is_flag=True,
@@ -61,11 +81,16 @@ if TYPE_CHECKING:
 def command(
     audio: Path | None,
     output: Path | None,
+    kinds: tuple[str, ...],
+    vectors_file: Path | None,
+    plays_file: Path | None,
     resume: bool,
     to_check: Path | None,
     **options: Any,
 ) -> int:
-    """Extract log-mel spectra and MFCCs from AUDIO.
+    """Extract features from AUDIO: log-mel spectra and MFCCs, or other kinds that are installed.
+
+    With --vectors, add vectors of any origin to the features: what is known of tags, lyrics, years.
 
     AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
     folder, a song's id is its file's name without the ending; hidden files and folders, and files whose
@@ -73,45 +98,70 @@ def command(
     m4a, AAC and WMA need pip install 'dcbmr[av]'. Channels are mixed by their mean; samples are not clipped.
 
     A file that cannot be used is left out and listed, with the reason, in failed.tsv of the output; one that
-    is damaged, but can be read, is listed in damaged.tsv. Copies of a file, byte for byte, count as one.
+    is damaged, but can be read, is listed in damaged.tsv. Copies of a file, byte for byte, count as one. What
+    goes wrong in a plugin costs the file, too, and names the plugin. Where mel is made, near-silent songs are
+    listed in silent.tsv, and in same.tsv those that are one recording under two ids, as in two encodings.
 
     --resume reads what is new or has changed in size or time, and takes out songs whose files were deleted.
 
     \b
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
+              dcbmr featurize music/ -o both --kind mel --kind KIND --set KIND.NAME=VALUE
+              dcbmr featurize --vectors lyrics.npz -o features --kind lyrics --plays plays.tsv
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.features.store import FEATURES
 
     if to_check is not None and audio is None and output is None:
         return _check(to_check)
-    if to_check is not None or audio is None or output is None:
-        raise click.UsageError("wanted AUDIO and -o DIR, or --check DIR alone")
+    if to_check is not None or (audio is None) == (vectors_file is None) or output is None:
+        raise click.UsageError("wanted AUDIO or --vectors FILE, and -o DIR; or --check DIR alone")
+    if vectors_file is not None:
+        if resume or len(kinds) != 1:
+            raise click.UsageError("--vectors wants one --kind NAME, and is whole or not there: no --resume")
+        _bring(vectors_file, output, kinds[0], plays_file, overwrite=options["overwrite"])
+        return 0
+    if plays_file is not None:
+        raise click.UsageError("--plays goes with --vectors")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
     claim(output, can_resume=lambda: kind_of(output) == FEATURES)
-    report = _run(audio, output, resume=resume, **options)
+    assert audio is not None
+    report = _run(audio, output, kinds=kinds or ("mel", "mfcc"), resume=resume, **options)
     _tell(report, output)
     return 1 if report.failed and not report.n_done and not report.n_present else 0
+
+
+def _bring(source: Path, output: Path, kind: str, plays_file: Path | None, *, overwrite: bool) -> None:
+    from dcbmr.features.brought import bring_vectors
+    from dcbmr.plays.counts import PlayCounts
+
+    claim(output)
+    songs = None if plays_file is None else PlayCounts.read(plays_file).song_ids
+    with show_progress() as bars:
+        report = bring_vectors(
+            source, output, kind=kind, songs_with_plays=songs, overwrite=overwrite, progress=bars
+        )
+    click.echo(f"{output / kind}: {report.n_songs:,} vectors of {report.n_dims:,} dimensions")
+    if report.match is not None:
+        click.echo(f"  {report.match.words('songs with plays', 'vectors')}")
 
 
 def _run(
     audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any
 ) -> FeaturizeReport:
-    from dcbmr.audio.frames import FrameSettings
-    from dcbmr.contract.params import parse_settings
+    from dcbmr.contract.params import parse_feature_settings
+    from dcbmr.contract.registry import extractors
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.featurize import featurize
+    from dcbmr.features.recipe import factories_of
 
+    for kind in options["kinds"]:
+        if kind in extractors() and (licence := extractors()[kind].licence):
+            click.echo(f"{kind}: weights under {licence}", err=True)
     words = Codebook.load(codebook) if codebook else None
-    of_mfcc = [text for text in to_set if text.partition("=")[0] in ("n_mfcc", "deltas")]
-    of_bands = [text for text in to_set if text not in of_mfcc]
-    options |= parse_settings(featurize, of_mfcc)
-    if of_bands:
-        known = words.frame_config_ if words else {}
-        of_codebook = {name: known[name] for name in asdict(FrameSettings()) if name in known}
-        options["settings"] = FrameSettings(**{**of_codebook, **parse_settings(FrameSettings, of_bands)})
+    params = parse_feature_settings(factories_of(options["kinds"]), to_set)
 
     with show_progress() as bars:
         began = time.monotonic()
@@ -122,12 +172,12 @@ def _run(
             failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
             bars(stage, n_over, n_files, figures, shown=rates + failed)
 
-        return featurize(audio, output, codebook=words, progress=show, **options)
+        return featurize(audio, output, params=params, codebook=words, progress=show, **options)
 
 
 def _tell(report: FeaturizeReport, output: Path) -> None:
     """Say what was done, and where to look for what went wrong."""
-    from dcbmr.features.features_writer import DAMAGED, FAILED, VANISHED
+    from dcbmr.features.features_writer import DAMAGED, FAILED, SAME, SILENT, VANISHED
 
     n_failed = report.failed.total()
     skipped = f"{report.n_skipped} files skipped as no audio"
@@ -155,6 +205,10 @@ def _tell(report: FeaturizeReport, output: Path) -> None:
             f"  {report.n_damaged} files are damaged and were read as far as they go: {output / DAMAGED}",
             err=True,
         )
+    if report.n_silent:
+        click.echo(f"  {report.n_silent} songs are near-silent: {output / SILENT}", err=True)
+    if report.n_same:
+        click.echo(f"  {report.n_same} songs are the recording of another, too: {output / SAME}", err=True)
 
 
 def _check(directory: Path) -> int:

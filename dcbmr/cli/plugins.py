@@ -10,33 +10,33 @@ import click
 from dcbmr.cli._common import print_rows, table_options
 
 if TYPE_CHECKING:
-    from dcbmr.contract.contract import LossSpec, RegressorSpec
-    from dcbmr.contract.registry import Plugin
+    from dcbmr.contract.registry import Plugin, Spec
 
 
-@click.command("plugins", short_help="List the installed regressors and losses.")
+@click.command("plugins", short_help="List the installed regressors, losses and kinds of features.")
 @click.argument("name", required=False)
 @table_options
 def command(name: str | None, form: str | None) -> None:
-    """List the installed regressors and losses, or what one takes and its parameters.
+    """List the installed regressors, losses and kinds of features, or what one takes and its parameters.
 
     \b
     Example:  dcbmr plugins
               dcbmr plugins cnn
               dcbmr plugins softmax
+              dcbmr plugins mel
     """
     from dcbmr.base.version import __version__
     from dcbmr.contract import registry
     from dcbmr.contract.contract import CONTRACT_VERSION
 
-    offers: list[tuple[Plugin, RegressorSpec | LossSpec]] = []
-    offers += [(plugin, spec) for plugin in registry.plugins() for spec in plugin.regressors]
-    offers += [(plugin, spec) for plugin in registry.plugins() for spec in plugin.losses]
-    # Asking for both maps reports two owners of one name.
-    installed = [*registry.regressors(), *registry.losses()]
+    # Asking for each map reports two owners of one name.
+    installed = [*registry.regressors(), *registry.losses(), *registry.extractors()]
+    offers: list[tuple[Plugin, Spec]] = []
+    for made in ("regressors", "losses", "features"):
+        of_all = [(plugin, spec) for plugin in registry.plugins() for spec in getattr(plugin, made)]
+        offers += sorted(of_all, key=lambda offer: offer[1].name)
     if name is None:
         rows = [_row(plugin, spec) for plugin, spec in offers]
-        rows.sort(key=lambda row: (row["offers"] != "regressor", row["name"]))
         print_rows(rows, form=form, title=f"dcbmr {__version__}, contract {CONTRACT_VERSION}")
         return
     if name not in installed:
@@ -46,58 +46,76 @@ def command(name: str | None, form: str | None) -> None:
             _describe(plugin, spec, form)
 
 
-def _row(plugin: Plugin, spec: RegressorSpec | LossSpec) -> dict[str, Any]:
+def _row(plugin: Plugin, spec: Spec) -> dict[str, Any]:
     from dcbmr.contract import registry
     from dcbmr.contract.contract import RegressorSpec
+    from dcbmr.contract.features import FeatureSpec
 
-    kinds = registry.kinds_of(spec) if isinstance(spec, RegressorSpec) else ()
+    offers, features = "loss", ""
+    if isinstance(spec, RegressorSpec):
+        offers, features = "regressor", ", ".join(registry.kinds_of(spec))
+    elif isinstance(spec, FeatureSpec):
+        offers, features = "feature", spec.shape
     return {
-        "offers": "regressor" if kinds else "loss",
+        "offers": offers,
         "name": spec.name,
-        "features": ", ".join(kinds),
+        "features": features,
         "can": ", ".join(_capabilities(spec)),
-        "package": f"{plugin.distribution} {plugin.version}",
+        "package": plugin.package,
         "contract": plugin.contract,
         "summary": spec.summary,
     }
 
 
-def _capabilities(spec: RegressorSpec | LossSpec) -> list[str]:
+def _capabilities(spec: Spec) -> list[str]:
     """Return in a few words what a regressor can that not all can."""
     words = {"has_users": "users of its own", "has_activations": "explain"}
     return [word for capability, word in words.items() if getattr(spec, capability, False)]
 
 
-def _describe(plugin: Plugin, spec: RegressorSpec | LossSpec, form: str | None) -> None:
+def _describe(plugin: Plugin, spec: Spec, form: str | None) -> None:
     """Print the parameters of an offer; of a regressor before them, in words, what it takes and can."""
     from dcbmr.contract import registry
-    from dcbmr.contract.contract import RegressorSpec
+    from dcbmr.contract.contract import LossSpec, RegressorSpec
+    from dcbmr.contract.features import FeatureSpec
     from dcbmr.contract.params import LOSS_PREFIX, describe
 
-    prefix = "" if isinstance(spec, RegressorSpec) else LOSS_PREFIX
+    prefix = LOSS_PREFIX if isinstance(spec, LossSpec) else ""
     rows = []
     for parameter, value in registry.parameters(registry.resolve(spec)).items():
+        if isinstance(spec, FeatureSpec) and parameter == registry.SOURCES:
+            continue
         default, set_by = repr(value.default), f"--set {prefix}{parameter}=..."
         if value.default is inspect.Parameter.empty:
             default = "required"
-        if not prefix and parameter == "loss_params":
+        if isinstance(spec, RegressorSpec) and parameter == "loss_params":
             default, set_by = "none", f"--set {LOSS_PREFIX}NAME=..."
-        elif not prefix and parameter in registry.RESERVED:
+        elif isinstance(spec, RegressorSpec) and parameter in registry.RESERVED:
             set_by = f"--{ {'random_state': 'seed'}.get(parameter, parameter) }"
         row = {"parameter": parameter, "type": describe(value.annotation), "default": default}
         rows.append({**row, "set by": set_by})
     if form is None:
         click.echo(f"{spec.name}: {spec.summary}")
-        click.echo(f"  from {plugin.distribution} {plugin.version}, contract {plugin.contract}")
+        click.echo(f"  from {plugin.package}, contract {plugin.contract}")
         for line in _lines(spec):
             click.echo(f"  {line}")
     print_rows(rows, form=form)
 
 
-def _lines(spec: RegressorSpec | LossSpec) -> list[str]:
+def _lines(spec: Spec) -> list[str]:
     from dcbmr.contract import registry
     from dcbmr.contract.contract import RegressorSpec
+    from dcbmr.contract.features import FeatureSpec
 
+    if isinstance(spec, FeatureSpec):
+        shape = "frames in time" if spec.shape == "frames" else "one vector a song"
+        takers = [name for name, other in registry.regressors().items() if other.shape == spec.shape]
+        return [
+            f"{shape}, stored as {'float16' if spec.dtype == '<f2' else 'float32'}",
+            *([f"made of {' and '.join(spec.made_of)}"] if spec.made_of else []),
+            *([f"licence of its weights: {spec.licence}"] if spec.licence else []),
+            f"regressors: {', '.join(takers) or 'none'}",
+        ]
     if not isinstance(spec, RegressorSpec):
         takers = [
             name for name, other in registry.regressors().items() if spec.name in registry.losses_of(other)

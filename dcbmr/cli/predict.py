@@ -14,13 +14,14 @@ from dcbmr.cli._common import (
     table_options,
     threads_option,
 )
-from dcbmr.cli._serving import hear_files
+from dcbmr.cli._serving import hear_files, open_features, vectors_option
 
 
 @click.command("predict", short_help="Predict the factors of songs from their audio.")
 @click.argument("model", metavar="MODEL", type=directory_argument)
 @click.argument("audio", metavar="[AUDIO]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--features", type=directory_argument, help="From `dcbmr featurize`: predict all its songs.")
+@vectors_option
 @click.option(
     "-o",
     "--output",
@@ -34,6 +35,7 @@ def command(
     model: Path,
     audio: tuple[Path, ...],
     features: Path | None,
+    vectors: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
     n_threads: int | None,
@@ -46,21 +48,22 @@ def command(
     \b
     Example:  dcbmr predict cnn new.mp3 demos/ --tsv
               dcbmr predict cnn --features features -o predicted
+              dcbmr predict joined new.mp3 --vectors tags-of-new.parquet
     """
-    if bool(audio) == (features is not None):
-        raise click.UsageError("give either audio files or --features")
-    from dcbmr.features.store import FeatureStore
+    if bool(audio) == (features is not None) and not (vectors and not audio):
+        raise click.UsageError("give either audio files or --features, or --vectors")
     from dcbmr.models.stack import load_model
     from dcbmr.recommendation.heard import save_songs
 
     if output is not None:
         begin(output, kind="songs", overwrite=overwrite)
     loaded = load_model(model, n_threads=n_threads)
-    if features is not None:
-        store = FeatureStore.open(features)
-        songs, factors = list(store.song_ids), loaded.predict_store(store)
+    store = open_features([loaded], features, vectors)
+    if store is not None and not audio:
+        songs = list(loaded.songs_in(store))
+        factors = loaded.predict_store(store, songs)
     else:
-        new = hear_files(loaded, audio)
+        new = hear_files(loaded, audio, store)
         songs, factors = new.song_ids, new.song_factors
     if output is not None:
         save_songs(output, songs, factors, config={"model": str(model)}, overwrite=overwrite)

@@ -16,6 +16,7 @@ from dcbmr.cli._serving import (
     make_recommender,
     names_option,
     rows_of_top,
+    vectors_option,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ BLOCK_USERS = 32768
     help="Columns of --plays, as for `dcbmr factorize`.",
 )  # fmt: skip
 @features_option
+@vectors_option
 @click.option(
     "--audio",
     multiple=True,
@@ -80,6 +82,7 @@ def command(
     plays_file: Path | None,
     columns: str | None,
     features: Path | None,
+    vectors: tuple[str, ...],
     audio: tuple[Path, ...],
     from_audio: bool,
     candidates: Candidates,
@@ -108,7 +111,7 @@ def command(
 
     plays = PlayCounts.read(plays_file, columns=columns) if plays_file else None
     recommender, _ = make_recommender(
-        source, features, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
     )
     names = Names(names_file)
     if played:

@@ -16,6 +16,7 @@ from dcbmr.cli._serving import (
     make_recommender,
     names_option,
     rows_of_top,
+    vectors_option,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     help="Compare the usage patterns that the factors predict, or the bare factors.",
 )
 @features_option
+@vectors_option
 @from_audio_option
 @k_option
 @names_option
@@ -51,6 +53,7 @@ def command(
     audio: tuple[Path, ...],
     by: Likeness,
     features: Path | None,
+    vectors: tuple[str, ...],
     from_audio: bool,
     k: int,
     names_file: Path | None,
@@ -68,7 +71,9 @@ def command(
     """
     if not songs and not audio:
         raise click.UsageError("say what to compare with: --song ID or --audio FILE")
-    recommender, heard = make_recommender(source, features, audio, from_audio=from_audio, n_threads=n_threads)
+    recommender, heard = make_recommender(
+        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
+    )
     names = Names(names_file)
     names.check(songs, recommender.row_of_song)
     queries = [*songs, *heard]

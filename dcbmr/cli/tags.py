@@ -169,7 +169,8 @@ def _sources(
     for path in models:
         model = Model.load(path)
         assert store is not None
-        songs = [song for song in song_ids if song in store[model.pipeline.source]]
+        there = set(model.songs_in(store))
+        songs = [song for song in song_ids if song in there]
         n_seen = len(set(songs).intersection(model.song_ids))
         if n_seen:
             click.echo(

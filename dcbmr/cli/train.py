@@ -50,9 +50,11 @@ from dcbmr.cli._common import (
 )
 @click.option(
     "--kind",
-    default=None,
-    help="Kind of feature to train on, any of the regressor's shape: mel or mfcc, bow or bow_pca.  "
-    "[default: the regressor's own]",
+    "kinds",
+    multiple=True,
+    help="Kind of feature to train on, any of the regressor's shape: mel or mfcc, bow or bow_pca, or another "
+    "that FEATURES has. Repeated, vectors of several kinds side by side, each standardized; songs that lack "
+    "vectors of --vectors have the mean there.  [default: the regressor's own]",
 )
 @click.option(
     "--validation",
@@ -107,7 +109,7 @@ def command(
     split: Path | None,
     songs: Path | None,
     settings: tuple[str, ...],
-    kind: str | None,
+    kinds: tuple[str, ...],
     validation_fraction: float,
     n_words: int,
     variance: float,
@@ -124,23 +126,25 @@ def command(
     \b
     Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
+              dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
+                  --features features -o joined
     """
     from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.codebook import Codebook
-    from dcbmr.features.pipeline import FeaturePipeline
+    from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import KIND, VERSION
-    from dcbmr.models.training import check_kind, train, training_songs
+    from dcbmr.models.training import check_kinds, train, training_songs
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
     spec = registry.find_regressor(regressor)
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
-    pipeline = FeaturePipeline(
-        kind or spec.kind,
+    pipeline = pipeline_to(
+        kinds or spec.kind,
         n_words=n_words,
         variance=variance,
         weighting=weighting,
@@ -167,8 +171,8 @@ def command(
     checkpoint = checkpoint_of(output)
     learned = Factors.load(factors)
     store = FeatureStore.open(features)
-    check_kind(spec, kind or spec.kind, store)
-    both = training_songs(learned, store[pipeline.source])
+    check_kinds(spec, pipeline, store)
+    both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
         model = train(

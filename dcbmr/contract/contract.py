@@ -333,7 +333,7 @@ class Loss(Protocol):
         ...
 
 
-def _resolve(factory: str | Callable[..., Any]) -> Callable[..., Any]:
+def resolved(factory: str | Callable[..., Any]) -> Callable[..., Any]:
     if not isinstance(factory, str):
         return factory
     module, _, name = factory.partition(":")
@@ -383,7 +383,7 @@ class RegressorSpec:
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""
-        return _resolve(self.factory)
+        return resolved(self.factory)
 
 
 @dataclass(frozen=True)
@@ -396,4 +396,4 @@ class LossSpec:
 
     def resolve(self) -> Callable[..., Any]:
         """Return the factory, importing its module if it is not yet."""
-        return _resolve(self.factory)
+        return resolved(self.factory)

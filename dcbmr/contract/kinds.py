@@ -1,15 +1,18 @@
-"""The kinds of features: all that is known of them stands here.
+"""The kinds of features that the host makes itself, and what a kind may be called.
 
-A kind is a name under which songs have features: frames, or one vector a song. What makes a kind knows its
-name; everything else, plugins above all, asks here for its shape, how it is stored, and what it is made of.
+All others are offered by plugins: :func:`dcbmr.contract.registry.kinds` knows them all.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from dcbmr.errors import InputError
+
+# It becomes a folder's name, and stands before the dot of --set KIND.NAME=VALUE.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -26,36 +29,32 @@ class FeatureKind:
         Whether a song has frames in time or one vector.
     dtype : str
         Of the numbers as they are stored, in NumPy's spelling.
-    made_of : str or None
-        The kind that the host makes it of with what it learned from training songs; None for what
-        featurize extracts.
+    made_of : tuple of str
+        The kinds that it is made of; none where it is made of samples.
     """
 
     name: str
     summary: str
     shape: Literal["frames", "vectors"]
     dtype: str
-    made_of: str | None = None
+    made_of: tuple[str, ...] = ()
 
 
-# Mel frames lose nothing that matters in half precision; c0 of an MFCC is too large for it. Words are stored
-# as pairs (codeword, count).
-_KINDS = (
-    FeatureKind("mel", "log-mel spectra: log(1 + 1e4 * mel power)", "frames", "<f2"),
-    FeatureKind("mfcc", "MFCCs and their differences", "frames", "<f4"),
-    FeatureKind("bow", "counts of the codewords nearest to a song's MFCCs", "vectors", "<u4", "mfcc"),
-    FeatureKind("bow_pca", "these counts, reduced by principal components", "vectors", "<f4", "bow"),
+# Made with what is learned from training songs. Words are stored as pairs (codeword, count).
+HOST_KINDS = (
+    FeatureKind("bow", "counts of the codewords nearest to a song's MFCCs", "vectors", "<u4", ("mfcc",)),
+    FeatureKind("bow_pca", "these counts, reduced by principal components", "vectors", "<f4", ("bow",)),
 )
 
 
-def kinds() -> dict[str, FeatureKind]:
-    """Return every kind by name."""
-    return {kind.name: kind for kind in _KINDS}
+def is_kind_name(name: object) -> bool:
+    """Say whether a kind may be called so: a letter, then letters, digits, "_" and "-"; 64 at most."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
-def find_kind(name: str) -> FeatureKind:
-    """Return a kind; InputError lists all of them when it is unknown."""
-    known = kinds()
-    if name not in known:
-        raise InputError(f"unknown kind of feature {name!r}; there are {', '.join(known)}")
-    return known[name]
+def check_kind_name(name: str) -> None:
+    """Raise InputError where no kind can be called so."""
+    if not is_kind_name(name):
+        raise InputError(
+            f"kind {name!r}: wanted a letter, then letters, digits, '_' and '-', at most 64 of them"
+        )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union
+from itertools import chain
+from typing import Any, Literal, TypeVar, Union
 
 from dcbmr.contract import registry
 from dcbmr.contract.contract import RegressorSpec
 from dcbmr.errors import InputError
 
+Value = TypeVar("Value")
 LOSS_PREFIX = "loss."
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -90,6 +92,69 @@ def parse_regressor_settings(
         raise InputError(f"--set {of_loss[0]}: {registry.no_loss_params(spec)}")
     names = [setting.removeprefix(LOSS_PREFIX) for setting in of_loss]
     return params, parse_settings(factory, names, prefix=LOSS_PREFIX) if names else {}
+
+
+def share_out(
+    given: Iterable[tuple[str, Value]], factories: Mapping[str, Callable[..., Any]]
+) -> dict[str, dict[str, Value]]:
+    """Share parameters out among the extractors of several kinds of feature.
+
+    Parameters
+    ----------
+    given : iterable of (str, value)
+        "NAME" goes to every kind that has such a parameter, "KIND.NAME" to one.
+    factories : mapping of kind to factory
+
+    Returns
+    -------
+    dict of kind to dict of name to value
+
+    Raises
+    ------
+    InputError
+        A name that no kind has, or a kind that is not among these; one that is given twice.
+    """
+    shared: dict[str, dict[str, Value]] = {kind: {} for kind in factories}
+    declared = {
+        kind: [name for name in registry.parameters(factory) if name != registry.SOURCES]
+        for kind, factory in factories.items()
+    }
+    for full, value in given:
+        kind, _, name = full.rpartition(".")
+        if kind and kind not in declared:
+            made = ", ".join(declared)
+            raise InputError(f"parameter {full!r}: {kind!r} is none of the kinds that are made: {made}")
+        asked = [kind] if kind else list(declared)
+        takers = [other for other in asked if name in declared[other]]
+        if not takers:
+            known = dict.fromkeys(chain.from_iterable(declared[other] for other in asked))
+            raise InputError(f"no parameter {full!r}; there are {', '.join(known) or 'none'}")
+        for taker in takers:
+            if name in shared[taker]:
+                raise InputError(f"parameter {name!r} of {taker!r} is given twice")
+            shared[taker][name] = value
+    return shared
+
+
+def parse_feature_settings(
+    factories: Mapping[str, Callable[..., Any]], settings: Iterable[str]
+) -> dict[str, Any]:
+    """Return the parameters that ``--set NAME=VALUE`` and ``--set KIND.NAME=VALUE`` spell for extractors.
+
+    Each stands under "KIND.NAME", as :func:`dcbmr.featurize` takes them.
+    """
+    pairs = [setting.partition("=") for setting in settings]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--set {name}: wanted name=value")
+    shared = share_out([(name, text) for name, _, text in pairs], factories)
+    parsed = {
+        kind: parse_settings(
+            factories[kind], [f"{name}={text}" for name, text in own.items()], prefix=f"{kind}."
+        )
+        for kind, own in shared.items()
+    }
+    return {f"{kind}.{name}": value for kind, own in parsed.items() for name, value in own.items()}
 
 
 def _parse(text: str, annotation: Any) -> Any:

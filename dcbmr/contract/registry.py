@@ -30,14 +30,18 @@ from dcbmr.contract.contract import (
     Regressor,
     RegressorSpec,
 )
-from dcbmr.contract.kinds import kinds
+from dcbmr.contract.features import CheckedExtractor, FeatureConfig, FeatureExtractor, FeatureSpec
+from dcbmr.contract.kinds import HOST_KINDS, FeatureKind, is_kind_name
 from dcbmr.errors import DcbmrError, InputError
 
 ENTRY_POINT_GROUP = "dcbmr"
 # Constructor names that the host fills itself; --set does not reach them.
 RESERVED = ("loss", "loss_params", "device", "random_state")
+SOURCES = "sources"  # of extractors
+HOOKS = ("dcbmr_regressors", "dcbmr_losses", "dcbmr_features")
 
-SpecT = TypeVar("SpecT", RegressorSpec, LossSpec)
+Spec = RegressorSpec | LossSpec | FeatureSpec
+SpecT = TypeVar("SpecT", RegressorSpec, LossSpec, FeatureSpec)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class Plugin:
     contract: int
     regressors: tuple[RegressorSpec, ...]
     losses: tuple[LossSpec, ...]
+    features: tuple[FeatureSpec, ...]
+
+    @property
+    def package(self) -> str:
+        """Return "distribution version"."""
+        return f"{self.distribution} {self.version}"
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it came with the host."""
+        return self.distribution == "dcbmr"
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution}"
@@ -62,7 +77,7 @@ def _load(found: list[EntryPoint]) -> list[Plugin]:
     for entry in found:
         origin = entry.dist.name if entry.dist else "unknown"
         version = entry.dist.version if entry.dist else "unknown"
-        plugin = Plugin(entry.name, origin, version, CONTRACT_VERSION, (), ())
+        plugin = Plugin(entry.name, origin, version, CONTRACT_VERSION, (), (), ())
         try:
             module = entry.load()
         except Exception as error:
@@ -84,7 +99,7 @@ def _load(found: list[EntryPoint]) -> list[Plugin]:
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise DcbmrError(f"misspelt hook: {error}; dcbmr knows dcbmr_regressors and dcbmr_losses") from error
+        raise DcbmrError(f"misspelt hook: {error}; dcbmr knows {', '.join(HOOKS)}") from error
     plugins = []
     for name, (plugin, _) in loaded.items():
         others = [module for other, (_, module) in loaded.items() if other != name]
@@ -93,8 +108,10 @@ def _load(found: list[EntryPoint]) -> list[Plugin]:
                 plugin,
                 regressors=_offers(plugin, manager, others, "dcbmr_regressors", RegressorSpec),
                 losses=_offers(plugin, manager, others, "dcbmr_losses", LossSpec),
+                features=_offers(plugin, manager, others, "dcbmr_features", FeatureSpec),
             )
         )
+    _check_kinds(plugins)
     return plugins
 
 
@@ -102,14 +119,42 @@ def _offers(
     plugin: Plugin, manager: pluggy.PluginManager, others: list[Any], hook: str, wanted: type[SpecT]
 ) -> tuple[SpecT, ...]:
     """Return what a plugin's hook offers; DcbmrError names the plugin where that breaks a rule."""
-    specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
+    try:
+        specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
+    except Exception as error:
+        raise _breaks_a_rule(plugin, hook, f"{type(error).__name__}: {error}") from error
     for spec in specs:
         if fault := _fault(spec, wanted):
-            raise DcbmrError(
-                f"{plugin}, {hook}: {fault}; tell its makers, or remove it (pip uninstall "
-                f"{plugin.distribution})"
-            )
+            raise _breaks_a_rule(plugin, hook, fault)
     return specs
+
+
+def _breaks_a_rule(plugin: Plugin, hook: str, fault: str) -> DcbmrError:
+    return DcbmrError(
+        f"{plugin}, {hook}: {fault}; tell its makers, or remove it (pip uninstall {plugin.distribution})"
+    )
+
+
+def _check_kinds(found: list[Plugin]) -> None:
+    """Raise DcbmrError where a spec names a kind that is not there, or is of another shape."""
+    shapes = {spec.name: str(spec.shape) for plugin in found for spec in plugin.features}
+    shapes |= {kind.name: kind.shape for kind in HOST_KINDS}
+    for plugin in found:
+        for spec in plugin.regressors:
+            if fault := _wrong_kind(spec.name, "kind", spec.kind, spec.shape, shapes):
+                raise _breaks_a_rule(plugin, "dcbmr_regressors", fault)
+        for kind in plugin.features:
+            for source in kind.made_of:
+                if fault := _wrong_kind(kind.name, "source", source, "frames", shapes):
+                    raise _breaks_a_rule(plugin, "dcbmr_features", fault)
+
+
+def _wrong_kind(name: str, what: str, kind: str, shape: str, shapes: Mapping[str, str]) -> str | None:
+    if kind not in shapes:
+        return f"{name!r} has the {what} {kind!r}, which nobody knows; there are {', '.join(shapes)}"
+    if shape != shapes[kind]:
+        return f"{name!r} has the shape {shape!r}, but its {what} {kind!r} has the shape {shapes[kind]!r}"
+    return None
 
 
 def _made_for_another(plugin: Plugin, version: Any) -> str | None:
@@ -132,7 +177,7 @@ def _made_for_another(plugin: Plugin, version: Any) -> str | None:
     )
 
 
-def _fault(spec: Any, wanted: type[RegressorSpec | LossSpec]) -> str | None:
+def _fault(spec: Any, wanted: type[Spec]) -> str | None:
     """Say which rule of its own a spec breaks; None for a whole one."""
     if not isinstance(spec, wanted):
         return f"wanted {wanted.__name__}, got {spec!r}"
@@ -140,20 +185,17 @@ def _fault(spec: Any, wanted: type[RegressorSpec | LossSpec]) -> str | None:
         return f"a {wanted.__name__} has an empty name: {spec}"
     if isinstance(spec.factory, str) and not all(spec.factory.partition(":")):
         return f"{spec.name!r} has the factory {spec.factory!r}; wanted 'package.module:Name'"
-    if not isinstance(spec, RegressorSpec):
-        return None
-    known = kinds()
-    if spec.kind not in known:
-        return f"{spec.name!r} has the kind {spec.kind!r}, which nobody knows; there are {', '.join(known)}"
-    if spec.shape != known[spec.kind].shape:
-        return (
-            f"{spec.name!r} has the shape {spec.shape!r}, but its kind {spec.kind!r} has the shape "
-            f"{known[spec.kind].shape!r}"
-        )
-    for name in ("losses", "devices"):
-        value = getattr(spec, name)
+    for name in ("losses", "devices", "made_of"):
+        value = getattr(spec, name, None)
         if value is not None and not isinstance(value, tuple):
             return f"{spec.name!r}: {name} must be a tuple of names; got {value!r}"
+    if not isinstance(spec, FeatureSpec):
+        return None
+    if not is_kind_name(spec.name):
+        return f"{spec.name!r} is no name of a kind; wanted a letter, then letters, digits, '_' and '-'"
+    for name, choices in (("shape", ("vectors", "frames")), ("dtype", ("<f4", "<f2"))):
+        if getattr(spec, name) not in choices:
+            return f"{spec.name!r} has the {name} {getattr(spec, name)!r}; wanted {' or '.join(choices)}"
     return None
 
 
@@ -189,6 +231,43 @@ def losses() -> dict[str, LossSpec]:
     return _by_name("loss", [(p, spec) for p in plugins() for spec in p.losses])
 
 
+def extractors() -> dict[str, FeatureSpec]:
+    """Return every installed extractor by the kind of feature that it makes."""
+    own = {kind.name for kind in HOST_KINDS}
+    for plugin in plugins():
+        for spec in plugin.features:
+            if spec.name in own:
+                raise DcbmrError(
+                    f"two owners of the kind of feature {spec.name!r}: dcbmr itself and {plugin}; uninstall "
+                    "the plugin"
+                )
+    return _by_name("kind of feature", [(p, spec) for p in plugins() for spec in p.features])
+
+
+def kinds() -> dict[str, FeatureKind]:
+    """Return every kind of feature that is installed by name, those that the host makes last."""
+    offered = (
+        FeatureKind(spec.name, spec.summary, spec.shape, spec.dtype, spec.made_of)
+        for spec in extractors().values()
+    )
+    return {kind.name: kind for kind in (*offered, *HOST_KINDS)}
+
+
+def find_kind(name: str) -> FeatureKind:
+    """Return a kind; InputError lists the installed ones when it is unknown."""
+    return _find("kind of feature", name, kinds())
+
+
+def find_extractor(kind: str) -> FeatureSpec:
+    """Return the spec of an extractor; InputError lists the installed ones when its kind is unknown."""
+    return _find("kind of feature", kind, extractors())
+
+
+def owner_of(kind: str) -> Plugin:
+    """Return the plugin that offers a kind of feature, which :func:`extractors` has."""
+    return next(plugin for plugin in plugins() if any(spec.name == kind for spec in plugin.features))
+
+
 def find_regressor(name: str) -> RegressorSpec:
     """Return the spec of a regressor; InputError lists the installed ones when it is unknown."""
     return _find("regressor", name, regressors())
@@ -199,7 +278,10 @@ def find_loss(name: str) -> LossSpec:
     return _find("loss", name, losses())
 
 
-def _find(kind: str, name: str, specs: Mapping[str, SpecT]) -> SpecT:
+Found = TypeVar("Found")
+
+
+def _find(kind: str, name: str, specs: Mapping[str, Found]) -> Found:
     if name not in specs:
         raise InputError(f"unknown {kind} {name!r}; installed: {', '.join(specs) or 'none'}")
     return specs[name]
@@ -241,6 +323,40 @@ def get_regressor(name: str, **params: Any) -> Regressor:
     if spec.has_check:
         cast(HasCheck, regressor).check()
     return regressor
+
+
+def get_extractor(
+    kind: str, *, sources: Mapping[str, FeatureConfig] | None = None, **params: Any
+) -> FeatureExtractor:
+    """Make the extractor of a kind of feature, and check all that can be known of it before it works.
+
+    Parameters
+    ----------
+    kind : str
+        One of :func:`extractors`.
+    sources : mapping of str to FeatureConfig, optional
+        What the frames are that the kind is made of; where it is.
+    **params
+        Keyword arguments of its constructor.
+
+    Raises
+    ------
+    InputError
+        The kind is unknown (the installed ones are listed), a parameter is, or is out of its range.
+    """
+    spec = find_extractor(kind)
+    factory = resolve(spec)
+    if spec.made_of:
+        if missing := set(spec.made_of) - set(sources or {}):
+            raise InputError(
+                f"the kind {kind!r} is made of {', '.join(spec.made_of)}: sources lack {missing}"
+            )
+        params[SOURCES] = sources
+    _check_names(f"the kind {kind!r}", factory, params)
+    extractor: FeatureExtractor = factory(**params)
+    if spec.has_check:
+        cast(CheckedExtractor, extractor).check()
+    return extractor
 
 
 def get_loss(name: str, target: FactorTarget, **params: Any) -> Loss:
@@ -323,14 +439,18 @@ def _names_where_declared(factory: Any, parameter: str) -> dict[str, Any]:
     return dict(factory.__init__.__globals__)
 
 
-def resolve(spec: RegressorSpec | LossSpec) -> Any:
+def resolve(spec: Spec) -> Any:
     """Return the factory of a spec; DcbmrError says what to install when its module cannot be imported."""
     try:
         return spec.resolve()
     except ImportError as error:
+        owner = next((p for p in plugins() if spec in (*p.regressors, *p.losses, *p.features)), None)
+        if owner is None or owner.is_built_in:
+            cure = "(the built-in networks and torch losses: pip install 'dcbmr[torch]')"
+        else:
+            cure = f"(its documentation says what; pip install --upgrade {owner.distribution})"
         raise DcbmrError(
-            f"{spec.name!r} cannot be imported: {error}; install what it needs (the built-in networks and "
-            "torch losses: pip install 'dcbmr[torch]')"
+            f"{spec.name!r} cannot be imported: {error}; install what it needs {cure}"
         ) from error
 
 

@@ -16,7 +16,6 @@ from scipy.sparse import csr_array, hstack
 
 from dcbmr.base.arrays import blocks, places, rows_of
 from dcbmr.base.progress import Progress, silent
-from dcbmr.contract.kinds import find_kind
 from dcbmr.evaluation.scoring import evaluate_model, score
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_SHUFFLES = 20
+_TIES = 1e-2  # of a play
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +110,16 @@ def plays_of_alike(
     *,
     k: int = 500,
     n_threads: int | None = None,
+    random_state: int = 0,
     progress: Progress | None = None,
 ) -> RankingReport | None:
     """Rank the candidates by how often a user has played songs of the same artist, or of the same tags.
 
     The score is ``sum_g w(song, g) * sum_j plays(user, j) w(j, g)`` over groups g and training songs j, with
-    weights that add up to one for each song: its artist, or its tags. The users' plays of groups stay a
-    sparse matrix; that of candidates and groups is held in memory, float32.
+    weights that add up to one for each song: its artist, or its tags. Songs that tie are in one random order
+    for all users: a group says nothing of the songs in it, and to rank a coarse baseline as low as ties can
+    be would flatter the models. The users' plays of groups stay a sparse matrix; that of candidates and
+    groups is held in memory, float32.
 
     Parameters
     ----------
@@ -128,6 +131,8 @@ def plays_of_alike(
         The candidates.
     heldout : PlayCounts
         Their plays.
+    random_state : int
+        Seed of the order of songs that tie.
 
     Returns
     -------
@@ -139,11 +144,13 @@ def plays_of_alike(
     if not len(both):
         return None
     plays = csr_array(train.counts @ learned[:, both])
-    # A column that tells nothing keeps users among those with training plays who have played no such song.
-    ones = csr_array(np.ones((len(train.user_ids), 1), np.float32))
-    users = csr_array(hstack([plays, ones], dtype=np.float32))
+    # One more column for the order of ties, by less than a play. So no row is empty but those of users
+    # without training plays, who are left out as they are everywhere.
+    has_plays = csr_array((np.diff(train.counts.indptr) > 0)[:, None])
+    users = csr_array(hstack([plays, has_plays], dtype=np.float32))
     songs = np.zeros((len(song_ids), users.shape[1]), np.float32)
     songs[:, :-1] = asked[:, both].toarray()
+    songs[:, -1] = _TIES * np.random.default_rng(random_state).permutation(len(songs)) / len(songs)
     return score(train.user_ids, users, song_ids, songs, heldout, k=k, n_threads=n_threads, progress=progress)
 
 
@@ -170,7 +177,7 @@ def artists_as_tags(artists: Mapping[str, str]) -> SongTags:
 def vector_model(models: Iterable[Model | Stack]) -> Model | None:
     """Return the first model, those of stacks among them, that reads one vector a song."""
     single = (one for model in models for one in (model.models if isinstance(model, Stack) else [model]))
-    return next((model for model in single if find_kind(model.kind).shape == "vectors"), None)
+    return next((model for model in single if model.spec.shape == "vectors"), None)
 
 
 def nearest_songs(
@@ -181,8 +188,7 @@ def nearest_songs(
     Alike is a high cosine of the vectors that ``model`` reads; of its regressor nothing is used.
     """
     learned, asked = (
-        _unit(model.pipeline.transform(model.features_of(features, songs)).vectors())
-        for songs in (model.song_ids, song_ids)
+        _unit(model.features_of(features, songs).vectors()) for songs in (model.song_ids, song_ids)
     )
     factors = model.factors.song_factors[rows_of(model.factors.song_ids, model.song_ids)]
     n_neighbours = min(n_neighbours, len(factors))

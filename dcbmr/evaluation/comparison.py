@@ -11,10 +11,10 @@ import numpy as np
 from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import numbered
-from dcbmr.evaluation.evaluation import BOUND, MEAN
-from dcbmr.evaluation.figures import metric_name, play_figures
+from dcbmr.evaluation.figures import contributions, metric_name, play_figures, share
 from dcbmr.evaluation.kept import Evaluation
-from dcbmr.evaluation.play_figures import PlayFigures, pool_folds, shared_plays
+from dcbmr.evaluation.play_figures import PlayFigures, pool_folds
+from dcbmr.evaluation.rows import BOUND, MEAN
 from dcbmr.evaluation.statistics import Comparison, Uncertainty, bootstrap
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.report import RankingReport
@@ -180,7 +180,7 @@ def _side_by_side(
         called = {(f"{name}: {row}" if every.count(row) > 1 else row): of for row, of in reports.items()}
         if called:
             tables.append(numbers.figures(name, called, metric, notes))
-    return shared_plays(tables)
+    return contributions(share(tables, metric), metric)
 
 
 def _notes(evaluations: Mapping[str, Evaluation]) -> list[str]:
@@ -221,7 +221,7 @@ def _pooled(
             numbers.figures(name, {f"{i} {row}": chosen[name][row] for row in in_all}, metric)
             for i, name in enumerate(seeds)
         ]
-        shared = shared_plays(tables)
+        shared = contributions(share(tables, metric), metric)
         rows = {row: np.stack([shared.rows[f"{i} {row}"] for i in range(len(seeds))]) for row in in_all}
         figures[seeds[0]] = replace(shared, rows=rows)
     pooled = pool_folds(figures)

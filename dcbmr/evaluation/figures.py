@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dcbmr.evaluation.play_figures import PlayFigures, shared_plays
-from dcbmr.ranking.metrics import RANK_METRICS
+from dcbmr.evaluation.play_figures import PlayFigures, contributions_of_best, shared_plays
 from dcbmr.ranking.report import RankingReport
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ def metric_name(metric: str, k: int) -> str:
     return f"{metric.removesuffix('k')}{k}" if metric.endswith("_at_k") else metric
 
 
+# What a play alone would give its user, for metrics that are the figure of the user's best song.
+_OF_BEST: dict[str, Callable[[NDArray[np.int64], int], NDArray[Any]]] = {
+    "hit_rate_at_k": lambda rank, k: rank <= k,
+    "mrr": lambda rank, k: 1 / rank,
+}
+
+
 def play_figures(
     reports: Mapping[str, RankingReport],
     metric: str,
@@ -29,14 +36,14 @@ def play_figures(
     artists: NDArray[np.int64] | None = None,
     notes: Sequence[str] = (),
 ) -> PlayFigures:
-    """Return what each held-out play adds to a metric, for the rows of a table, on the plays that all have.
+    """Return what each held-out play is for a metric, in the rows of a table, on the plays that all have.
 
     Parameters
     ----------
     reports : mapping of str to RankingReport
         By the name of the row.
     metric : str
-        Of ``RANK_METRICS``. One that is no sum over plays has one entry a user, and no artists.
+        Of ``RANK_METRICS``.
     users, songs : ndarray of int64
         A number for each row of users and songs that the reports know.
     artists : ndarray of int64, optional
@@ -46,19 +53,30 @@ def play_figures(
     """
     tables = []
     for name, report in reports.items():
-        if RANK_METRICS[metric].additive:
-            song = report.ranks.songs
-            tables.append(
-                PlayFigures(
-                    users[report.users[report.ranks.users]],
-                    songs[song],
-                    {name: report.of_plays(metric)},
-                    None if artists is None else artists[song],
-                    notes=tuple(notes),
-                )
+        ranks = report.ranks
+        of_best = _OF_BEST.get(metric)
+        values = report.of_plays(metric) if of_best is None else of_best(ranks.ranks, report.k)
+        tables.append(
+            PlayFigures(
+                users[report.users[ranks.users]],
+                songs[ranks.songs],
+                {name: values},
+                None if artists is None else artists[ranks.songs],
+                notes=tuple(notes),
             )
-        else:
-            row = {name: report.of_users(metric)}
-            one = np.zeros(report.n_users, np.int64)
-            tables.append(PlayFigures(users[report.users], one, row, notes=tuple(notes)))
-    return shared_plays(tables)
+        )
+    return share(tables, metric)
+
+
+def share(tables: Sequence[PlayFigures], metric: str) -> PlayFigures:
+    """Put what :func:`play_figures` returned side by side, on the plays that all have."""
+    return shared_plays(tables, sums=metric not in _OF_BEST)
+
+
+def contributions(figures: PlayFigures, metric: str) -> PlayFigures:
+    """Return what each play adds to the figure of its user, where all plays of a user are together."""
+    if metric not in _OF_BEST:
+        return figures
+    artists = figures.songs if figures.artists is None else figures.artists
+    parted = {row: contributions_of_best(v, figures.users, artists) for row, v in figures.rows.items()}
+    return replace(figures, rows=parted)

@@ -28,7 +28,7 @@ from dcbmr.evaluation.candidates import ScoredSongs
 from dcbmr.evaluation.figures import metric_name
 from dcbmr.evaluation.results import RESULTS, for_json, read_results
 from dcbmr.evaluation.statistics import Comparison, Interval
-from dcbmr.evaluation.table import shown_rows
+from dcbmr.evaluation.table import shown_rows, who_was_ranked
 from dcbmr.plays.counts import ids_array
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.ranks import HeldoutRanks
@@ -87,7 +87,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Return the rows as a text table, and under it what it means, in words."""
-        return "\n".join([text_table(shown_rows(self.rows)), "", *self.words]).rstrip()
+        return "\n".join([text_table(shown_rows(self.rows)), "", who_was_ranked(self.rows), *self.words])
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the evaluation as a directory that appears whole or not at all."""
@@ -225,8 +225,8 @@ def _reports(
 ) -> dict[str, RankingReport]:
     """Return the report of each row of the table."""
     user_of, song_of = ({name: i for i, name in enumerate(names)} for names in (user_ids, song_ids))
-    model = np.array(users["model"].to_pylist(), object)
-    model_of_play = np.array(plays["model"].to_pylist(), object)
+    row_of = {name: i for i, name in enumerate(left_out)}
+    model, model_of_play = _rows(users["model"], row_of), _rows(plays["model"], row_of)
     user = _rows(users["user"], user_of)
     song = _rows(plays["song"], song_of).astype(np.int32)
     n_heldout, n_candidates = (
@@ -235,7 +235,7 @@ def _reports(
     above, level = (plays[name].to_numpy().astype(np.int64) for name in ("above", "level"))
     reports = {}
     for name, why in left_out.items():
-        mine, my_plays = model == name, model_of_play == name
+        mine, my_plays = model == row_of[name], model_of_play == row_of[name]
         indptr = np.concatenate([[0], np.cumsum(n_heldout[mine])])
         if indptr[-1] != np.count_nonzero(my_plays) or not indptr[-1] or n_heldout[mine].min() < 1:
             raise ValueError(f"users.parquet and plays.parquet disagree about {name!r}")

@@ -21,8 +21,8 @@ class PlayFigures:
     """What each held-out play adds to the figure of its user, for the rows of a table.
 
     What a user holds out in a fold is a list; the figure of a list is the sum over its plays, and the figure
-    of a row the mean over the lists of all folds. Metrics that are no sums over plays (hit rate, MRR) have
-    one entry a list, and no artists.
+    of a row the mean over the lists of all folds. Metrics of a list's best song (hit rate, MRR) are made such
+    sums by :func:`contributions_of_best`; others have one entry a list, and no artists.
 
     Attributes
     ----------
@@ -109,7 +109,49 @@ def _numbers(*keys: NDArray[Any] | None) -> NDArray[np.int64]:
     return np.unique(number, return_inverse=True)[1]
 
 
-def shared_plays(evaluations: Sequence[PlayFigures]) -> PlayFigures:
+def contributions_of_best(
+    values: ArrayLike, users: ArrayLike, artists: ArrayLike, *, folds: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Part the figure of a list that is that of its best song, as hit rate and MRR, among its plays.
+
+    Of a list's figure the best song gets what the list would lose without its artist, that is without all
+    songs of it; what would be left is every play's alike. So the artists that a resample draws twice or not
+    at all change the figure, to first order, as if the best of the songs that were drawn had been looked for.
+
+    Parameters
+    ----------
+    values : array_like of shape (n_plays,)
+        Figure that each play would give its list alone, from 0 up: ``rank <= k`` or ``1 / rank``.
+    users, artists, folds : array_like of shape (n_plays,)
+        As in :class:`PlayFigures`.
+
+    Returns
+    -------
+    ndarray of shape (n_plays,), float64
+        They sum to the largest value of each list.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, and values that are negative, NaN or infinite.
+    """
+    value = np.asarray(values, np.float64)
+    if value.ndim != 1 or not (value >= 0).all():
+        raise InputError("values must be one number from 0 up for each play")
+    user, artist = np.asarray(users), np.asarray(artists)
+    fold = None if folds is None else np.asarray(folds)
+    of_play = PlayFigures(user, user, {"value": value}, artist, fold).lists()
+    n = np.bincount(of_play)
+    best = np.lexsort((-value, of_play))[np.cumsum(n) - n]
+    by_others = artist != artist[best][of_play]
+    left = np.zeros(len(n))
+    np.maximum.at(left, of_play[by_others], value[by_others])
+    contributions: NDArray[np.float64] = (left / n)[of_play]
+    contributions[best] += value[best] - left
+    return contributions
+
+
+def shared_plays(evaluations: Sequence[PlayFigures], *, sums: bool = True) -> PlayFigures:
     """Put the rows of several evaluations side by side, on the held-out plays that all of them have.
 
     A play is a user, a song and a fold. Where an evaluation has plays that others lack, a list is what is
@@ -120,6 +162,9 @@ def shared_plays(evaluations: Sequence[PlayFigures]) -> PlayFigures:
     ----------
     evaluations : sequence of PlayFigures
         No two rows of the same name. Artists are those of the first evaluation that knows them.
+    sums : bool
+        Rows are contributions to the figure of a list. False for what a play is by itself, as the values of
+        :func:`contributions_of_best`, which is left as it is.
 
     Raises
     ------
@@ -145,7 +190,7 @@ def shared_plays(evaluations: Sequence[PlayFigures]) -> PlayFigures:
     rows = {
         name: values[..., place] * factor
         for evaluation, place in zip(evaluations, places, strict=True)
-        for factor in [_rescaled(evaluation, place)]
+        for factor in [_rescaled(evaluation, place) if sums else 1.0]
         for name, values in evaluation.rows.items()
     }
     notes = tuple(dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes))

@@ -16,6 +16,8 @@
           "map_at_500_low_of_users", "map_at_500_high_of_users", ...: number or null,
                                      the same over users alone, the songs as they are
           "recall_at_500", "hit_rate_at_500", "ndcg_at_500", "mrr": number or null,
+          "coverage_at_10", "gini_at_10", "mean_popularity_at_10": number or null,
+                                     where asked for: of the lists of the best 10
           "over_linear": number or null   in an experiment: (mAP - random) / (mAP of linear - random)
         }, ...],
       "comparisons": [               of the mAP of each pair of rows that compete; empty without resamples

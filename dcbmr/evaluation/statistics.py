@@ -2,7 +2,7 @@
 
 Other users and other artists would have given other figures. The spread of a figure, or of the difference
 of two rows on the same plays, is taken from resamples of both (:mod:`dcbmr.evaluation.resampling`). Their
-percentiles are not used as they are, for two reasons that benchmarks/coverage.py shows:
+percentiles are not used as they are, for two reasons that benchmarks/intervals.py shows:
 
 - A resample draws the chance of a single play twice, with its user and with its artist, and so counts it
   three times over (Owen 2007). The part of each resample that neither its users nor its artists
@@ -130,7 +130,7 @@ class Uncertainty:
     notes: tuple[str, ...] = field(default=())
 
     def words(self) -> str:
-        """Say which rows are better than which, and which cannot be told apart; below it, the notes."""
+        """Say, a sentence a line, which rows are better than which and which are alike; then the notes."""
         better: dict[tuple[str, str], list[str]] = {}
         alike: dict[str, list[Comparison]] = {}
         for pair in self.comparisons:
@@ -150,7 +150,7 @@ class Uncertainty:
             told.append(
                 f"{apart} (a difference of {detectable:.2g} would have shown)" if detectable else apart
             )
-        return "\n".join(filter(None, ["; ".join(told), *self.notes]))
+        return "\n".join([*told, *self.notes])
 
 
 def _p_in_words(p: float) -> str:
@@ -175,8 +175,8 @@ def bootstrap(
     Parameters
     ----------
     figures : PlayFigures
-        What each play adds to them. Without artists, as for metrics that are no sums over plays, intervals
-        and tests are over users alone: narrower than the truth where artists matter.
+        What each play adds to them. Without artists, intervals and tests are over users alone: narrower than
+        the truth where artists matter.
     n_resamples : int
         Draws of users and artists. A standard error of 1,000 is exact to about 3 %.
     confidence : float

@@ -6,26 +6,40 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_BEHIND = ("lift", "over_linear", "n_users", "n_songs", "seconds")
+FIGURES = ("coverage", "gini", "mean_popularity")
+"""Of lists; in rows with their length: "coverage_at_10"."""
 
 
 def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of an evaluation with less in them: mAP and AUC with their intervals."""
+    """Return of the rows what fits a terminal: mAP and AUC with their intervals, and lift."""
     metric = next(name for name in rows[0] if name.startswith("map_at_"))
     shown = []
     for row in rows:
-        cells = {"model": row["model"], "loss": row["loss"]}
-        for name in (metric, "auc"):
+        cells = {"model": row["model"]}
+        for name, title, form in ((metric, "95 %", "{:.4f}-{:.4f}"), ("auc", "auc, 95 %", "{:.3f}-{:.3f}")):
             cells[name] = row[name]
             if any(of.get(f"{name}_low") is not None for of in rows):
-                cells[f"{name}, 95 %"] = interval(row[f"{name}_low"], row[f"{name}_high"])
-        shown.append(cells | {name: row[name] for name in _BEHIND if name in row})
+                cells[title] = interval(row[f"{name}_low"], row[f"{name}_high"], form=form)
+        shown.append(cells | {"lift": row["lift"]})
     return shown
 
 
-def interval(low: float | None, high: float | None) -> str | None:
+def shown_lists(rows: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]]:
+    """Return the figures of lists of ``k`` songs, of the rows that have any."""
+    names = ["model", *(name for name in rows[0] if name in {f"{figure}_at_{k}" for figure in FIGURES})]
+    return [{name: row[name] for name in names} for row in rows if row[names[-1]] is not None]
+
+
+def who_was_ranked(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many users and songs the figures are of."""
+    n_users = sorted({row["n_users"] for row in rows})
+    users = f"{n_users[0]:,}" if len(n_users) == 1 else f"{n_users[0]:,} to {n_users[-1]:,}"
+    return f"means over {users} users, of rankings of {rows[0]['n_songs']:,} songs"
+
+
+def interval(low: float | None, high: float | None, *, form: str = "{:.4f} to {:.4f}") -> str | None:
     """Return the ends of an interval in words; None where it has none."""
-    return None if low is None or high is None or math.isnan(low) else f"{low:.4f} to {high:.4f}"
+    return None if low is None or high is None or math.isnan(low) else form.format(low, high)
 
 
 def shown_comparison(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:

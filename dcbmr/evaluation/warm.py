@@ -11,8 +11,8 @@ from dcbmr.base.arrays import places
 from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import ScoredSongs
-from dcbmr.evaluation.evaluation import OTHER_ROWS, Table
 from dcbmr.evaluation.kept import Evaluation
+from dcbmr.evaluation.rows import OTHER_ROWS, Table
 from dcbmr.evaluation.scoring import plays_between
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.counts import PlayCounts

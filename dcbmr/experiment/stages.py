@@ -112,7 +112,7 @@ def words_stage(
         config = read_config(path, kind="bag of words")
         return FeaturePipeline.load(path / "pipeline", n_threads=n_threads), config["validation_map"]
     store = features["mfcc"]
-    songs = training_songs(factors, store).song_ids
+    songs = training_songs(factors, store.song_ids).song_ids
     frames = store.features(songs)
     target = factor_target(
         factors,

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
-from dcbmr.base.directory import HEADER, new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
@@ -318,7 +318,5 @@ def _sample(features: SongFeatures, max_frames: int, random_state: int) -> NDArr
 
 
 def frame_config(features: SongFeatures) -> dict[str, Any]:
-    """Return the settings of the extractor, where the features know them, without those of the file."""
-    about_the_file = (*HEADER, "dtype", "feature", "n_dims")
-    config: dict[str, Any] = getattr(features, "config", {})
-    return {name: value for name, value in config.items() if name not in about_the_file}
+    """Return all that the frames depend on, where the features know it; empty where not."""
+    return dict(getattr(features, "settings", {}))

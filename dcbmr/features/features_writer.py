@@ -5,29 +5,36 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from dcbmr.audio.decode import AudioError
-from dcbmr.audio.frames import Extractor
 from dcbmr.base.directory import new_directory, write_json
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 from dcbmr.features.extraction import Extracted
+from dcbmr.features.outline import IS_SILENT, first_of_the_same
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
 from dcbmr.features.store import FEATURES, UNFINISHED
 from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
 
 FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
+SILENT, SAME = "silent.tsv", "same.tsv"
 _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 
 
-def create_features(root: Path, extractor: Extractor, config: Mapping[str, Any], *, overwrite: bool) -> None:
+def create_features(
+    root: Path, kinds: Sequence[FeatureConfig], config: Mapping[str, Any], *, overwrite: bool
+) -> None:
     """Write a directory of features without a song yet, which is unfinished until a writer ends it."""
     with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
-        for kind in extractor.kinds:
-            create_store(beside / kind, extractor, kind)
+        for kind in kinds:
+            create_store(beside / kind.kind, kind)
         (beside / SOURCES).touch()
         write_json(beside / UNFINISHED, {"n_songs": 0})
 
@@ -43,13 +50,13 @@ class FeaturesWriter:
         A kind was made with other settings; another process is writing; nothing can be written here.
     """
 
-    def __init__(self, root: Path, extractor: Extractor) -> None:
+    def __init__(self, root: Path, kinds: Sequence[FeatureConfig]) -> None:
         self._root = root
         self._writers: list[StoreWriter] = []
         self._sources: LineWriter | None = None
         try:
-            for kind in extractor.kinds:
-                self._writers.append(StoreWriter(root / kind, extractor, kind))
+            for kind in kinds:
+                self._writers.append(StoreWriter(root / kind.kind, kind))
             if not (root / SOURCES).exists():  # as in stores made before it was kept
                 songs = (entry.song for entry in self._writers[0].index())
                 self._replace(SOURCES, (encoded(SourceFile(song)) for song in songs))
@@ -147,19 +154,38 @@ class FeaturesWriter:
             line = "\t".join(" ".join(cell.split()) for cell in cells) + "\n"
             text.write(line.encode(errors="backslashreplace"))
 
-    def finish(self) -> None:
-        """Take the directory for finished, and list the songs whose files are damaged."""
+    def finish(self) -> dict[str, int]:
+        """Take the directory for finished; list the songs that a listener might wonder at, and count them.
+
+        Of ``damaged.tsv``, ``silent.tsv`` and ``same.tsv`` each is there if any song is in it.
+        """
         with writing(self._root):
             self._commit()
-            damaged: dict[str, SourceFile] = {}
+            newest: dict[str, tuple[str, str]] = {}
             for file in read_sources(self._root):
-                damaged.pop(file.song, None)
+                newest.pop(file.song, None)
+                if file.damage or file.outline:
+                    newest[file.song] = (file.damage, file.outline)
+            songs = list(newest)
+            first = first_of_the_same([lines for _, lines in newest.values()])
+            again = {songs[i]: songs[first[i]] for i in np.flatnonzero(first != np.arange(len(songs)))}
+            for name in (DAMAGED, SILENT, SAME):
+                (self._root / name).unlink(missing_ok=True)
+            listed: Counter[str] = Counter()
+            for file in read_sources(self._root):
+                if newest.get(file.song) != (file.damage, file.outline):
+                    continue
+                where = (file.song, file.path)
                 if file.damage:
-                    damaged[file.song] = file
-            (self._root / DAMAGED).unlink(missing_ok=True)
-            for file in damaged.values():
-                self._list(DAMAGED, ("song", "path", "reason"), (file.song, file.path, file.damage))
+                    self._list(DAMAGED, ("song", "path", "reason"), (*where, file.damage))
+                if file.outline == IS_SILENT:
+                    self._list(SILENT, ("song", "path"), where)
+                    listed[SILENT] += 1
+                if file.song in again:
+                    self._list(SAME, ("song", "path", "same_as"), (*where, again[file.song]))
+                    listed[SAME] += 1
             (self._root / UNFINISHED).unlink(missing_ok=True)
+            return listed
 
     def _commit(self) -> None:
         for writer in self._writers:

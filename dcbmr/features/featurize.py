@@ -7,29 +7,29 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
-from dcbmr.audio.frames import Extractor, FrameSettings, Kind
 from dcbmr.base.directory import kind_of, read_config, refuse_existing
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
+from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
-from dcbmr.features.extraction import Extracted, SongExtractor, extracted_frames, too_short
-from dcbmr.features.features_writer import FeaturesWriter, create_features
-from dcbmr.features.memory import MemoryFeatures
+from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
+from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
+from dcbmr.features.recipe import TIMEOUT_S, Recipe
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES
-from dcbmr.features.words import WordExtractor
+from dcbmr.features.stored_kind import in_memory
 from dcbmr.features.writer import check_made_alike
 
 
@@ -49,6 +49,11 @@ class FeaturizeReport:
         Songs that were there, and whose files are gone; they were taken out.
     n_damaged : int
         Songs added although parts of their files were lost; ``damaged.tsv`` lists all of the store.
+    n_silent : int
+        Songs of the store that are near-silent, where mel is made; ``silent.tsv`` lists them.
+    n_same : int
+        Songs of the store whose recording another song is, too, where mel is made; ``same.tsv`` lists them,
+        each with the first one.
     n_copies : int
         Files left out because another one of the same song has the same bytes.
     n_skipped : int
@@ -64,6 +69,8 @@ class FeaturizeReport:
     n_changed: int = 0
     n_vanished: int = 0
     n_damaged: int = 0
+    n_silent: int = 0
+    n_same: int = 0
     n_copies: int = 0
     n_skipped: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -75,13 +82,12 @@ def featurize(
     source: Source,
     directory: str | os.PathLike[str],
     *,
-    kinds: Iterable[Kind] = ("mel", "mfcc"),
-    settings: FrameSettings | None = None,
-    n_mfcc: int | None = None,
-    deltas: int | None = None,
+    kinds: Iterable[str] = ("mel", "mfcc"),
+    params: Mapping[str, Any] | None = None,
     codebook: Codebook | None = None,
     offset: float = 0.0,
     duration: float | None = None,
+    timeout_s: float = TIMEOUT_S,
     n_threads: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -100,16 +106,19 @@ def featurize(
         manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
-    kinds : iterable of {"mel", "mfcc", "bow"}
-        All cost little more than one: the spectrum is shared.
-    settings : FrameSettings, optional
-        Of the extractor; the defaults are the paper's.
-    n_mfcc, deltas : int, optional
-        See :class:`dcbmr.MFCC`; 13 and 2, or those of the codebook's frames.
+    kinds : iterable of str
+        Any of :func:`dcbmr.extractors`, or "bow". Each file is decoded once for all of them, and mel and
+        MFCCs cost little more together than one: the spectrum is shared.
+    params : mapping, optional
+        Parameters of the extractors: "sr" of each kind that has one, "mfcc.n_mfcc" of one. The defaults of
+        mel and MFCCs are the paper's.
     codebook : Codebook, optional
-        Whose codewords the kind "bow" counts; the settings are then those of its frames.
+        Whose codewords the kind "bow" counts; MFCCs are then made as its frames were.
     offset, duration : float, optional
         Seconds to skip in each file, and to read at most.
+    timeout_s : float
+        Seconds that a plugin may take for a kind of one file, which fails if it takes longer. The kinds of
+        dcbmr itself are not watched.
     n_threads : int, optional
         Files worked on at once; None for every core.
     resume : bool
@@ -129,18 +138,19 @@ def featurize(
     Raises
     ------
     InputError
-        No audio; files of one song that differ; the directory exists, or was made with other settings.
+        A kind or a parameter that nobody offers; no audio; files of one song that differ; the directory
+        exists, or was made with other settings.
     DcbmrError
         Writing failed, as on a full disk; what was finished before is kept, and ``resume`` continues.
     """
     began = time.monotonic()
     root = Path(directory)
     n_threads = resolve_n_threads(n_threads)
-    given = {"n_mfcc": n_mfcc, "deltas": deltas}
-    cepstra = {name: value for name, value in given.items() if value is not None}
-    extractor = _extractor(tuple(dict.fromkeys(kinds)), settings, cepstra, codebook)
+    recipe = Recipe(kinds, params=params, codebook=codebook)
     check_piece(offset, duration)
-    config = {"kinds": list(extractor.kinds), "offset": offset, "duration": duration}
+    if not timeout_s > 0:
+        raise InputError(f"timeout_s: wanted a positive number of seconds, got {timeout_s}")
+    config = {"kinds": list(recipe.kinds), "offset": offset, "duration": duration}
     resume = resume and root.exists()
     if resume:
         check_made_alike(root, config, read_config(root, kind=FEATURES))
@@ -152,10 +162,12 @@ def featurize(
     with find_songs(source) as songs:
         report.n_skipped, report.n_copies = songs.n_skipped, songs.n_copies
         if not resume:
-            create_features(root, extractor, config, overwrite=overwrite)
-        with FeaturesWriter(root, extractor) as writer, closing(KnownFiles()) as known:
+            create_features(root, recipe.configs, config, overwrite=overwrite)
+        with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
             _compare(writer, songs, known, report)
-            work = SongExtractor(extractor, offset=offset, duration=duration, directory=root)
+            work = SongExtractor(
+                recipe, offset=offset, duration=duration, timeout_s=timeout_s, directory=root
+            )
             with OrderedPool(work, close=_close, n_threads=n_threads) as pool:
                 unread = ((("", error.path), error) for error in songs.failed)
                 n_todo = len(songs.failed) + len(songs)
@@ -164,7 +176,8 @@ def featurize(
                     _take(song, result, writer, known, report)
                     figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
                     (progress or silent)("featurize", n_over, n_todo, figures)
-            writer.finish()
+            listed = writer.finish()
+            report.n_silent, report.n_same = listed[SILENT], listed[SAME]
     report.seconds = time.monotonic() - began
     return report
 
@@ -212,45 +225,22 @@ def _close(result: Extracted | AudioError) -> None:
         result.close()
 
 
-def _extractor(
-    kinds: tuple[Kind, ...],
-    settings: FrameSettings | None,
-    cepstra: dict[str, int],
-    codebook: Codebook | None,
-) -> Extractor:
-    if ("bow" in kinds) != (codebook is not None):
-        raise InputError("kind 'bow' and a codebook go together: give both or neither")
-    if codebook is None:
-        return Extractor(kinds, settings, **cepstra)
-    extractor = WordExtractor(codebook, kinds)
-    wanted = {**(asdict(settings) if settings else {}), **cepstra}
-    found = {name: codebook.frame_config_.get(name) for name in wanted}
-    check_settings(
-        wanted,
-        found,
-        "the codebook was learned from frames",
-        remedy="leave these settings out, or learn another codebook",
-    )
-    return extractor
-
-
-def features_of_files(
-    paths: Iterable[str | os.PathLike[str]], kind: Kind, config: Mapping[str, Any]
-) -> MemoryFeatures:
-    """Return the features of audio files in memory, with the settings ``config`` of a store.
+def features_of_files(paths: Iterable[str | os.PathLike[str]], recipe: Recipe) -> dict[str, SongFeatures]:
+    """Return the features of audio files in memory, by kind.
 
     Raises
     ------
     InputError
-        A file cannot be used, or is shorter than a frame.
+        A file cannot be used, or is too short.
     """
-    extractor = Extractor.from_config(kind, dict(config))
-    songs, frames = [], []
-    for path in paths:
+    songs: list[str] = []
+    made: dict[str, list[NDArray[Any]]] = {kind: [] for kind in recipe.kinds}
+    for path in [os.fspath(path) for path in paths]:
         songs.append(Path(path).stem)
-        frames.append(
-            np.concatenate([part[kind] for part, _ in extracted_frames(os.fspath(path), extractor)])
-        )
-        if not len(frames[-1]):
-            raise too_short(os.fspath(path), extractor)
-    return MemoryFeatures(kind, songs, frames)
+        parts = [rows for rows, _ in made_rows(path, recipe)]
+        for config in recipe.configs:
+            rows = np.concatenate([part[config.kind] for part in parts if config.kind in part])
+            if not len(rows):
+                raise too_short(path, config)
+            made[config.kind].append(rows)
+    return {config.kind: in_memory(config, songs, made[config.kind]) for config in recipe.configs}

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.contract.contract import SongFeatures
-from dcbmr.contract.kinds import find_kind
+from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, fit_codebook
 from dcbmr.features.counted import count_words
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
-from dcbmr.features.stored_kind import StoredKind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dcbmr.features.store import FeatureStore
 
 # At most, of k-means.
 _N_ITERATIONS = 25
 _KIND = "feature pipeline"
 
 
+class Learned(Protocol):
+    """What was learned from training songs, and knows which."""
+
+    @property
+    def songs_(self) -> NDArray[np.uint64] | None: ...
+
+    def seen(self, song_ids: Sequence[str]) -> list[str]: ...
+
+
 class FeaturePipeline:
     """Turns what a store holds of songs into the kind of feature that a regressor takes.
 
-    For a kind that featurize extracts, such as "mel", that is nothing. The others are made of it: a codebook
-    counts the words of a song's frames ("bow"), and a PCA reduces the counts ("bow_pca"). Both are learned
-    from training songs and travel with the model, so that a model predicts from an audio file alone.
+    For a kind as it is stored, such as "mel", or whatever a plugin or a user brought, that is nothing. Others
+    are made of MFCCs: a codebook counts the words of a song's frames ("bow"), and a PCA reduces the counts
+    ("bow_pca"). Both are learned from training songs and travel with the model, so that a model predicts from
+    an audio file alone.
 
     Of the songs of a store each frame is assigned once: the counts stay with the open store, for all
     pipelines that have the same codebook.
@@ -62,7 +77,8 @@ class FeaturePipeline:
     Raises
     ------
     InputError
-        An unknown kind, a parameter out of its range, or a codebook for a kind that needs none.
+        A kind that nothing can be called, a parameter out of its range, or a codebook for a kind that needs
+        none.
     """
 
     def __init__(
@@ -116,6 +132,23 @@ class FeaturePipeline:
         return not needs_words and (self.pca_ is not None or not self._reduces)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The stored kinds that it is made of."""
+        return (self.source,)
+
+    @property
+    def words(self) -> Codebook | None:
+        """The codebook whose stored words are read, if any are."""
+        return self.codebook_ if self.reads_words else None
+
+    def learned(self) -> Iterator[tuple[str, Learned]]:
+        """Yield what was learned from training songs, by name."""
+        if self.codebook_ is not None:
+            yield "codebook", self.codebook_
+        if self.pca_ is not None:
+            yield "PCA", self.pca_
+
+    @property
     def reads_words(self) -> bool:
         """Whether stored words of the codebook are read in place of frames."""
         return self._words is not None and self.source == self._words
@@ -162,6 +195,30 @@ class FeaturePipeline:
             return features
         return self._vectors(features, self._counts(features, progress))
 
+    def songs_in(self, store: FeatureStore) -> Sequence[str]:
+        """Return the songs of a store that have what the kind is made of."""
+        return store[self.source].song_ids
+
+    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
+        """Return what a store holds of songs, by kind."""
+        return {self.source: store[self.source].features(song_ids)}
+
+    def learn(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> SongFeatures:
+        """Learn what the kind needs from training songs of a store; see :meth:`fit_transform`."""
+        return self.fit_transform(store[self.source].features(song_ids), progress=progress)
+
+    def make(
+        self,
+        song_ids: Sequence[str],
+        found: Mapping[str, SongFeatures],
+        *,
+        progress: Progress | None = None,
+    ) -> SongFeatures:
+        """Return the features of songs, of what was ``found`` of them, by kind; see :meth:`transform`."""
+        return self.transform(found[self.source], progress=progress)
+
     def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
         vectors = counts if self.pca_ is None else self.pca_.transform(counts)
         return VectorFeatures(self.kind, features.song_ids, vectors)
@@ -181,13 +238,14 @@ class FeaturePipeline:
             counts = count_words(features, self.codebook_, n_threads=self.n_threads, progress=progress)
         return counts.sqrt() if self.weighting == "sqrt" else counts
 
-    def check_store(self, store: StoredKind) -> None:
-        """Raise InputError when a store of words counts those of another codebook."""
-        if self.reads_words and self.codebook_ is not None:
-            found, wanted = store.config["codebook"], self.codebook_.digest
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise InputError when a store lacks what the kind is made of, or has another codebook's words."""
+        stored = store[self.source]
+        if self.words is not None:
+            found, wanted = stored.settings["codebook"], self.words.digest
             if found != wanted:
                 raise InputError(
-                    f"{store.directory} holds words of codebook {found}, the one given is {wanted}"
+                    f"{stored.directory} holds words of codebook {found}, the one given is {wanted}"
                 )
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
@@ -221,9 +279,11 @@ class FeaturePipeline:
 
 
 def _steps(kind: str) -> tuple[str, str | None, bool]:
-    """Return the extracted kind that ``kind`` is made of, the words between, and whether they are reduced."""
-    below = find_kind(kind).made_of
-    if below is None:
+    """Return the stored kind that ``kind`` is made of, the words between, and whether they are reduced."""
+    check_kind_name(kind)
+    below = {made.name: made.made_of[0] for made in HOST_KINDS}
+    if kind not in below:
         return kind, None, False
-    frames = find_kind(below).made_of
-    return (below, kind, False) if frames is None else (frames, below, True)
+    if below[kind] not in below:
+        return below[kind], kind, False
+    return below[below[kind]], below[kind], True

@@ -1,8 +1,9 @@
 """The files that the songs of a store were made of: as they were then, and what has become of them.
 
 ``sources.tsv`` stands beside the kinds and has a line for each line of their indexes, in the same order: the
-song, the size of its file in bytes, the time of its last change in ns, what was found damaged in it, and its
-path as a JSON string. Numbers of -1 say that the file is not known.
+song, the size of its file in bytes, the time of its last change in ns, what was found damaged in it, its path
+as a JSON string, and the outline of its sound (dcbmr.features.outline), which older lines lack. Numbers
+of -1 say that the file is not known.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +33,7 @@ class SourceFile:
     size: int = -1  # bytes
     mtime_ns: int = -1
     damage: str = ""
+    outline: str = ""
 
     @classmethod
     def now(cls, song: str, path: str) -> Self:
@@ -43,7 +45,7 @@ class SourceFile:
         """Return the file as it is written."""
         damage = " ".join(self.damage.split())
         path = json.dumps(self.path, ensure_ascii=False)
-        return f"{self.song}\t{self.size}\t{self.mtime_ns}\t{damage}\t{path}\n"
+        return f"{self.song}\t{self.size}\t{self.mtime_ns}\t{damage}\t{path}\t{self.outline}\n"
 
     @property
     def is_known(self) -> bool:
@@ -76,9 +78,10 @@ def read_sources(root: Path) -> Iterator[SourceFile]:
             if not line.endswith(b"\n"):
                 return
             try:
-                song, size, mtime_ns, damage, path = line[:-1].decode("utf-8", _ANY_NAME).split("\t")
-                yield SourceFile(song, json.loads(path), int(size), int(mtime_ns), damage)
-            except ValueError:
+                fields = line[:-1].decode("utf-8", _ANY_NAME).split("\t")
+                song, size, mtime_ns, damage, path, *outline = fields
+                yield SourceFile(song, json.loads(path), int(size), int(mtime_ns), damage, *outline)
+            except (ValueError, TypeError):
                 raise InputError(f"{root / SOURCES}, line {number} is damaged: {line!r}") from None
 
 
@@ -107,7 +110,7 @@ class KnownFiles:
         row = self._tables.run("SELECT path, size, mtime_ns FROM files WHERE song = ?", file.song).fetchone()
         if row is None:
             return file
-        return SourceFile(file.song, as_text(row[0]), row[1], row[2], file.damage)
+        return replace(file, path=as_text(row[0]), size=row[1], mtime_ns=row[2])
 
     def __contains__(self, song: str) -> bool:
         found = self._tables.run("SELECT count(*) FROM files WHERE song = ?", song).fetchone()

@@ -1,17 +1,17 @@
-"""A directory of features: one or several kinds of the same songs, each opened once."""
+"""A directory of features: one or several kinds of songs, each opened once."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from dcbmr.base.directory import CONFIG, read_config
-from dcbmr.contract.kinds import kinds
+from dcbmr.base.directory import kind_of, read_config
+from dcbmr.contract.kinds import is_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.stored_kind import StoredKind, StoredWords
+from dcbmr.features.stored_kind import STORE, StoredKind, is_brought, open_kind
 
 FEATURES = "features"
 UNFINISHED = "unfinished.json"  # there from before the first song until after the last
@@ -57,15 +57,26 @@ class FeatureStore:
         if not root.exists():
             raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
         read_config(root, kind=FEATURES)
-        there = tuple(name for name in kinds() if (root / name / CONFIG).is_file())
-        store = cls(root, there, _n_wanted(root))
+        there = sorted(path.name for path in root.iterdir() if kind_of(path) == STORE)
+        store = cls(root, tuple(filter(is_kind_name, there)), _n_wanted(root))
         if store.n_wanted is not None and not unfinished:
             raise InputError(store.what_is_missing())
         return store
 
+    @classmethod
+    def of(cls, kinds: Mapping[str, StoredKind], *, onto: FeatureStore | None = None) -> Self:
+        """Return kinds that are open, in the place of those of another store, and beside them."""
+        directory = next(iter(kinds.values())).directory if onto is None else onto.directory
+        others = () if onto is None else onto.kinds
+        store = cls(directory, tuple(dict.fromkeys([*others, *kinds])))
+        store._open = {**({} if onto is None else {kind: onto[kind] for kind in others}), **kinds}
+        return store
+
     def what_is_missing(self) -> str:
         """Say how much of an unfinished store is there, and what finishes it."""
-        n_there = f"it has {len(self.song_ids):,} of {self.n_wanted:,} songs"
+        pass_over_audio = [kind for kind in self.kinds if not is_brought(self[kind].config)]
+        n_songs = len(self[pass_over_audio[0]]) if pass_over_audio else 0
+        n_there = f"it has {n_songs:,} of {self.n_wanted:,} songs"
         cure = f"dcbmr featurize AUDIO -o {self.directory} --resume finishes it"
         return f"{self.directory} is unfinished: {n_there}; {cure}"
 
@@ -76,8 +87,7 @@ class FeatureStore:
                 raise InputError(
                     f"{self.directory} has no features of kind {kind!r}: {has}; see dcbmr featurize"
                 )
-            opener = StoredWords if kind == "bow" else StoredKind
-            self._open[kind] = opener(self.directory / kind, kind)
+            self._open[kind] = open_kind(self.directory / kind, kind)
         return self._open[kind]
 
     def __contains__(self, kind: object) -> bool:
@@ -88,8 +98,8 @@ class FeatureStore:
 
     @property
     def song_ids(self) -> tuple[str, ...]:
-        """The songs, in the order of writing: all kinds hold the same."""
-        return self[self.kinds[0]].song_ids if self.kinds else ()
+        """The songs of any of the kinds: those made of audio hold the same, vectors of users maybe others."""
+        return tuple(dict.fromkeys(song for kind in self.kinds for song in self[kind].song_ids))
 
     def __repr__(self) -> str:
         unfinished = "" if self.n_wanted is None else f", n_wanted={self.n_wanted}"

@@ -1,11 +1,11 @@
 """Features of one kind on disk: read from a memory map.
 
-A stored kind is a directory: ``config.json`` (kind, dtype, all settings of the extractor), shards
+A stored kind is a directory: ``config.json`` (what the features are, and were made with), shards
 ``00000.bin``, ``00001.bin``, ... of raw rows of ``n_dims`` numbers, and ``songs.tsv`` with a line a song:
-its id, shard, first row, number of frames, and the CRC-32 of their bytes. Frames are written before the
-line that names them, and a line without its end is no line: whatever moment a writer dies at, what the
-index names is whole. Nothing that a line names is ever written again: a song whose file has changed gets a
-new line, which takes the place of the older one, and -1 frames say that a song was removed.
+its id, shard, first row, number of frames, and the CRC-32 of their bytes. A vector is one row. Rows are
+written before the line that names them, and a line without its end is no line: whatever moment a writer dies
+at, what the index names is whole. Nothing that a line names is ever written again: a song whose file has
+changed gets a new line, which takes the place of the older one, and -1 frames say that a song was removed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr import _core
-from dcbmr.audio.frames import Frames, Kind
-from dcbmr.base.directory import CONFIG, HEADER, read_config
+from dcbmr.audio.frames import Frames
+from dcbmr.base.directory import CONFIG, read_config
 from dcbmr.contract.contract import SongFeatures
+from dcbmr.contract.features import FeatureConfig
+from dcbmr.contract.kinds import check_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.memory import VectorFeatures, _FrameFeatures
+from dcbmr.features.memory import MemoryFeatures, VectorFeatures, _FrameFeatures
 
 INDEX = "songs.tsv"
-_STORE = "feature store"
+STORE = "feature store"
+_BROUGHT = "vectors"  # the origin, in the settings, of vectors that a user brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +89,54 @@ def _index_of(directory: Path) -> Path:
     return directory / INDEX
 
 
-class StoredKind(Mapping[str, Frames]):
-    """The frames of the songs of one kind of a :class:`dcbmr.FeatureStore`.
+def read_feature_config(directory: Path, kind: str | None = None) -> FeatureConfig:
+    """Return what a directory says of the features in it, which must be of ``kind`` unless that is None."""
+    config = read_config(directory, kind=STORE)
+    try:
+        found = FeatureConfig.from_json(config)
+    except KeyError as error:
+        raise InputError(f"{directory / CONFIG} is damaged: it lacks {error.args[0]}") from None
+    for name, choices in (("shape", ("frames", "vectors")), ("dtype", ("<f4", "<f2", "<u4"))):
+        if getattr(found, name) not in choices:
+            raise InputError(f"{directory / CONFIG} is damaged: {name} is {getattr(found, name)!r}")
+    is_whole = isinstance(found.n_dims, int) and found.n_dims >= 1 and isinstance(found.settings, dict)
+    if not is_whole or (_is_words(found) and not isinstance(found.settings.get("n_words"), int)):
+        raise InputError(f"{directory / CONFIG} is damaged: n_dims or settings are wrong")
+    check_kind_name(found.kind)
+    if found.kind != (kind or found.kind):
+        raise InputError(f"{directory} holds {found.kind!r} features, not {kind!r}")
+    return found
 
-    ``stored[song]`` is an array of shape (n_frames, n_dims), float32.
+
+class StoredKind(Mapping[str, Frames]):
+    """The features of the songs of one kind of a :class:`dcbmr.FeatureStore`.
+
+    ``stored[song]`` is an array of shape (n_frames, n_dims), float32; (n_dims,) of a kind with one vector a
+    song.
 
     Attributes
     ----------
-    kind : {"mel", "mfcc", "bow"}
-    config : dict
-        Settings of the extractor.
+    config : FeatureConfig
+        What the features are, and were made with.
+    kind : str
+    shape : {"frames", "vectors"}
+    dtype : dtype
+        As they are stored.
     n_dims : int
-        Length of a frame.
+        Length of a frame or of a vector.
+    settings : mapping
+        All that the numbers depend on.
     song_ids : tuple of str
         In the order of writing.
     n_frames : ndarray of shape (n_songs,), int64
     """
 
-    def __init__(self, directory: Path, kind: Kind) -> None:
+    def __init__(self, directory: Path, kind: str) -> None:
         self.directory = Path(directory)
-        self.config = read_config(self.directory, kind=_STORE)
-        if missing := {"feature", "dtype", "n_dims"} - self.config.keys():
-            raise InputError(f"{self.directory / CONFIG} is damaged: it lacks {', '.join(sorted(missing))}")
-        if self.config["feature"] != kind:
-            raise InputError(f"{directory} holds {self.config['feature']!r} features, not {kind!r}")
-        self.kind: Kind = kind
-        self.n_dims: int = self.config["n_dims"]
+        self.config = read_feature_config(self.directory, kind)
+        self.kind, self.shape = self.config.kind, self.config.shape
+        self.n_dims, self.settings = self.config.n_dims, self.config.settings
+        self.dtype = np.dtype(self.config.dtype)
         newest: dict[str, Entry] = {}
         for entry in read_index(self.directory):
             newest.pop(entry.song, None)
@@ -123,6 +148,9 @@ class StoredKind(Mapping[str, Frames]):
         self.n_frames = np.array([entry.n_frames for entry in self._entries], np.int64)
         self._shard_of = np.array([entry.shard for entry in self._entries], np.int64)
         self._first_row = np.array([entry.row for entry in self._entries], np.int64)
+        if self.shape == "vectors" and not _is_words(self.config) and (self.n_frames != 1).any():
+            song = self.song_ids[int(np.argmax(self.n_frames != 1))]
+            raise InputError(f"{self.directory} is damaged: song {song!r} has not one vector")
         self._shards: dict[int, NDArray[Any]] = {}
         self.counted: dict[str, Any] = {}  # by codebook: see dcbmr.features.counted
 
@@ -140,7 +168,8 @@ class StoredKind(Mapping[str, Frames]):
         return song in self._row_of
 
     def __getitem__(self, song: str) -> Frames:
-        return self.raw(self._row_of[song]).astype(np.float32)
+        rows = self.raw(self._row_of[song]).astype(np.float32)
+        return rows if self.shape == "frames" else rows[0]
 
     def raw(self, row: int) -> NDArray[Any]:
         """Return the frames of the song at ``row`` as they are stored: a view of the memory map."""
@@ -151,12 +180,12 @@ class StoredKind(Mapping[str, Frames]):
         if number not in self._shards:
             rows = max((e.row + e.n_frames for e in self._entries if e.shard == number), default=0)
             path = _shard_path(self.directory, number)
-            dtype = np.dtype(self.config["dtype"])
-            if not path.is_file() or path.stat().st_size < rows * self.n_dims * dtype.itemsize:
+            width, dtype = self.n_dims, self.dtype
+            if not path.is_file() or path.stat().st_size < rows * width * dtype.itemsize:
                 raise InputError(f"{path} is missing or truncated; see dcbmr featurize --check")
             # A plain array over the map: slices of np.memmap are slow to make.
             self._shards[number] = np.asarray(
-                np.memmap(path, dtype, "r", shape=(rows, self.n_dims)) if rows else np.empty((0, self.n_dims))
+                np.memmap(path, dtype, "r", shape=(rows, width)) if rows else np.empty((0, width), dtype)
             )
         return self._shards[number]
 
@@ -175,7 +204,18 @@ class StoredKind(Mapping[str, Frames]):
             Some are not in the store: how many, and the first of them.
         """
         wanted, rows = self._find(song_ids)
+        if self.shape == "vectors":
+            return VectorFeatures(self.kind, wanted, self._vectors(np.array(rows, np.int64)))
         return StoreFeatures(self, wanted, rows)
+
+    def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some songs, (n, n_dims)."""
+        vectors = np.empty((len(rows), self.n_dims), np.float32)
+        shard_of = self._shard_of[rows]
+        for number in np.unique(shard_of).tolist():
+            here = shard_of == number
+            vectors[here] = self._shard(number)[self._first_row[rows[here]]]
+        return vectors
 
     def _find(self, song_ids: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
         wanted = tuple(song_ids)
@@ -203,11 +243,11 @@ class StoredKind(Mapping[str, Frames]):
 class StoredWords(StoredKind):
     """The codewords of songs: ``stored[song]`` holds the count of every codeword, (n_words,) float32.
 
-    On disk a song is its pairs (codeword, count), codewords ascending.
+    On disk a song is its pairs (codeword, count), codewords ascending, of unsigned numbers.
     """
 
     def __getitem__(self, song: str) -> Frames:
-        counts = np.zeros(self.config["n_words"], np.float32)
+        counts = np.zeros(self.settings["n_words"], np.float32)
         words, times = self.raw(self._row_of[song]).T
         counts[words] = times
         return counts
@@ -215,14 +255,60 @@ class StoredWords(StoredKind):
     def features(self, song_ids: Iterable[str]) -> VectorFeatures:
         """Return the counts of some songs, sparse; see :meth:`StoredKind.features`."""
         wanted, rows = self._find(song_ids)
-        pairs = [np.empty((0, 2), np.uint32), *(self.raw(row) for row in rows)]
-        words, times = np.concatenate(pairs).T
-        indptr = np.concatenate([[0], np.cumsum(self.n_frames[rows])])
-        counts = csr_array(
-            (times.astype(np.float32), words.astype(np.int32), indptr),
-            shape=(len(rows), self.config["n_words"]),
+        counts = _counts([self.raw(row) for row in rows], self.settings["n_words"])
+        return VectorFeatures(self.kind, wanted, counts)
+
+
+def _counts(pairs: Sequence[NDArray[Any]], n_words: int) -> csr_array:
+    """Return the counts of songs, (n_songs, n_words), of their pairs (codeword, count)."""
+    words, times = np.concatenate([np.empty((0, 2), np.uint32), *pairs]).T
+    indptr = np.concatenate([[0], np.cumsum([len(song) for song in pairs], dtype=np.int64)])
+    parts = times.astype(np.float32), words.astype(np.int32), indptr
+    return csr_array(parts, shape=(len(pairs), n_words))
+
+
+def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDArray[Any]]) -> SongFeatures:
+    """Return the features of songs that are in no store: the rows of each, as they would be written."""
+    if config.shape == "frames":
+        return MemoryFeatures(config.kind, song_ids, rows)
+    if _is_words(config):
+        return VectorFeatures(config.kind, song_ids, _counts(rows, config.settings["n_words"]))
+    vectors = np.empty((0, config.n_dims), np.float32)
+    return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
+
+
+def brought_config(kind: str, n_dims: int, columns: Sequence[str]) -> FeatureConfig:
+    """Return what is known of vectors that a user brings; ``columns`` name the dimensions, or are none."""
+    settings = {"origin": _BROUGHT} | ({"columns": list(columns)} if columns else {})
+    return FeatureConfig(kind=kind, shape="vectors", dtype="<f4", n_dims=n_dims, settings=settings)
+
+
+def is_brought(config: FeatureConfig) -> bool:
+    """Say whether a user brought these features: nothing here makes them of a new file of audio."""
+    return config.settings.get("origin") == _BROUGHT
+
+
+def check_brought(wanted: FeatureConfig, found: FeatureConfig, where: object) -> None:
+    """Raise InputError where vectors that a user brought cannot be used with those ``wanted``.
+
+    Their dimensions must be as many and, where both have names for them, have the same in the same order.
+    """
+    if found.n_dims != wanted.n_dims:
+        raise InputError(
+            f"{where} has vectors of {found.n_dims} dimensions, where {wanted.kind!r} has {wanted.n_dims}; "
+            "wanted vectors that were made alike"
         )
-        return VectorFeatures("bow", wanted, counts)
+    ours, theirs = wanted.settings.get("columns"), found.settings.get("columns")
+    if ours and theirs and ours != theirs:
+        place = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        raise InputError(
+            f"{where}: dimension {place + 1} is {theirs[place]!r}, where {wanted.kind!r} has "
+            f"{ours[place]!r}; wanted the same columns in the same order"
+        )
+
+
+def _is_words(config: FeatureConfig) -> bool:
+    return np.dtype(config.dtype).kind == "u"
 
 
 class StoreFeatures(_FrameFeatures):
@@ -231,8 +317,7 @@ class StoreFeatures(_FrameFeatures):
     def __init__(self, store: StoredKind, song_ids: Sequence[str], rows: Sequence[int]) -> None:
         super().__init__(song_ids)
         self.kind, self.n_dims = store.kind, store.n_dims
-        self.dtype = np.dtype(store.config["dtype"])
-        self.config = store.config
+        self.dtype, self.settings = store.dtype, store.settings
         self._store, self._store_rows = store, np.asarray(rows, np.int64)
         self.n_frames = store.n_frames[self._store_rows]
 
@@ -256,7 +341,7 @@ class StoreFeatures(_FrameFeatures):
         return whole.reshape(whole.shape[1:])
 
     def _read(self, songs: NDArray[np.int64], starts: NDArray[np.int64], out: NDArray[np.floating]) -> None:
-        if self._store.config["dtype"] != "<f2":
+        if self.dtype != np.float16:
             super()._read(songs, starts, out)
             return
         rows = self._store_rows[songs]
@@ -272,7 +357,7 @@ def _shard_path(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.bin"
 
 
-def frame_settings(store: StoredKind) -> dict[str, Any]:
-    """Return the settings that made the frames of a store, without what only says who wrote it."""
-    about_the_file = (*HEADER, "dtype")
-    return {name: value for name, value in store.config.items() if name not in about_the_file}
+def open_kind(directory: Path, kind: str) -> StoredKind:
+    """Open what a directory holds of a kind."""
+    opener = StoredWords if _is_words(read_feature_config(directory, kind)) else StoredKind
+    return opener(directory, kind)

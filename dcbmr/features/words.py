@@ -5,105 +5,92 @@ No frame is kept but those of the sample, so that a corpus needs no store of its
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from copy import copy
 from functools import partial
 from threading import Event
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import Source, find_songs
-from dcbmr.audio.frames import Extractor, Frames, FrameSettings, JointStream, Kind
+from dcbmr.audio.frames import MFCC, Frames
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
+from dcbmr.base.settings import check_settings
+from dcbmr.contract.features import FeatureConfig, FeatureSpec
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, warn_of_few_frames
 
+WORDS = FeatureSpec(
+    "bow",
+    "dcbmr.features.words:Words",
+    "counts of the codewords nearest to a song's MFCCs",
+    dtype="<u4",
+    is_streaming=True,
+    made_of=("mfcc",),
+)
 
-class WordExtractor(Extractor):
-    """Counts codewords of samples as they stream by, alone or beside frames of other kinds.
 
-    Rows of kind "bow" are pairs (codeword, count), codewords ascending, at the end of a stream.
+class Words:
+    """Counts codewords of frames as they stream by: the extractor of the kind "bow", which the host makes.
+
+    Its rows are pairs (codeword, count), codewords ascending, at the end of a stream.
 
     Parameters
     ----------
     codebook : Codebook
         One that knows the settings of its frames.
-    kinds : iterable of {"bow", "mel", "mfcc"}
-        What to hand out.
-    """
-
-    def __init__(self, codebook: Codebook, kinds: Iterable[Kind] = ("bow",)) -> None:
-        config = codebook.frame_config_
-        if not config:
-            raise InputError(
-                "this codebook does not know how its frames were made; learn it from audio or from a store"
-            )
-        kinds = tuple(kinds)
-        mfcc = Extractor.from_config("mfcc", config)
-        made = [kind for kind in kinds if kind not in ("bow", "mfcc")]
-        super().__init__([*made, "mfcc"], mfcc.settings, n_mfcc=mfcc.n_mfcc, deltas=mfcc.deltas)
-        self.made, self.kinds = self.kinds, kinds
-        self.codebook = codebook
-
-    def n_dims(self, kind: Kind) -> int:
-        """Return the length of a row of ``kind``."""
-        return 2 if kind == "bow" else super().n_dims(kind)
-
-    def config(self, kind: Kind) -> dict[str, Any]:
-        """Return what the rows of ``kind`` depend on, for JSON."""
-        if kind != "bow":
-            return super().config(kind)
-        return {**super().config("mfcc"), "n_words": self.codebook.n_words, "codebook": self.codebook.digest}
-
-    def stream(self) -> JointStream:
-        """Return a stream that hands out all kinds."""
-        return _WordStream(self)
-
-
-class _WordStream(JointStream):
-    def __init__(self, extractor: WordExtractor) -> None:
-        super().__init__(extractor)
-        self._wanted, self._kinds = extractor.kinds, extractor.made
-        self._codebook = extractor.codebook
-        self._counts = np.zeros(extractor.codebook.n_words, np.int64)
-
-    def accept(self, samples: ArrayLike) -> dict[Kind, Frames]:
-        return self._counted(super().accept(samples))
-
-    def finish(self) -> dict[Kind, Frames]:
-        found = self._counted(super().finish())
-        if "bow" in self._wanted:
-            words = np.flatnonzero(self._counts)
-            found["bow"] = np.column_stack([words, self._counts[words]])
-        return found
-
-    def _counted(self, found: dict[Kind, Frames]) -> dict[Kind, Frames]:
-        self._codebook.count(found["mfcc"], self._counts)
-        return {kind: rows for kind, rows in found.items() if kind in self._wanted}
-
-
-def bag_of_words_of_file(path: str | os.PathLike[str], codebook: Codebook) -> NDArray[np.int64]:
-    """Return how often each codeword occurs in an audio file, (n_words,), without keeping its frames.
+    sources : mapping of str to FeatureConfig
+        What the MFCCs are.
 
     Raises
     ------
     InputError
-        The file cannot be used, or the codebook does not know the settings of its frames.
+        The codebook was learned from other frames, or does not know from which.
     """
-    extractor = WordExtractor(codebook)
-    stream = extractor.stream()
-    for block in decode(path, extractor.settings.sr):
-        stream.accept(block)
-    counts = np.zeros(codebook.n_words, np.int64)
-    words, times = np.asarray(stream.finish()["bow"]).T
-    counts[words] = times
-    return counts
+
+    sr = 0.0  # it takes frames
+    n_dims = 2
+
+    def __init__(self, codebook: Codebook, *, sources: Mapping[str, FeatureConfig]) -> None:
+        if not codebook.frame_config_:
+            raise InputError(
+                "this codebook does not know how its frames were made; learn it from audio or from a store"
+            )
+        check_settings(
+            sources["mfcc"].settings,
+            codebook.frame_config_,
+            "the codebook was learned from frames",
+            remedy="give these settings, or learn another codebook",
+        )
+        self.codebook = codebook
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the counts depend on, beside the frames."""
+        return {"n_words": self.codebook.n_words, "codebook": self.codebook.digest}
+
+    def stream(self) -> _WordStream:
+        """Begin a song."""
+        return _WordStream(self.codebook)
+
+
+class _WordStream:
+    def __init__(self, codebook: Codebook) -> None:
+        self._codebook = codebook
+        self._counts = np.zeros(codebook.n_words, np.int64)
+
+    def accept(self, frames: Mapping[str, Frames]) -> NDArray[np.int64]:
+        self._codebook.count(frames["mfcc"], self._counts)
+        return np.empty((0, 2), np.int64)
+
+    def finish(self) -> NDArray[np.int64]:
+        words = np.flatnonzero(self._counts)
+        return np.column_stack([words, self._counts[words]])
 
 
 class FrameSample:
@@ -171,9 +158,7 @@ def fit_codebook_to_audio(
     *,
     max_frames: int = 1_000_000,
     without: Collection[str] = (),
-    settings: FrameSettings | None = None,
-    n_mfcc: int = 13,
-    deltas: int = 2,
+    params: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[AudioError]:
     """Learn a codebook from audio files, read once, of whose frames only a sample is kept.
@@ -189,7 +174,7 @@ def fit_codebook_to_audio(
         330 MB while they are drawn. The sample does not depend on the number of threads.
     without : collection of str
         Songs to leave out: those that are held out.
-    settings, n_mfcc, deltas
+    params : mapping, optional
         Of the frames; see :class:`dcbmr.MFCC`.
     progress : Progress, optional
         Told of the files ("read audio"), then as by :meth:`Codebook.fit`.
@@ -204,9 +189,9 @@ def fit_codebook_to_audio(
     UserWarning
         There are fewer than 50 frames a codeword.
     """
-    extractor = Extractor(["mfcc"], settings, n_mfcc=n_mfcc, deltas=deltas)
+    extractor = MFCC(**(params or {}))
     report = progress or silent
-    sample = FrameSample(max_frames, extractor.n_dims("mfcc"), codebook.random_state)
+    sample = FrameSample(max_frames, extractor.n_dims, codebook.random_state)
     codebook.check_settings(n_frames=max_frames)
     with find_songs(source) as songs:
         for song in without:
@@ -226,7 +211,7 @@ def fit_codebook_to_audio(
         raise InputError(f"no file could be used; the first: {failed[0]}")
     frames = sample.frames()
     warn_of_few_frames(codebook.n_words, len(frames), sample.n_seen, len(used))
-    codebook.fit(frames, frame_config=extractor.config("mfcc"), song_ids=used, progress=progress)
+    codebook.fit(frames, frame_config=extractor.config, song_ids=used, progress=progress)
     return failed
 
 
@@ -234,7 +219,7 @@ _Chosen = tuple[NDArray[np.float64], Frames, int]
 
 
 def _chosen(
-    extractor: Extractor, sample: FrameSample, file: tuple[str, str], cancelled: Event
+    extractor: MFCC, sample: FrameSample, file: tuple[str, str], cancelled: Event
 ) -> _Chosen | AudioError:
     """Read a song; return the frames that may be in the sample, their keys, and how many frames it has."""
     song, path = file
@@ -251,11 +236,11 @@ def _chosen(
         kept.append((keys[chosen], frames[chosen]))
 
     try:
-        for block in decode(path, extractor.settings.sr):
+        for block in decode(path, extractor.sr):
             if cancelled.is_set():
                 raise AudioError(path, "was interrupted")
-            keep(stream.accept(block)["mfcc"])
-        keep(stream.finish()["mfcc"])
+            keep(stream.accept(block))
+        keep(stream.finish())
     except AudioError as error:
         return copy(error)  # without its traceback, which holds on to the stream
     return np.concatenate([k for k, _ in kept]), np.concatenate([f for _, f in kept]), n_seen

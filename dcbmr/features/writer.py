@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,21 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr import _core
-from dcbmr.audio.frames import Extractor, Kind
-from dcbmr.base.directory import read_config, write_config
+from dcbmr.base.directory import write_config
 from dcbmr.base.settings import check_settings
-from dcbmr.contract.kinds import find_kind
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError, InputError
-from dcbmr.features.stored_kind import _STORE, INDEX, Entry, _index_of, _shard_path, read_index
+from dcbmr.features.stored_kind import (
+    INDEX,
+    STORE,
+    Entry,
+    _index_of,
+    _shard_path,
+    read_feature_config,
+    read_index,
+)
 
 _MAX_SHARD_BYTES = 1 << 30
 
 
-def encoded(rows: NDArray[Any], kind: Kind) -> bytes:
-    """Return the bytes of rows of ``kind`` as they are stored."""
-    if find_kind(kind).dtype == "<f2":
+def encoded(rows: NDArray[Any], dtype: str) -> bytes:
+    """Return the bytes of rows as they are stored."""
+    if dtype == "<f2":
         return _core.to_half(rows).tobytes()  # as for reading, NumPy takes ten times as long
-    return rows.astype(find_kind(kind).dtype, copy=False).tobytes()
+    return rows.astype(dtype, copy=False).tobytes()
 
 
 @contextmanager
@@ -41,16 +50,11 @@ def writing(directory: Path) -> Iterator[None]:
         raise DcbmrError(f"{directory} could not be written: {full} continue with --resume") from error
 
 
-def create_store(directory: Path, extractor: Extractor, kind: Kind) -> None:
+def create_store(directory: Path, config: FeatureConfig) -> None:
     """Write the empty store of one kind into a new ``directory``."""
     directory.mkdir()
-    write_config(directory, kind=_STORE, config=_settings(extractor, kind))
+    write_config(directory, kind=STORE, config=config.to_json())
     (directory / INDEX).touch()
-
-
-def _settings(extractor: Extractor, kind: Kind) -> dict[str, Any]:
-    layout = {"dtype": find_kind(kind).dtype, "n_dims": extractor.n_dims(kind)}
-    return {"feature": kind, **extractor.config(kind), **layout}
 
 
 def check_made_alike(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -116,12 +120,12 @@ class LineWriter:
 class StoreWriter:
     """Appends songs to the store of one kind. One writer at a time, which a lock on the index enforces."""
 
-    def __init__(self, directory: Path, extractor: Extractor, kind: Kind) -> None:
-        self._directory, self.kind = directory, kind
-        config = read_config(directory, kind=_STORE)
-        check_made_alike(directory, _settings(extractor, kind), config)
-        self.dtype = np.dtype(find_kind(kind).dtype)
-        self._row_bytes = extractor.n_dims(kind) * self.dtype.itemsize
+    def __init__(self, directory: Path, config: FeatureConfig) -> None:
+        self._directory, self.kind = directory, config.kind
+        found = read_feature_config(directory, config.kind)
+        check_made_alike(directory, config.made_alike(), found.made_alike())
+        self.dtype = np.dtype(found.dtype)
+        self._row_bytes = found.n_dims * self.dtype.itemsize
         self._index = LineWriter(_index_of(directory))
         if not self._index.lock():
             self._index.close()
@@ -156,22 +160,42 @@ class StoreWriter:
 
     def append(self, song: str, frames: IO[bytes], n_frames: int, crc32: int) -> None:
         """Write the bytes of a song's frames; from the next commit on they are the song's."""
-        size = n_frames * self._row_bytes
-        if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
-            self._sync_shard()
-            self._number, self._n_rows = self._number + 1, 0
-            self._open_shard()
-        assert self._shard is not None
-        left = size
+        left = n_frames * self._row_bytes
+        shard = self._with_room_for(left)
         while left:
             piece = memoryview(frames.read(min(left, 1 << 22)))
             left -= len(piece)
             if not piece:
                 raise DcbmrError(f"{self._directory}: {left} bytes of song {song!r} are missing")
             while piece:
-                piece = piece[self._shard.write(piece) :]
+                piece = piece[shard.write(piece) :]
         self._index.append(Entry(song, self._number, self._n_rows, n_frames, crc32).line().encode())
         self._n_rows += n_frames
+
+    def append_vectors(self, songs: Sequence[str], vectors: NDArray[Any]) -> None:
+        """Write vectors, (n_songs, n_dims), at once."""
+        data = memoryview(encoded(vectors, self.dtype.str))
+        shard = self._with_room_for(len(data))
+        for place, song in enumerate(songs):
+            crc32 = zlib.crc32(data[place * self._row_bytes : (place + 1) * self._row_bytes])
+            self._index.append(Entry(song, self._number, self._n_rows + place, 1, crc32).line().encode())
+        while data:
+            data = data[shard.write(data) :]
+        self._n_rows += len(songs)
+
+    def _with_room_for(self, size: int) -> IO[bytes]:
+        """Return the shard to write so many bytes to: a new one where the last is full."""
+        if self._n_rows and self._n_rows * self._row_bytes + size > _MAX_SHARD_BYTES:
+            self._sync_shard()
+            self._number, self._n_rows = self._number + 1, 0
+            self._open_shard()
+        assert self._shard is not None
+        return self._shard
+
+    def append_rows(self, song: str, rows: NDArray[Any]) -> None:
+        """Write the frames of a song, (n_frames, n_dims), or its vector, (1, n_dims)."""
+        data = encoded(rows, self.dtype.str)
+        self.append(song, io.BytesIO(data), len(rows), zlib.crc32(data))
 
     def remove(self, song: str) -> None:
         """Take a song out of the store from the next commit on; its frames stay where they are."""

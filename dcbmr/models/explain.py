@@ -78,7 +78,7 @@ def explain(
     Raises
     ------
     InputError
-        The regressor cannot say, or has no such layer or unit.
+        The regressor cannot say, or has no such layer or unit; or the frames do not say when they are.
 
     Returns
     -------
@@ -87,13 +87,20 @@ def explain(
     """
     if not model.spec.has_activations:
         raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
+    settings = next(iter(model.sources.values())).settings
+    try:
+        sr, hop, n_fft = (float(settings[name]) for name in ("sr", "hop_length", "n_fft"))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, hop_length "
+            "and n_fft"
+        ) from None
     regressor = cast(HasActivations, model.regressor)
-    stored = model.features_of(features, song_ids)
-    heard = model.pipeline.transform(stored)
+    heard = model.features_of(features, song_ids)
     n_frames = 0
     best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
-    for begin in range(0, len(stored.song_ids), _BLOCK):
-        rows = np.arange(begin, min(begin + _BLOCK, len(stored.song_ids)))
+    for begin in range(0, len(heard.song_ids), _BLOCK):
+        rows = np.arange(begin, min(begin + _BLOCK, len(heard.song_ids)))
         songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
@@ -104,16 +111,15 @@ def explain(
             found = zip(values[new, unit].tolist(), songs[new].tolist(), starts[new].tolist(), strict=True)
             both = [*best.get((unit, sign), ()), *found]
             best[unit, sign] = sorted(both, key=lambda window: -sign * window[0])[:k]
-    settings = model.config["features"]
-    hop_s, frame_s = settings["hop_length"] / settings["sr"], settings["n_fft"] / settings["sr"]
+    hop_s, frame_s = hop / sr, n_fft / sr
     return [
         Excerpt(
             unit=unit,
             rank=sign * rank,
-            song=stored.song_ids[song],
+            song=heard.song_ids[song],
             start_s=start * hop_s,
             # A song shorter than a window is heard round and round.
-            end_s=(min(start + n_frames, int(stored.n_frames[song])) - 1) * hop_s + frame_s,
+            end_s=(min(start + n_frames, int(heard.n_frames[song])) - 1) * hop_s + frame_s,
             value=value,
             start=start,
             n_frames=n_frames,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.pipeline import FeaturePipeline
 
 
@@ -24,13 +25,13 @@ def refuse_leakage(factors: Factors, heldout_songs: Sequence[str], what: str) ->
         )
 
 
-def refuse_pipeline_leakage(pipeline: FeaturePipeline, heldout_songs: Sequence[str], what: str) -> None:
+def refuse_pipeline_leakage(
+    pipeline: FeaturePipeline | JoinedPipeline, heldout_songs: Sequence[str], what: str
+) -> None:
     """Raise InputError when words or components were learned from held-out songs; warn when not known."""
     if not heldout_songs:
         return
-    for part, learned in (("codebook", pipeline.codebook_), ("PCA", pipeline.pca_)):
-        if learned is None:
-            continue
+    for part, learned in pipeline.learned():
         seen = learned.seen(heldout_songs)
         if seen:
             raise InputError(

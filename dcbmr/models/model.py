@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -16,14 +16,15 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
-from dcbmr.features.memory import VectorFeatures
+from dcbmr.features.joined import JoinedPipeline, load_pipeline
 from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import frame_settings
-from dcbmr.features.words import bag_of_words_of_file
+from dcbmr.features.stored_kind import check_brought, is_brought
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +46,8 @@ class Model:
         The fitted regressor.
     spec : RegressorSpec
         How its plugin offers it.
-    pipeline : FeaturePipeline
-        From what a store holds to the regressor's features.
+    pipeline : FeaturePipeline or JoinedPipeline
+        From what a store holds to the regressor's features, of one kind or of several.
     factors : Factors
         What factorize learned, of all its users and songs; ``factors.heldout_songs`` are the songs that
         they were fitted without.
@@ -65,7 +66,7 @@ class Model:
         self,
         regressor: Regressor,
         spec: RegressorSpec,
-        pipeline: FeaturePipeline,
+        pipeline: FeaturePipeline | JoinedPipeline,
         *,
         factors: Callable[[], Factors],
         training_rows: NDArray[np.int64],
@@ -95,7 +96,7 @@ class Model:
         return getattr(self.regressor, "loss", None)
 
     @property
-    def pipelines(self) -> tuple[FeaturePipeline, ...]:
+    def pipelines(self) -> tuple[FeaturePipeline | JoinedPipeline, ...]:
         """What prepares its features, as a tuple of one: a stack has several."""
         return (self.pipeline,)
 
@@ -128,6 +129,18 @@ class Model:
         users = cast(HasUsers, self.regressor).user_factors(plays)
         return self._checked("made user factors of", users, self.user_ids, None)
 
+    @cached_property
+    def sources(self) -> Mapping[str, FeatureConfig]:
+        """What the stored features are that it was trained on, by kind, and were made with."""
+        kept = self.config["features"]
+        configs = map(FeatureConfig.from_json, kept if isinstance(kept, list) else [kept])
+        return {config.kind: config for config in configs}
+
+    @property
+    def brought_kinds(self) -> tuple[str, ...]:
+        """The kinds of vectors among them that no audio tells."""
+        return tuple(kind for kind, config in self.sources.items() if is_brought(config))
+
     def predict(self, features: SongFeatures) -> NDArray[np.float32]:
         """Return predictions for songs whose stored features are given, (n_songs, width) float32.
 
@@ -136,7 +149,10 @@ class Model:
         DcbmrError
             The regressor returned another shape, or numbers that are not finite: the songs are named.
         """
-        predicted = self.regressor.predict(self.pipeline.transform(features))
+        return self._predict(self.pipeline.make(features.song_ids, {features.kind: features}))
+
+    def _predict(self, features: SongFeatures) -> NDArray[np.float32]:
+        predicted = self.regressor.predict(features)
         return self._checked("predicted", predicted, features.song_ids, self.config["width"])
 
     def _checked(
@@ -165,37 +181,72 @@ class Model:
         InputError
             The store was made with other settings than the model's features, or lacks a song.
         """
-        return self.predict(self.features_of(store, song_ids))
+        return self._predict(self.features_of(store, song_ids))
+
+    def songs_in(self, store: FeatureStore) -> Sequence[str]:
+        """Return the songs of a store that have what the model needs, which it can predict."""
+        self.check_store(store)
+        return self.pipeline.songs_in(store)
 
     def features_of(self, store: FeatureStore, song_ids: Sequence[str] | None = None) -> SongFeatures:
-        """Return the stored features of songs, all if None; their settings must be the model's."""
+        """Return the features of songs as the regressor takes them, all if None; see :meth:`check_store`."""
         self.check_store(store)
-        return store[self.pipeline.source].features(store.song_ids if song_ids is None else song_ids)
+        songs = self.pipeline.songs_in(store) if song_ids is None else song_ids
+        return self.pipeline.make(songs, self.pipeline.read(store, songs))
 
     def check_store(self, store: FeatureStore) -> None:
-        """Raise InputError when a store lacks the kind that the model reads, or made it otherwise."""
-        stored = store[self.pipeline.source]
-        check_settings(
-            self.config["features"],
-            frame_settings(stored),
-            f"{stored.directory} was made",
-            remedy="these are the model's: featurize with them",
-        )
+        """Raise InputError when a store lacks a kind that the model needs, or made it otherwise."""
+        self.pipeline.check_store(store)
+        for kind, wanted in self.sources.items():
+            if kind not in store:  # one that a song may lack
+                continue
+            found = store[kind]
+            if is_brought(wanted) and is_brought(found.config):
+                check_brought(wanted, found.config, found.directory)
+                continue
+            check_settings(
+                wanted.made_alike(),
+                found.config.made_alike(),
+                f"{found.directory} was made",
+                remedy="these are the model's: featurize with them",
+            )
 
-    def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
+    def predict_files(
+        self, paths: Sequence[Path | str], *, vectors: FeatureStore | None = None
+    ) -> NDArray[np.float32]:
         """Return predictions for audio files, (n_files, width) float32; their frames are held in memory.
+
+        Parameters
+        ----------
+        paths : sequence of path
+        vectors : FeatureStore, optional
+            Vectors that no audio tells, for a model that has learned from some: those of the songs that are
+            called as the files without the ending.
 
         Raises
         ------
         InputError
-            A file cannot be used.
+            A file cannot be used; the features' plugin is not installed, or makes them otherwise by now.
         """
-        codebook = self.pipeline.codebook_
-        if self.pipeline.reads_words and codebook is not None:
-            counts = csr_array(np.array([bag_of_words_of_file(path, codebook) for path in paths], np.float32))
-            names = [Path(path).stem for path in paths]
-            return self.predict(VectorFeatures(self.pipeline.source, names, counts))
-        return self.predict(features_of_files(paths, self.pipeline.source, self.config["features"]))
+        brought = self.brought_kinds
+        if len(brought) == len(self.sources):
+            raise InputError(
+                f"this model was trained on {' and '.join(map(repr, brought))} alone, which no audio tells: "
+                "give vectors of the songs"
+            )
+        songs = [Path(path).stem for path in paths]
+        found = features_of_files(paths, self._recipe)
+        for kind in brought:
+            if vectors is not None and kind in vectors:
+                there = vectors[kind]
+                found[kind] = there.features(song for song in dict.fromkeys(songs) if song in there)
+        return self._predict(self.pipeline.make(songs, found))
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        """What makes its features of audio: extractors may be large, and are kept."""
+        of_audio = [config for config in self.sources.values() if not is_brought(config)]
+        return Recipe.again(of_audio, codebook=self.pipeline.words)
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width) float32.
@@ -280,7 +331,7 @@ class Model:
         return cls(
             registry.resolve(spec).load(directory / "regressor"),
             spec,
-            FeaturePipeline.load(directory / "pipeline", n_threads=n_threads),
+            load_pipeline(directory / "pipeline", n_threads=n_threads),
             factors=factors or cache(partial(Factors.load, directory / "factors")),
             training_rows=rows,
             config=config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +14,7 @@ from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import kind_of, new_directory, read_config
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
@@ -65,9 +66,14 @@ class Stack:
         return self._factors()
 
     @property
-    def pipelines(self) -> tuple[FeaturePipeline, ...]:
+    def pipelines(self) -> tuple[FeaturePipeline | JoinedPipeline, ...]:
         """What prepares the features of each model."""
         return tuple(model.pipeline for model in self.models)
+
+    @property
+    def brought_kinds(self) -> tuple[str, ...]:
+        """The kinds of vectors that no audio tells, of all its models."""
+        return tuple(dict.fromkeys(kind for model in self.models for kind in model.brought_kinds))
 
     @cached_property
     def song_ids(self) -> list[str]:
@@ -112,16 +118,26 @@ class Stack:
         self, store: FeatureStore, song_ids: Sequence[str] | None = None
     ) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, all if None, (n_songs, width) float32."""
-        return self._predict(lambda model: model.predict_store(store, song_ids))
+        songs = self.songs_in(store) if song_ids is None else song_ids
+        return self._predict(lambda model: model.predict_store(store, songs))
+
+    def songs_in(self, store: FeatureStore) -> Sequence[str]:
+        """Return the songs of a store that have what all its models need."""
+        return songs_in(self.models, store)
 
     def check_store(self, store: FeatureStore) -> None:
         """Raise InputError when a store lacks what one of its models reads, or has it of other settings."""
         for model in self.models:
             model.check_store(store)
 
-    def predict_files(self, paths: Sequence[Path | str]) -> NDArray[np.float32]:
-        """Return predictions for audio files, (n_files, width) float32; each model reads them for itself."""
-        return self._predict(lambda model: model.predict_files(paths))
+    def predict_files(
+        self, paths: Sequence[Path | str], *, vectors: FeatureStore | None = None
+    ) -> NDArray[np.float32]:
+        """Return predictions for audio files, (n_files, width) float32; each model reads them for itself.
+
+        ``vectors`` are those that no audio tells; see :meth:`dcbmr.Model.predict_files`.
+        """
+        return self._predict(lambda model: model.predict_files(paths, vectors=vectors))
 
     def fold_in_users(self, counts: csr_array, *, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their plays, (n, width) float32.
@@ -165,6 +181,13 @@ def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model 
     """Read a model or a stack, whichever a directory holds; see :meth:`dcbmr.Model.load`."""
     loads = Stack.load if kind_of(Path(directory)) == KIND else Model.load
     return loads(directory, n_threads=n_threads)
+
+
+def songs_in(models: Iterable[Model | Stack], store: FeatureStore) -> Sequence[str]:
+    """Return the songs of a store that all of some models can predict."""
+    first, *others = (model.songs_in(store) for model in models)
+    common = set(first).intersection(*others)
+    return [song for song in first if song in common]
 
 
 def _name(number: int) -> str:

@@ -20,15 +20,15 @@ from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, FitRun, RegressorSpec
-from dcbmr.contract.kinds import find_kind, kinds
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.joined import JoinedPipeline, pipeline_to
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.features.stored_kind import StoredKind, frame_settings
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
 from dcbmr.plays.groups import artist_groups, choose_groups
+from dcbmr.plays.matching import match_ids
 from dcbmr.plays.split import Split
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ class TrainingSongs:
         Songs with plays but no features.
     without_factors : int
         Songs of the store that the factors have no plays of (held out, or simply unplayed).
+    cause : str
+        Why ids of the two probably differ, with an example; empty where nothing speaks for a mistake.
     """
 
     song_ids: list[str]
     without_features: list[str]
     without_factors: int
+    cause: str = ""
 
     def left_out(self) -> str:
         """Say in words who had to stay out."""
@@ -62,23 +65,27 @@ class TrainingSongs:
             named = ", ".join(self.without_features[:3])
             more = ", ..." if len(self.without_features) > 3 else ""
             words += f", {len(self.without_features):,} with plays but no features ({named}{more})"
-        return words
+        return f"{words}; likely cause: {self.cause}" if self.cause else words
 
 
-def training_songs(factors: Factors, store: StoredKind) -> TrainingSongs:
-    """Match the songs of ``factors`` that have plays with those of ``store``."""
+def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSongs:
+    """Match the songs of ``factors`` that have plays with those that have features."""
     with_plays = list(factors.song_ids[factors.has_plays])
-    both = [song for song in with_plays if song in store]
+    there = set(with_features)
+    both = [song for song in with_plays if song in there]
+    cause = match_ids(with_features, with_plays).cause
     if not both:
         raise InputError(
-            f"none of the {len(with_plays)} songs with plays has features and none of the {len(store)} songs "
+            f"none of the {len(with_plays)} songs with plays has features and none of the {len(there)} songs "
             f"with features has plays; a song's id is its file's name without the ending. "
-            f"Plays have {with_plays[:3]}, features have {list(store)[:3]}"
+            f"Plays have {with_plays[:3]}, features have {list(with_features[:3])}"
+            + (f"; likely cause: {cause}" if cause else "")
         )
     return TrainingSongs(
         song_ids=both,
-        without_features=[song for song in with_plays if song not in store],
-        without_factors=len(store) - len(both),
+        without_features=[song for song in with_plays if song not in there],
+        without_factors=len(there) - len(both),
+        cause=cause,
     )
 
 
@@ -136,8 +143,8 @@ def train(
     loss: str | None = None,
     params: Mapping[str, Any] | None = None,
     loss_params: Mapping[str, Any] | None = None,
-    kind: str | None = None,
-    pipeline: FeaturePipeline | None = None,
+    kind: str | Sequence[str] | None = None,
+    pipeline: FeaturePipeline | JoinedPipeline | None = None,
     split: Split | None = None,
     artists: Mapping[str, str] | None = None,
     validation_fraction: float = 0.1,
@@ -167,10 +174,10 @@ def train(
         Its hyper-parameters.
     loss_params : mapping, optional
         Parameters of the loss, for regressors that take any.
-    kind : str, optional
+    kind : str or sequence of str, optional
         The kind of feature to train on, of the regressor's shape; the pipeline's if None, and without one the
-        regressor's own.
-    pipeline : FeaturePipeline, optional
+        regressor's own. Several vector kinds are joined: see :class:`dcbmr.JoinedPipeline`.
+    pipeline : FeaturePipeline or JoinedPipeline, optional
         What makes this kind: the size of the codebook, the share of variance, the weighting. Fitted on the
         training songs when it is not fitted yet; one that is may serve several models.
     split : Split, optional
@@ -216,20 +223,19 @@ def train(
     n_cores = resolve_n_threads(n_threads)
     made = registry.get_regressor(regressor, **arguments)
 
-    kind = kind or (spec.kind if pipeline is None else pipeline.kind)
-    check_kind(spec, kind, features)
-    pipeline = pipeline or FeaturePipeline(kind, n_threads=n_threads, random_state=random_state)
-    if pipeline.kind != kind:
-        raise InputError(f"kind is {kind!r}, but the pipeline makes {pipeline.kind!r}")
-    store = features[pipeline.source]
-    pipeline.check_store(store)
+    pipeline = pipeline or pipeline_to(kind or spec.kind, n_threads=n_threads, random_state=random_state)
+    wanted = pipeline.kind if kind is None else kind if isinstance(kind, str) else "+".join(kind)
+    if pipeline.kind != wanted:
+        raise InputError(f"kind is {wanted!r}, but the pipeline makes {pipeline.kind!r}")
+    check_kinds(spec, pipeline, features)
+    pipeline.check_store(features)
     heldout = list(dict.fromkeys([*factors.heldout_songs, *(split.heldout_songs if split else ())]))
     refuse_leakage(factors, heldout, "the factorization")
     refuse_pipeline_leakage(pipeline, heldout, "the pipeline")
     if len(heldout) > len(factors.heldout_songs):
         # The model says later what it was made without.
         factors = replace(factors, heldout_songs=tuple(heldout))
-    songs = training_songs(factors, store)
+    songs = training_songs(factors, pipeline.songs_in(features))
     if artists is not None and artists.keys().isdisjoint(songs.song_ids):
         raise InputError(
             f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
@@ -248,7 +254,7 @@ def train(
         "package": _package_of(regressor),
         "params": arguments,
         **pipeline.settings(),
-        "features": frame_settings(store),
+        "features": [features[source].config.to_json() for source in pipeline.sources],
         "random_state": random_state,
         "validation_fraction": validation_fraction,
         "n_songs": len(songs.song_ids),
@@ -260,8 +266,11 @@ def train(
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         _claim_checkpoint(checkpoint, settings, resume=resume)
-    prepare = pipeline.transform if pipeline.is_fitted else pipeline.fit_transform
-    prepared = prepare(store.features(songs.song_ids), progress=progress)
+    if pipeline.is_fitted:
+        found = pipeline.read(features, songs.song_ids)
+        prepared = pipeline.make(songs.song_ids, found, progress=progress)
+    else:
+        prepared = pipeline.learn(features, songs.song_ids, progress=progress)
     run = FitRun(checkpoint, resume, n_threads, progress or silent)
     # --threads holds for the BLAS under a model's NumPy, too.
     with threadpool_limits(n_cores, user_api="blas"):
@@ -279,21 +288,42 @@ def train(
     return trained
 
 
+def check_kinds(spec: RegressorSpec, pipeline: FeaturePipeline | JoinedPipeline, store: FeatureStore) -> None:
+    """Raise InputError when a regressor cannot take what a pipeline makes."""
+    if isinstance(pipeline, FeaturePipeline):
+        check_kind(spec, pipeline.kind, store)
+        return
+    if spec.shape != "vectors":
+        raise InputError(
+            f"regressor {spec.name!r} takes frames; kinds are joined for those that take one vector a song"
+        )
+    for part in pipeline.parts:
+        check_kind(spec, part.kind, store)
+
+
 def check_kind(spec: RegressorSpec, kind: str, store: FeatureStore) -> None:
     """Raise InputError when a regressor cannot take features of this kind, with those that it can."""
-    if find_kind(kind).shape == spec.shape:
+    shapes = {name: known.shape for name, known in registry.kinds().items()}
+    shapes |= {name: store[name].shape for name in store}  # also those that nobody offers any more
+    if kind not in shapes:
+        raise InputError(
+            f"unknown kind of feature {kind!r}; {store.directory} has {', '.join(store) or 'none'}, "
+            f"installed: {', '.join(registry.kinds())}"
+        )
+    if shapes[kind] == spec.shape:
         return
     takes = {"frames": "frames", "vectors": "one vector a song"}
-    fitting = [name for name, of in kinds().items() if of.shape == spec.shape and _has(store, name)]
+    fitting = [name for name, shape in shapes.items() if shape == spec.shape and _has(store, name)]
     raise InputError(
         f"regressor {spec.name!r} takes {takes[spec.shape]}, which {kind!r} is not; "
         f"{store.directory} has {' and '.join(fitting) or 'no such kind'} for it"
     )
 
 
-def _has(store: FeatureStore, kind: str | None) -> bool:
-    """Say whether a store holds a kind, or what it is made of."""
-    return kind is not None and (kind in store or _has(store, find_kind(kind).made_of))
+def _has(store: FeatureStore, kind: str) -> bool:
+    """Say whether a store holds a kind, or all that it is made of."""
+    made_of = () if kind in store else registry.find_kind(kind).made_of
+    return kind in store or (len(made_of) > 0 and all(_has(store, source) for source in made_of))
 
 
 def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict[str, Any]:

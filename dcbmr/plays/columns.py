@@ -45,7 +45,7 @@ class Layout:
     @property
     def number(self) -> int | None:
         """Place of the role that is a number, None where there is none."""
-        return 2 if self.roles[2] in ("count", "weight") else None
+        return 2 if self.roles[-1] in ("count", "weight") else None
 
 
 PLAYS = Layout("plays", ("user", "song", "count"), 3, "user, song and count")
@@ -58,6 +58,13 @@ SONGS = Layout(
     2,
     "song, artist and, optionally, title",
     advice="call them song, artist and title in its first line (in Python: or give columns={python})",
+)
+VECTORS = Layout(
+    "vectors",
+    ("song",),
+    1,
+    "a column of song ids beside columns of numbers",
+    advice="call the column of ids song",
 )
 
 # Without case and punctuation; the first that a table has is the one.
@@ -105,12 +112,15 @@ def is_header(layout: Layout, first: Sequence[str], columns: list[str] | None) -
     """Say whether the first line of a text names the columns.
 
     It does when it is asked for by name; when two of its fields are names that columns usually have; or
-    when text stands where a number ought to, and no field is a number.
+    when text stands where a number ought to, and no field is a number. Of vectors, also when the first field
+    is such a name, or empty, since the numbers may have numbers for names.
     """
     if columns is not None and any(not c.isdecimal() for c in columns):
         return True
     if sum(_is_usual(name) for name in first) >= 2:
         return True
+    if layout is VECTORS:
+        return _is_usual(first[0]) or not first[0] or all(as_number(f) is None for f in first[1:] or "0")
     place = layout.number
     if place is None:
         return False
@@ -197,6 +207,8 @@ def _places_by_name(layout: Layout, names: Sequence[str]) -> dict[str, int]:
         usual: tuple[str, ...] = _USUAL[role]
         if role == "song" and layout is SONGS:
             usual = (*usual, "id")
+        elif role == "song" and layout is VECTORS:
+            usual = (*usual, "id", "ids", "", "indexlevel0")  # pandas writes an index so
         elif role == "song" and not set(plain) & {*_SONGS, *_TITLES}:
             usual = _ARTISTS[::-1]  # artists may be taken for songs, where nothing else is
         there = [plain.index(name) for name in usual if plain.count(name) == 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -25,6 +25,8 @@ from dcbmr.plays.columns import (
 from dcbmr.plays.numbers import check_numbers, check_places
 
 _START_BYTES = 1 << 16
+_LONGEST_LINE = 1 << 23
+_BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Delimited:
         Columns of the first line.
     places : list of int or None
         The column of each role of the layout.
+    names : list of str or None
+        What the first line calls the columns; None without a header.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class Delimited:
     header: int
     width: int
     places: list[int | None]
+    names: list[str] | None
 
     @classmethod
     def sniff(cls, path: Path, layout: Layout, columns: Columns) -> Self:
@@ -72,7 +77,7 @@ class Delimited:
                 numbers = [number for row in sample if (number := as_number(row[place])) is not None]
                 labels = [names[at] if names else str(at + 1) for at in places if at is not None]
                 check_numbers(path, layout, labels, np.array(numbers), by_place=False)
-        return cls(path, delimiter, first + 1 if has_header else 0, len(fields), places)
+        return cls(path, delimiter, first + 1 if has_header else 0, len(fields), places, names)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the number and the fields of every line that is not blank, without the header."""
@@ -83,12 +88,69 @@ class Delimited:
                 if fields and reader.line_num > self.header:
                     yield reader.line_num, fields
 
+    def batches(self, types: Mapping[int, Any]) -> Iterator[pa.RecordBatch]:
+        """Yield the columns at some places, parsed as the types of Arrow that are given, in this order.
+
+        Raises
+        ------
+        pyarrow.ArrowException
+            A line is not as it should be; :meth:`explain` finds it.
+        """
+        import pyarrow.csv as pacsv
+
+        names = [f"f{i}" for i in range(self.width)]
+        with pacsv.open_csv(
+            self.path,
+            read_options=pacsv.ReadOptions(
+                column_names=names, skip_rows=self.header, block_size=_BLOCK_BYTES
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=self.delimiter, quote_char='"' if self.delimiter != "\t" else False
+            ),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=[names[place] for place in types],
+                column_types={names[place]: kind for place, kind in types.items()},
+                null_values=[],
+            ),
+        ) as reader:
+            yield from reader
+
+    def explain(self, error: Exception, fault_of: Callable[[Sequence[str]], str | None]) -> InputError:
+        """Find the first line that is wrong, and say what is: ``fault_of`` looks at its fields."""
+        with pa.input_stream(str(self.path), compression="detect") as stream:
+            for number, line in enumerate(_lines(stream), start=1):
+                if line.strip(b"\r") and number > self.header and (fault := self._fault(line, fault_of)):
+                    return InputError(f"{self.path}, line {number}: {fault}")
+        return InputError(f"{self.path} cannot be read: {error}")
+
+    def _fault(self, line: bytes, fault_of: Callable[[Sequence[str]], str | None]) -> str | None:
+        try:
+            decoded = line.decode("utf-8").rstrip("\r")
+        except UnicodeDecodeError:
+            return "no text in UTF-8"
+        fields = fields_of(decoded, self.delimiter)
+        if len(fields) != self.width:
+            return f"{len(fields)} columns, where the first line has {self.width}"
+        return fault_of(fields)
+
+
+def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
+    rest = b""
+    while block := stream.read(_BLOCK_BYTES):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
 
 def _first_lines(path: Path, layout: Layout) -> list[str]:
     """Return the whole lines among the first bytes; the first one must be in UTF-8, others may not be."""
     start = b""
     with pa.input_stream(str(path), compression="detect") as stream:
-        while len(start) < _START_BYTES and (block := stream.read(_START_BYTES - len(start))):
+        # A line of vectors may be long; one that never ends is no text.
+        while len(start) < _START_BYTES or (b"\n" not in start and len(start) < _LONGEST_LINE):
+            if not (block := stream.read(_START_BYTES)):
+                break
             start += block
     if b"\0" in start:
         raise InputError(
@@ -96,7 +158,7 @@ def _first_lines(path: Path, layout: Layout) -> list[str]:
             ".zst, .bz2 of it) or as Parquet"
         )
     lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    if len(start) == _START_BYTES and len(lines) > 1:
+    if len(start) >= _START_BYTES and len(lines) > 1:
         lines.pop()  # it may be truncated
     try:
         next((line for line in lines if line.strip()), b"").decode("utf-8")

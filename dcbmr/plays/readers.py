@@ -9,20 +9,19 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from scipy.sparse import coo_array, csr_array
 
 from dcbmr.errors import InputError
 from dcbmr.plays.arrow import ID_TYPE, as_ids, as_numbers, check_counts, columns_of, is_parquet
 from dcbmr.plays.columns import PLAYS, Columns, Layout, as_number
-from dcbmr.plays.delimited import Delimited, check_file, fields_of
+from dcbmr.plays.delimited import Delimited, check_file
 
-_BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 1 << 18
 _BLOCKS_MERGED = 16  # blocks whose ids are gathered before they are made one table again
 _MOST = float(np.finfo(np.float32).max)
@@ -37,9 +36,10 @@ def read_triplets(path: Path, columns: Columns) -> Triplets:
             return _read_parquet(path, columns)
         text = Delimited.sniff(path, PLAYS, columns)
         try:
-            return _gather(path, _text_batches(text))
+            types = zip(text.places, (ID_TYPE, ID_TYPE, pa.float64()), strict=True)
+            return _gather(path, text.batches({place: kind for place, kind in types if place is not None}))
         except (pa.ArrowException, _BadValue) as error:
-            raise _explain(text, error) from error
+            raise text.explain(error, partial(_fault, text)) from error
     except (pa.ArrowException, csv.Error, _BadValue, OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
@@ -135,41 +135,7 @@ class _Ids:
         return self._known.to_pylist(), np.concatenate(self._codes)
 
 
-def _text_batches(text: Delimited) -> Iterator[pa.RecordBatch]:
-    names = [f"f{i}" for i in range(text.width)]
-    wanted = [names[i] for i in text.places if i is not None]
-    with pacsv.open_csv(
-        text.path,
-        read_options=pacsv.ReadOptions(column_names=names, skip_rows=text.header, block_size=_BLOCK_BYTES),
-        parse_options=pacsv.ParseOptions(
-            delimiter=text.delimiter, quote_char='"' if text.delimiter != "\t" else False
-        ),
-        convert_options=pacsv.ConvertOptions(
-            include_columns=wanted,
-            column_types={wanted[0]: ID_TYPE, wanted[1]: ID_TYPE, wanted[2]: pa.float64()},
-            null_values=[],
-        ),
-    ) as reader:
-        yield from reader
-
-
-def _explain(text: Delimited, error: Exception) -> InputError:
-    """Find the first line that is wrong, and say what is wrong with it."""
-    with pa.input_stream(str(text.path), compression="detect") as stream:
-        for number, line in enumerate(_lines(stream), start=1):
-            if line.strip(b"\r") and number > text.header and (fault := _fault(text, line)):
-                return InputError(f"{text.path}, line {number}: {fault}")
-    return InputError(f"{text.path} cannot be read: {error}")
-
-
-def _fault(text: Delimited, line: bytes) -> str | None:
-    try:
-        decoded = line.decode("utf-8").rstrip("\r")
-    except UnicodeDecodeError:
-        return "no text in UTF-8"
-    fields = fields_of(decoded, text.delimiter)
-    if len(fields) != text.width:
-        return f"{len(fields)} columns, where the first line has {text.width}"
+def _fault(text: Delimited, fields: Sequence[str]) -> str | None:
     user, song, count = (fields[i] for i in text.places if i is not None)
     value = as_number(count)
     if value is None:
@@ -181,12 +147,3 @@ def _fault(text: Delimited, line: bytes) -> str | None:
     if not user or not song:
         return f"the {'song' if user else 'user'} is empty"
     return None
-
-
-def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    rest = b""
-    while block := stream.read(_BLOCK_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest

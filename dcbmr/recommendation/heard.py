@@ -18,6 +18,7 @@ from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
+    from dcbmr.features.store import FeatureStore
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
 
@@ -45,8 +46,16 @@ class Heard:
         return f"Heard(n_songs={n_songs}, width={width}, n_failed={len(self.failed)})"
 
 
-def hear(model: Model | Stack, paths: Iterable[Path | str], *, progress: Progress | None = None) -> Heard:
+def hear(
+    model: Model | Stack,
+    paths: Iterable[Path | str],
+    *,
+    vectors: FeatureStore | None = None,
+    progress: Progress | None = None,
+) -> Heard:
     """Predict songs from audio files: each of ``paths`` a file, or a folder that is searched for audio.
+
+    ``vectors`` are those that no audio tells; see :meth:`dcbmr.Model.predict_files`.
 
     A file that cannot be used is skipped and named in the result; InputError when none can be used. One file
     is in memory at a time.
@@ -68,7 +77,7 @@ def hear(model: Model | Stack, paths: Iterable[Path | str], *, progress: Progres
     factors: list[NDArray[np.float32]] = []
     for n_done, (song, file) in enumerate(files.items(), 1):
         try:
-            factors.append(model.predict_files([file]))
+            factors.append(model.predict_files([file], vectors=vectors))
             songs.append(song)
         except AudioError as error:
             failed[file] = error.reason

@@ -115,7 +115,7 @@ class Recommender:
         if features is None:
             return known
         have = set(ids)
-        new = [song for song in features.song_ids if song not in have]
+        new = [song for song in model.songs_in(features) if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dcbmr.base.version import __version__
 from dcbmr.errors import InputError
+from dcbmr.evaluation.table import interval
 
 if TYPE_CHECKING:
     from dcbmr.experiment.experiment import Experiment
@@ -84,7 +85,15 @@ def _table(rows: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, Any
     """Return the rows from the lowest mAP to the highest, each with its length of bar in percent."""
     highest = max(row[figure] for row in rows)
     ordered = sorted(rows, key=lambda row: row[figure])
-    return [{**row, "map": row[figure], "percent": 100 * row[figure] / highest} for row in ordered]
+    return [
+        {
+            **row,
+            "map": row[figure],
+            "percent": 100 * row[figure] / highest,
+            "interval": interval(row[f"{figure}_low"], row[f"{figure}_high"]),
+        }
+        for row in ordered
+    ]
 
 
 def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import dcbmr
 from dcbmr.audio.decode import decode
-from dcbmr.audio.frames import Extractor
+from dcbmr.audio.frames import SharedSpectrum
 
 quiet = settings(
     max_examples=150,
@@ -21,7 +21,7 @@ quiet = settings(
 RNG = np.random.default_rng(0)
 NOISE = (0.1 * RNG.standard_normal((6000, 2))).astype(np.float32)
 SIGNAL = (0.1 * RNG.standard_normal(12_000)).astype(np.float32)
-EXTRACTOR = Extractor(["mel", "mfcc"])
+EXTRACTOR = SharedSpectrum(["mel", "mfcc"])
 
 
 def encoded(**options):

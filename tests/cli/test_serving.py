@@ -89,15 +89,12 @@ def test_evaluate_beside_luck_and_upper_bound():
     split = Split.load("split")
     assert {row["n_songs"] for row in table.values()} == {len(split.heldout_songs)}
     assert len({row["n_users"] for row in table.values()}) == 1
+    sure = {f"{name}_{end}" for name in ("map_at_500", "auc") for end in ("low", "high")}
     assert set(table["linear"]) == {
-        "model",
-        "loss",
-        "map_at_500",
-        "auc",
-        "lift",
-        "n_users",
-        "n_songs",
-        "seconds",
+        *("model", "loss", "map_at_500", "auc", "lift", "n_users", "n_songs", "seconds"),
+        *sure,
+        *(f"{name}_of_users" for name in sure),
+        *("recall_at_500", "hit_rate_at_500", "ndcg_at_500", "mrr"),
     }
 
 
@@ -107,6 +104,53 @@ def test_evaluate_agrees_with_the_function_under_it():
     ).reports["m"]
     row = rows("evaluate", "linear", *EVALUATE, "-k", "3")[0]
     assert (row["map_at_3"], row["auc"], row["n_users"]) == (report.map_at_k, report.auc, report.n_users)
+
+
+def test_evaluate_keeps_what_compare_reads(tmp_path):
+    kept = tmp_path / "kept"
+    words = ("evaluate", "linear", "mlr", *EVALUATE, "--baselines", "--resamples", "100", "-o", kept)
+    said = run(*words)
+    assert "on shuffled audio is random" in said.stdout
+    assert f"wrote {kept}" in said.stderr
+    compared = rows("compare", kept, "--row", "linear", "--row", "mlr")
+    table = {row["model"]: row for row in dcbmr.read_results(kept).rows}
+    assert {row["model"]: row["map_at_500"] for row in compared["rows"]} == pytest.approx(
+        {name: table[name]["map_at_500"] for name in ("linear", "mlr")}
+    )
+    assert f"{kept} exists" in refused(*words)
+    run(*words, "--overwrite")
+    assert "--overwrite is for -o DIR" in run("evaluate", "linear", *EVALUATE, "--overwrite").stderr
+    assert "linear holds 'model', not 'evaluation'" in refused("compare", "linear")
+
+
+def test_evaluate_by_groups():
+    found = rows("evaluate", "linear", *EVALUATE, "--by", "popularity", "--resamples", "0")
+    assert {row["model"] for row in found} == {"linear"}
+    assert [row["group"] for row in found] == sorted({row["group"] for row in found})
+    shown = run("evaluate", "linear", *EVALUATE, "--by", "artist", "--resamples", "0").stdout
+    assert "random (in theory)" in shown
+    assert "new artist" in shown
+
+
+def test_evaluate_tells_of_lists(tmp_path):
+    words = ("evaluate", "linear", "mlr", *EVALUATE, "--resamples", "0", "--lists", "2")
+    table = {row["model"]: row for row in rows(*words, "-o", tmp_path / "kept")}
+    assert dcbmr.read_results(tmp_path / "kept").rows == list(table.values())
+    assert table["random"]["coverage_at_2"] is None
+    # The same by hand.
+    model, split = Model.load("linear"), Split.load("split")
+    scores = model.user_factors @ model.predict_store(FeatureStore.open("features"), split.heldout_songs).T
+    counts = {
+        song: np.count_nonzero(c)
+        for song, c in zip(split.heldout.song_ids, split.heldout.counts.toarray().T, strict=True)
+    }
+    listeners = np.array([counts.get(song, 0) for song in split.heldout_songs])
+    ranked = np.isin(model.user_ids, split.heldout.user_ids) & scores.any(axis=1)
+    best = np.argsort(-scores[ranked], axis=1, kind="stable")[:, :2]
+    assert table["linear"]["coverage_at_2"] == len(np.unique(best)) / 8
+    assert table["linear"]["mean_popularity_at_2"] == pytest.approx(listeners[best].mean())
+    assert 0 < table["linear"]["gini_at_2"] < 1
+    assert "lists of 2" in run(*words).stdout
 
 
 def test_evaluate_says_who_is_left_out(tmp_path):

@@ -41,6 +41,10 @@ def test_the_built_ins_enter_as_anyone_does():
     assert owners["linear"] == "linear"
     assert owners["mlp"] == owners["cnn"] == owners["mse"] == owners["wpe"] == "torch"
     assert owners["mlr"] == "mlr"
+    assert {name: registry.owner_of(name).name for name in dcbmr.extractors()} == {
+        "mel": "spectra",
+        "mfcc": "spectra",
+    }
 
 
 def test_a_broken_plugin_is_named_and_skipped(install):
@@ -98,6 +102,84 @@ def test_a_spec_that_breaks_its_own_rules_is_named(install, changed, message):
     install("odd-plugin", GOOD.replace('name="mean", factory=Mean, summary="the mean song"', f"**{spec}"))
     with pytest.raises(DcbmrError, match=f"'odd_plugin' of odd-plugin, dcbmr_regressors: .*{message}"):
         registry.plugins()
+
+
+FEATURE = """
+    from dcbmr import FeatureSpec, hookimpl
+
+    DCBMR_CONTRACT = 2
+
+    class Loudness:
+        n_dims = 1
+
+        def __init__(self, *, sr: float = 8000.0, floor: float = 0.0) -> None:
+            self.sr, self.floor = sr, floor
+
+        @property
+        def config(self):
+            return {"sr": self.sr, "floor": self.floor}
+
+        def extract(self, samples):
+            return (samples**2).mean(keepdims=True) + self.floor
+
+    @hookimpl
+    def dcbmr_features():
+        return [FeatureSpec(name="loudness", factory=Loudness, summary="mean power")]
+"""
+
+
+def test_a_kind_of_feature_is_found_and_made(install):
+    install("loud-plugin", FEATURE)
+    assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc"]
+    assert registry.find_kind("loudness").shape == "vectors"
+    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "bow")
+    assert dcbmr.get_extractor("loudness", floor=1.0).config == {"sr": 8000.0, "floor": 1.0}
+    with pytest.raises(InputError, match="the kind 'loudness' has no parameter 'ceiling'; it has sr, floor"):
+        dcbmr.get_extractor("loudness", ceiling=1.0)
+    with pytest.raises(InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc"):
+        dcbmr.get_extractor("chroma")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "../mel"}, "'../mel' is no name of a kind; wanted a letter"),
+        ({"shape": "matrix"}, "'loudness' has the shape 'matrix'; wanted vectors or frames"),
+        ({"dtype": "f8"}, "'loudness' has the dtype 'f8'; wanted <f4 or <f2"),
+        ({"made_of": "mel"}, "'loudness': made_of must be a tuple of names; got 'mel'"),
+        ({"made_of": ("chroma",)}, "'loudness' has the source 'chroma', which nobody knows; there are"),
+        ({"made_of": ("bow",)}, "'loudness' .* its source 'bow' has the shape 'vectors'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_kind_that_breaks_its_own_rules_is_named(install, changed, message):
+    spec = {"name": "loudness", "factory": "loud_model:Loudness", "summary": "", **changed}
+    install(
+        "odd-plugin", FEATURE.replace('name="loudness", factory=Loudness, summary="mean power"', f"**{spec}")
+    )
+    with pytest.raises(DcbmrError, match=f"'odd_plugin' of odd-plugin, dcbmr_features: .*{message}"):
+        registry.plugins()
+
+
+def test_a_hook_that_raises_is_named(install):
+    install("odd-plugin", FEATURE.replace(', summary="mean power"', ""))
+    with pytest.raises(
+        DcbmrError, match="of odd-plugin, dcbmr_features: TypeError: .*'summary'.*pip uninstall"
+    ):
+        registry.plugins()
+
+
+def test_two_owners_of_a_kind_are_both_named(install):
+    install("first-loud", FEATURE)
+    install("second-loud", FEATURE)
+    with pytest.raises(DcbmrError, match="two owners of the kind of feature 'loudness'.*first-.*second-loud"):
+        dcbmr.extractors()
+
+
+def test_the_kinds_of_the_host_have_one_owner(install):
+    install("wordy-plugin", FEATURE.replace('name="loudness"', 'name="bow"'))
+    with pytest.raises(DcbmrError, match="'bow': dcbmr itself and plugin 'wordy_plugin' of wordy-plugin"):
+        dcbmr.extractors()
 
 
 def test_what_is_no_spec_is_named(install):

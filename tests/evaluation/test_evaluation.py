@@ -1,5 +1,6 @@
 """Models on held-out songs: at any k, on the same songs, and with each store and each frame read once."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -64,12 +65,18 @@ def test_it_shows_a_table_and_a_short_repr(data, linear):
     found = evaluate_models({"linear": linear}, split, store, k=5)
     assert isinstance(found, Evaluation)
     header, *lines = found.table().splitlines()
-    assert header.split() == ["model", "loss", "map_at_5", "auc", "lift", "n_users", "n_songs", "seconds"]
-    assert lines[0].split()[:3] == ["linear", "mse", f"{found.reports['linear'].map_at_k:.5f}"]
+    assert re.split("  +", header) == ["model", "map_at_5", "95 %", "auc", "auc, 95 %", "lift"]
+    row = found.rows[0]
+    assert re.split("  +", lines[0])[:3] == [
+        "linear",
+        f"{found.reports['linear'].map_at_k:.5f}",
+        f"{row['map_at_5_low']:.4f}-{row['map_at_5_high']:.4f}",
+    ]
     assert lines[2].startswith("random (in theory)")
+    assert lines[4] == f"means over {row['n_users']} users, of rankings of 8 songs"
     # Figures end in one column.
-    end = header.index("auc") + 3
-    assert {line[end - 1].isdigit() and line[end] == " " for line in lines} == {True}
+    end = header.index("auc,") - 2
+    assert {line[end - 1].isdigit() and line[end] == " " for line in lines[:3]} == {True}
     assert repr(found).startswith("Evaluation(map_at_5={'linear': 0.")
     assert len(repr(found)) < 100
 

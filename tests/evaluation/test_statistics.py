@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reference import resampled_figure
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from dcbmr import (
     Comparison,
@@ -17,14 +18,15 @@ from dcbmr import (
     PlayFigures,
     Uncertainty,
     bootstrap,
+    contributions_of_best,
     pool_folds,
     shared_plays,
 )
 from dcbmr.evaluation import resampling, statistics
 from dcbmr.evaluation.statistics import holm
 
-COVERAGE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/coverage.py"))
-World = COVERAGE["World"]
+INTERVALS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/intervals.py"))
+World = INTERVALS["World"]
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +175,15 @@ class TestIntervals:
         "world",
         [
             World("20 artists of unequal size", n_users=60, n_artists=20, plays=3),
+            World("hits", n_users=60, n_artists=40, sizes=0.5, plays=3, best=True),
             World("seeds", n_users=60, n_artists=40, sizes=0.5, plays=3, n_seeds=4, seed_effect=0.2),
         ],
         ids=lambda world: world.name,
     )
     def test_it_covers_and_keeps_its_level(self, world):
-        """Benchmarks/coverage.py in small: bounds three standard deviations of 300 from 95 and 5 %."""
-        results = [COVERAGE["experiment"](world, 200, False, number) for number in range(300)]
-        line = COVERAGE["summary"](world, results)
+        """Benchmarks/intervals.py in small: bounds three standard deviations of 300 from 95 and 5 %."""
+        results = [INTERVALS["experiment"](world, 200, False, number) for number in range(300)]
+        line = INTERVALS["summary"](world, results)
         assert 91 < line["covers"]["dcbmr"] <= 99.7
         assert line["rejects"]["dcbmr"] < 9
         assert line["covers"]["dcbmr, users alone"] < 90
@@ -220,11 +223,14 @@ class TestComparisons:
         np.testing.assert_allclose(holm([0.6, np.nan, 0.5]), [1, np.nan, 1])
         assert holm([]).shape == (0,)
 
-    def test_seed_and_threads(self, figures, monkeypatch):
-        found = bootstrap(figures).comparisons
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        assert bootstrap(figures).comparisons == found
-        assert bootstrap(figures, random_state=1).comparisons != found
+    def test_the_seed_changes_it_and_the_number_of_threads_does_not(self):
+        figures = World("wide", n_users=3000, n_artists=600).draw(np.random.default_rng(0))
+        with threadpool_limits(1):
+            one = bootstrap(figures, n_resamples=64)
+        with threadpool_limits(4):
+            four = bootstrap(figures, n_resamples=64)
+        assert (one.intervals, one.comparisons) == (four.intervals, four.comparisons)
+        assert bootstrap(figures, n_resamples=64, random_state=1).intervals != one.intervals
 
     def test_in_words(self):
         interval = Interval(0.1, 0.01, 50, 0.08, 0.12, 0.09, 0.11)
@@ -235,7 +241,7 @@ class TestComparisons:
         pairs = [pair("cnn-mse", "linear", 2e-5), pair("cnn-mse", "mlp", 1e-6), pair("mlp", "linear", 0.31)]
         found = Uncertainty({}, pairs, 0.95, 10, 10, 10, ("one note",))
         assert found.words() == (
-            "cnn-mse is better than linear and mlp (p < 0.001); "
+            "cnn-mse is better than linear and mlp (p < 0.001)\n"
             "mlp and linear cannot be told apart (a difference of 0.028 would have shown)\none note"
         )
         assert (
@@ -299,6 +305,34 @@ class TestBadInput:
             bootstrap(few(), **option)
 
 
+class TestBestSong:
+    def test_a_list_without_an_artist_keeps_the_best_of_the_others(self):
+        rng = np.random.default_rng(0)
+        users, folds = np.repeat(np.arange(100), 5), rng.integers(2, size=500)
+        artists = rng.integers(4, size=500)
+        values = rng.integers(3, size=500) / 2
+        found = contributions_of_best(values, users, artists, folds=folds)
+        for user, fold in set(zip(users.tolist(), folds.tolist(), strict=True)):
+            mine = np.flatnonzero((users == user) & (folds == fold))
+            best = values[mine].max()
+            assert found[mine].sum() == pytest.approx(best)
+            # Where one artist alone has the best, the others have the best of theirs, by their share.
+            owners = {artists[j] for j in mine if values[j] == best}
+            if len(owners) == 1:
+                others = mine[artists[mine] != owners.pop()]
+                left = values[others].max() if len(others) else 0
+                assert found[others].sum() == pytest.approx(left * len(others) / len(mine))
+
+    def test_a_list_of_one_artist_is_the_best_songs(self):
+        found = contributions_of_best([0.2, 0.5, 0.25], ["u", "u", "v"], ["A", "A", "B"])
+        np.testing.assert_array_equal(found, [0, 0.5, 0.25])
+
+    def test_what_is_no_value_is_refused(self):
+        for values in ([-1, 0], [np.nan, 1], [[1, 2]]):
+            with pytest.raises(InputError, match="values must be one number from 0 up"):
+                contributions_of_best(values, [0, 1], [0, 1])
+
+
 class TestSharedPlays:
     def test_the_same_plays_in_another_order(self, figures):
         order = np.random.default_rng(0).permutation(figures.n_plays)
@@ -329,6 +363,8 @@ class TestSharedPlays:
         artists = dict(zip(zip(both.users, both.songs, strict=True), both.artists, strict=True))
         assert artists == {("u", "a"): "A", ("u", "b"): "A", ("v", "b"): "B"}
         assert bootstrap(both).notes == both.notes
+        as_they_are = shared_plays([two, one], sums=False)
+        assert sorted(as_they_are.rows["x"]) == [0.1, 0.3, 0.6]
 
     def test_what_cannot_be_compared_is_refused(self):
         with pytest.raises(InputError, match="share no held-out play"):

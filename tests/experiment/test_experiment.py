@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcbmr import FeatureStore, InputError, _core, get_regressor
+from dcbmr import FeatureStore, InputError, _core, get_regressor, read_results
 from dcbmr.cli import cli
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.experiment.demo import demo_settings, run_demo
@@ -44,6 +44,8 @@ def test_results_are_complete(finished):
     directory, experiment = finished
     results = json.loads((directory / "results.json").read_text())
     assert results == json.loads(json.dumps(experiment.results))
+    assert read_results(directory).rows == results["rows"]
+    assert results["words"] == experiment.evaluation.words
     assert all(set(row) >= KEYS for row in results["rows"])
     rows = table(experiment)
     assert set(rows) >= {"linear", "random", "upper-bound"}

@@ -32,7 +32,7 @@ class Frames:
         self.song_ids = [f"s{i}" for i in range(len(songs))]
         self.n_dims = songs[0].shape[1]
         self.n_frames = np.array([len(s) for s in songs])
-        self.config = config or {}
+        self.settings = config or {}
 
     def frames(self, song):
         return self.songs[song]

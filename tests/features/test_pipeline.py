@@ -104,7 +104,7 @@ def test_save_and_load(small_world, tmp_path, kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "bag"}, "unknown kind of feature 'bag'; there are mel, mfcc, bow, bow_pca"),
+        ({"kind": "../bag"}, "kind '../bag': wanted a letter, then letters, digits"),
         ({"n_words": 0}, "n_words must be at least 1; got 0"),
         ({"variance": 1.5}, r"variance must be in \(0, 1\]; got 1.5"),
         ({"weighting": "log"}, "weighting must be 'count' or 'sqrt'; got 'log'"),

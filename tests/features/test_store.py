@@ -17,10 +17,10 @@ import dcbmr
 from dcbmr import _core
 from dcbmr.audio.decode import decode
 from dcbmr.audio.files import find_songs
-from dcbmr.audio.frames import Extractor, FrameSettings
 from dcbmr.cli import main
 from dcbmr.features import features_writer, writer
 from dcbmr.features import featurize as extraction
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.sources import SourceFile, encoded
 from dcbmr.features.writer import StoreWriter
 
@@ -281,7 +281,9 @@ def test_the_store_gives_back_what_was_extracted(music, features, kind):
     extractor = {"mel": dcbmr.LogMel, "mfcc": dcbmr.MFCC}[kind]()
     assert len(opened) == 7
     assert opened.n_dims == extractor.n_dims
-    assert extractor.config.items() <= opened.config.items()
+    assert opened.settings == extractor.config
+    assert (opened.shape, opened.dtype.str) == ("frames", {"mel": "<f2", "mfcc": "<f4"}[kind])
+    assert opened.config.package == f"dcbmr {dcbmr.__version__}"
     for song in opened:
         samples = np.concatenate(list(decode(music / f"{song}.wav")))
         expected = extractor(samples)
@@ -362,9 +364,9 @@ def test_an_output_that_exists(music, features, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": FrameSettings(n_fft=2048)}, "other settings: n_fft is 1024 .wanted 2048"),
-        ({"settings": FrameSettings(htk=True)}, "other settings: htk is False .wanted True"),
-        ({"deltas": 1}, "other settings: deltas is 2 .wanted 1"),
+        ({"params": {"n_fft": 2048}}, "other settings: n_fft is 1024 .wanted 2048"),
+        ({"params": {"htk": True}}, "other settings: htk is False .wanted True"),
+        ({"params": {"deltas": 1}}, "other settings: deltas is 2 .wanted 1"),
         ({"kinds": ["mel"]}, "other settings: kinds is "),
         ({"duration": 1.0}, "other settings: duration is none .wanted 1.0"),
     ],
@@ -450,8 +452,8 @@ def test_resuming_what_is_finished_says_so(music, tmp_path, capsys):
 
 def test_a_damaged_file_is_counted_and_named_and_nothing_else_is_said(tmp_path, capfd):
     music = tmp_path / "music"
-    for name in ("a", "b"):
-        write(music / f"{name}.mp3", tone(3.0, channels=2))
+    for name, hz in (("a", 300.0), ("b", 900.0)):
+        write(music / f"{name}.mp3", tone(3.0, channels=2, hz=hz))
     bad = damage(write(music / "bad.mp3", tone(3.0, channels=2)))
     assert run(music, "-o", tmp_path / "f", "--threads", 3) == 0
     said = capfd.readouterr()
@@ -610,8 +612,9 @@ def lack(config, name):
 
 
 def test_one_writer_at_a_time(music, features):
+    opened = dcbmr.FeatureStore.open(features)
     with (
-        features_writer.FeaturesWriter(features, Extractor(["mel", "mfcc"])),
+        features_writer.FeaturesWriter(features, [opened["mel"].config, opened["mfcc"].config]),
         pytest.raises(dcbmr.InputError, match="is being written by another process"),
     ):
         extraction.featurize(music, features, resume=True)
@@ -634,7 +637,7 @@ def test_readable_while_it_is_written(music, features, tmp_path):
 
 def test_features_of_files(music, features):
     config = dcbmr.FeatureStore.open(features)["mfcc"].config
-    found = extraction.features_of_files([music / "song2.wav"], "mfcc", config)
+    found = extraction.features_of_files([music / "song2.wav"], Recipe.again([config]))["mfcc"]
     np.testing.assert_array_equal(found.frames(0), dcbmr.FeatureStore.open(features)["mfcc"]["song2"])
     assert found.song_ids == ("song2",)
 
@@ -676,8 +679,8 @@ def test_no_room_for_the_list_of_songs(monkeypatch):
 def test_settings_of_the_command_line(music, tmp_path, capsys):
     words = ["--set", "n_fft=512", "--set", "htk=true", "--set", "fmax=8000", "--set", "n_mfcc=20"]
     assert run(music, "-o", tmp_path / "f", *words) == 0
-    settings = FrameSettings(n_fft=512, htk=True, fmax=8000.0)
-    extraction.featurize(music, tmp_path / "g", settings=settings, n_mfcc=20)
+    params = {"n_fft": 512, "htk": True, "fmax": 8000.0, "n_mfcc": 20}
+    extraction.featurize(music, tmp_path / "g", params=params)
     assert contents(tmp_path / "f") == contents(tmp_path / "g")
     assert run(music, "-o", tmp_path / "f", "--resume") == 2
     assert (

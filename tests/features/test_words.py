@@ -11,8 +11,9 @@ from dcbmr import MFCC, Codebook, FeatureStore, InputError
 from dcbmr.cli import cli
 from dcbmr.features.bag_of_words import bag_of_words
 from dcbmr.features.codebook import fit_codebook
-from dcbmr.features.featurize import featurize
-from dcbmr.features.words import FrameSample, WordExtractor, bag_of_words_of_file, fit_codebook_to_audio
+from dcbmr.features.featurize import features_of_files, featurize
+from dcbmr.features.recipe import Recipe
+from dcbmr.features.words import FrameSample, fit_codebook_to_audio
 
 SR = 22050
 pytestmark = pytest.mark.filterwarnings("ignore:.* fewer than 50 frames a codeword")
@@ -63,7 +64,8 @@ def test_one_pass_counts_what_the_store_counts(audio, store, codebook, tmp_path)
     backwards = words.features(words.song_ids[::-1])
     np.testing.assert_array_equal(backwards.vectors().toarray(), expected.toarray()[::-1])
     assert words.features([]).vectors().shape == (0, 30)
-    np.testing.assert_array_equal(bag_of_words_of_file(audio / "s3.wav", codebook), words["s3"])
+    found = features_of_files([audio / "s3.wav"], Recipe.again([words.config], codebook=codebook))["bow"]
+    np.testing.assert_array_equal(found.vectors().toarray()[0], words["s3"])
     # Sparse on disk: a pair of numbers for each word that occurs.
     assert (tmp_path / "words" / "bow" / "00000.bin").stat().st_size == 8 * expected.nnz
 
@@ -94,11 +96,12 @@ def test_codebook_and_frames_must_fit(audio, codebook, tmp_path):
         featurize(audio, tmp_path / "a", kinds=["mel"], codebook=codebook)
     unknown = Codebook(n_words=3).fit(codebook.words_)
     with pytest.raises(InputError, match="does not know how its frames were made"):
-        WordExtractor(unknown)
-    featurize(audio, tmp_path / "half", kinds=["mfcc"], n_mfcc=13, resume=False)
+        featurize(audio, tmp_path / "a", kinds=["bow"], codebook=unknown)
+    featurize(audio, tmp_path / "half", kinds=["mfcc"], params={"n_mfcc": 13})
     frames = FeatureStore.open(tmp_path / "half")["mfcc"]
     config = tmp_path / "half" / "mfcc" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "hop_length": 256}))
+    made = json.loads(config.read_text())
+    config.write_text(json.dumps({**made, "settings": {**made["settings"], "hop_length": 256}}))
     other = FeatureStore.open(tmp_path / "half")["mfcc"]
     bag_of_words(frames.features(["s0"]), codebook)
     with pytest.raises(InputError, match="other settings: hop_length is 256 .wanted 512"):
@@ -197,7 +200,7 @@ def test_what_can_be_known_is_checked_before_any_audio_is_read(audio, codebook, 
         pytest.fail("audio was read")
 
     monkeypatch.setattr("dcbmr.features.words.decode", read)
-    monkeypatch.setattr("dcbmr.features.extraction.decode", read)
+    monkeypatch.setattr("dcbmr.features.extraction.decode_at", read)
     with pytest.raises(InputError, match="100 frames are fewer than n_words = 4000"):
         fit_codebook_to_audio(audio, Codebook(), max_frames=100)
     codebook.save(tmp_path / "codebook")

@@ -453,7 +453,6 @@ def test_no_song_in_common_says_what_both_sides_hold(small_world, tmp_path):
 
 
 def test_features_of_other_settings_are_named(small_world, tmp_path):
-    from dcbmr.audio.frames import FrameSettings
     from dcbmr.features.featurize import featurize
 
     factors = Factors.load(small_world / "factors")
@@ -463,7 +462,7 @@ def test_features_of_other_settings_are_named(small_world, tmp_path):
         small_world / "audio" / "song00.wav",
         tmp_path / "features",
         kinds=["mfcc"],
-        settings=FrameSettings(hop_length=256),
+        params={"hop_length": 256},
     )
     with pytest.raises(InputError, match=r"other settings: hop_length is 256 \(wanted 512\)"):
         model.predict_store(FeatureStore.open(tmp_path / "features"), ["song00"])

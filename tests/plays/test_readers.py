@@ -10,7 +10,7 @@ from real_data import LASTFM, TASTE_PROFILE, needs_data
 from tables import as_dict, write
 
 import dcbmr
-from dcbmr.plays import readers
+from dcbmr.plays import delimited
 from dcbmr.plays.counts import PlayCounts
 
 TRIPLETS = [("ann", "so what", 3.0), ("bob", "naima", 1.0), ("ann", "naima", 2.0), ("ann", "so what", 4.0)]
@@ -93,7 +93,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
     lines = [f"user{u}\tsong{s}\t{c}\n" for u, s, c in rng.integers(1, 300, (20_000, 3))]
     path = write(tmp_path / "p.tsv", "".join(lines))
     whole = PlayCounts.read(path)
-    monkeypatch.setattr(readers, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1000)
     parts = PlayCounts.read(path)
     np.testing.assert_array_equal(parts.user_ids, whole.user_ids)
     np.testing.assert_array_equal(parts.song_ids, whole.song_ids)
@@ -133,7 +133,7 @@ def test_bad_files(tmp_path, text, message):
 
 
 def test_bad_line_far_into_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1000)
     path = write(tmp_path / "p.tsv.gz", "a\tb\t1\n" * 5000 + "a\tb\t-1\n" + "a\tb\t1\n" * 5000)
     with pytest.raises(dcbmr.InputError, match=r"p.tsv.gz, line 5001: the count '-1' is negative"):
         PlayCounts.read(path)

@@ -1,28 +1,16 @@
-"""The conformance suite: what every regressor and every loss must do, ours and everybody's.
-
-In the tests of a plugin::
-
-    import dcbmr.testing
-    import pytest
-
-    @pytest.mark.parametrize("check", dcbmr.testing.regressor_checks("nearest"), ids=str)
-    def test_nearest(check):
-        check()
-"""
+"""What every regressor must do."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest import SkipTest
 
 import numpy as np
-from safetensors import safe_open
 from scipy.sparse import csr_array
 
 from dcbmr.contract import registry
@@ -31,110 +19,19 @@ from dcbmr.contract.contract import (
     FitRun,
     HasActivations,
     HasUsers,
-    Loss,
     Regressor,
     RegressorSpec,
     SongFeatures,
 )
-from dcbmr.contract.kinds import find_kind
-from dcbmr.features.memory import MemoryFeatures, VectorFeatures
+from dcbmr.contract.registry import find_kind
+from dcbmr.testing.checks import Check, assert_annotated_keywords, assert_inert, checks_of
+from dcbmr.testing.world import N_FACTORS, N_SONGS, N_USERS, planted_world, subset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
-N_SONGS, N_USERS, N_FACTORS = 48, 30, 4
 # One thread is fastest for what is so small.
 RUN = FitRun(n_threads=1)
-N_DIMS = {"frames": 128, "vectors": 12}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check, callable; its text is its name."""
-
-    name: str
-    run: Callable[[], None]
-
-    def __call__(self) -> None:
-        """Raise AssertionError, with what was expected, when the plugin breaks the contract.
-
-        Where there is nothing to check, unittest.SkipTest says why, which pytest shows as skipped.
-        """
-        self.run()
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, FactorTarget]:
-    """Return features of songs and factors that follow from them, small enough to fit in a second.
-
-    The factors are a linear function of a song's mean frame or vector, plus noise; users play the songs
-    that their factors point at. All arrays are read-only.
-
-    Parameters
-    ----------
-    kind : str
-        Kind of the features: ``mel``, ``mfcc``, ``bow``, ``bow_pca``.
-    random_state : int
-        Seed.
-    """
-    rng = np.random.default_rng(random_state)
-    described = find_kind(kind)
-    n_dims = N_DIMS[described.shape]
-    traits = rng.standard_normal((N_SONGS, N_FACTORS)).astype(np.float32)
-    loadings = rng.standard_normal((N_FACTORS, n_dims)).astype(np.float32)
-    song_ids = [f"song {i}" for i in range(N_SONGS)]
-    means = traits @ loadings
-    features: SongFeatures
-    if described.shape == "frames":
-        # 2 to 5 s at 43 frames a second: some songs are shorter than a window of 3 s.
-        lengths = rng.integers(86, 215, N_SONGS)
-        frames = [
-            (2 + 0.5 * mean + 0.3 * rng.standard_normal((length, n_dims))).astype(np.float32)
-            for mean, length in zip(means, lengths, strict=True)
-        ]
-        features = MemoryFeatures(cast(Any, kind), song_ids, list(map(_read_only, frames)))
-    elif np.issubdtype(np.dtype(described.dtype), np.integer):
-        counts = csr_array(rng.poisson(np.exp(1 + 1.5 * means / np.abs(means).max())).astype(np.float32))
-        for part in (counts.data, counts.indices, counts.indptr):
-            _read_only(part)
-        features = VectorFeatures(kind, song_ids, counts)
-    else:
-        noise = 0.1 * rng.standard_normal(means.shape).astype(np.float32)
-        features = VectorFeatures(kind, song_ids, _read_only(means + noise))
-    users = rng.standard_normal((N_USERS, N_FACTORS)).astype(np.float32)
-    songs = (0.3 * traits + 0.02 * rng.standard_normal(traits.shape)).astype(np.float32)
-    scores = songs @ users.T
-    plays = scores > np.quantile(scores, 0.85, axis=0)
-    target = FactorTarget(
-        song_factors=songs,
-        user_factors=users,
-        surplus=csr_array(np.where(plays, 27.6, 0).astype(np.float32)),
-        groups=np.arange(N_SONGS) // 3,
-        validation=np.arange(N_SONGS) // 3 % 5 == 0,
-    )
-    return features, target
-
-
-def _read_only(array: Any) -> Any:
-    array.flags.writeable = False
-    return array
-
-
-def subset(features: SongFeatures, rows: NDArray[np.int64]) -> SongFeatures:
-    """Return the same features for some of the songs only."""
-    song_ids = [features.song_ids[row] for row in rows]
-    kind: Any = features.kind
-    if find_kind(kind).shape == "frames":
-        return MemoryFeatures(kind, song_ids, [features.frames(int(row)) for row in rows])
-    return VectorFeatures(kind, song_ids, features.vectors()[rows])
-
-
-def _checks(suite: Any) -> list[Check]:
-    methods = [method for method in dir(suite) if method.startswith("check_")]
-    return [Check(method.removeprefix("check_"), getattr(suite, method)) for method in methods]
 
 
 def regressor_checks(name: str, **params: Any) -> list[Check]:
@@ -149,7 +46,7 @@ def regressor_checks(name: str, **params: Any) -> list[Check]:
         the mean song).
     """
     suite = _RegressorSuite(name, params)
-    checks = _checks(suite)
+    checks = checks_of(suite)
     if not suite.spec.has_activations:
         checks = [check for check in checks if check.name != "activations_are_those_of_windows"]
     return checks
@@ -175,10 +72,10 @@ class _RegressorSuite:
         return self.make().fit(features, target, run=RUN), features, target
 
     def check_constructor_takes_annotated_keywords(self) -> None:
-        for parameter in inspect.signature(self.factory).parameters.values():
-            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{parameter.name} is not keyword-only"
+        parameters = inspect.signature(self.factory).parameters.values()
+        assert_annotated_keywords(parameters)
+        for parameter in parameters:
             assert parameter.default is not inspect.Parameter.empty, f"{parameter.name} has no default"
-            assert parameter.annotation is not inspect.Parameter.empty, f"{parameter.name} has no type"
         assert issubclass(self.factory, Regressor), "a regressor is a class with fit, predict, save and load"
 
     def check_constructor_stores_its_arguments(self) -> None:
@@ -300,7 +197,7 @@ class _RegressorSuite:
             written = sorted(p for p in directory.rglob("*") if p.is_file())
             assert written, "save wrote nothing"
             for path in written:
-                _assert_inert(path)
+                assert_inert(path)
             loaded = self.factory.load(directory)
         expected = model.predict(features)
         _assert_close(loaded.predict(features), expected, "after save and load", exact=True)
@@ -352,7 +249,7 @@ class _RegressorSuite:
                 raise SkipTest(f"{self.name}: fit reports {calls} times, so that it could not be cancelled")
             for path in Path(name).rglob("*"):
                 if path.is_file():
-                    _assert_inert(path)
+                    assert_inert(path)
         unbroken, _, _ = self.fitted()
         _assert_close(resumed.predict(features), unbroken.predict(features), "resumed and unbroken")
 
@@ -374,105 +271,3 @@ def _assert_close(found: NDArray[Any], expected: NDArray[Any], what: str, *, exa
     scale = float(np.abs(expected).max()) or 1.0
     error = float(np.abs(found - expected).max()) / scale
     assert error <= (0 if exact else 1e-4), f"{what}: predictions differ by {error:.2g} of the largest"
-
-
-def _assert_inert(path: Path) -> None:
-    """Fail unless the file is one that loads without executing anything."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, "np") as tensors:
-            list(tensors.keys())
-    elif path.suffix in (".json", ".jsonl"):
-        lines = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
-        for line in lines:
-            json.loads(line)
-    elif path.suffix == ".npy":
-        np.load(path, allow_pickle=False)
-    else:
-        raise AssertionError(f"{path.name}: wanted safetensors, .npy or JSON")
-
-
-def loss_checks(name: str, **params: Any) -> list[Check]:
-    """Return the checks that a registered loss must pass; needs torch.
-
-    Parameters
-    ----------
-    name : str
-        One of :func:`dcbmr.losses`.
-    **params
-        Arguments of its factory.
-    """
-    return _checks(_LossSuite(name, params))
-
-
-class _LossSuite:
-    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
-        self.name = name
-        self.params = params
-
-    def make(self) -> tuple[Loss, FactorTarget]:
-        _, target = planted_world("bow_pca")
-        return registry.get_loss(self.name, target, **self.params), target
-
-    def batch(self, target: FactorTarget, noise: float) -> tuple[Tensor, Tensor]:
-        """Return the true factors of some songs plus noise, and their rows."""
-        import torch
-
-        rng = np.random.default_rng(1)
-        rows = rng.choice(N_SONGS, 16, replace=False)
-        predicted = target.song_factors[rows] + noise * rng.standard_normal((16, N_FACTORS))
-        return torch.tensor(predicted, dtype=torch.float32), torch.tensor(rows, dtype=torch.int64)
-
-    def check_factory_takes_annotated_keywords(self) -> None:
-        factory = registry.resolve(registry.find_loss(self.name))
-        target, *others = inspect.signature(factory).parameters.values()
-        assert target.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD, "the first argument is the target"
-        for parameter in others:
-            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{parameter.name} is not keyword-only"
-            assert parameter.annotation is not inspect.Parameter.empty, f"{parameter.name} has no type"
-
-    def check_returns_a_finite_scalar(self) -> None:
-        loss, target = self.make()
-        value = loss(*self.batch(target, 0.1))
-        assert value.shape == (), f"a loss is a scalar, got shape {tuple(value.shape)}"
-        assert bool(value.isfinite()), f"loss is {value}"
-
-    def check_prefers_the_true_factors(self) -> None:
-        loss, target = self.make()
-        true, noisy = (float(loss(*self.batch(target, noise))) for noise in (0.0, 1.0))
-        assert true < noisy, f"loss {true:.4g} at the true factors, {noisy:.4g} at noise"
-
-    def check_is_the_mean_over_the_batch(self) -> None:
-        loss, target = self.make()
-        predicted, songs = self.batch(target, 0.1)
-        whole = float(loss(predicted, songs))
-        alone = np.mean([float(loss(predicted[i : i + 1], songs[i : i + 1])) for i in range(len(songs))])
-        assert abs(whole - alone) <= 1e-4 * abs(alone), f"batch {whole:.6g}, mean of its songs {alone:.6g}"
-
-    def check_gradient_is_the_slope(self) -> None:
-        import torch
-
-        loss, target = self.make()
-        predicted, songs = self.batch(target, 0.1)
-        predicted.requires_grad_()
-        loss(predicted, songs).backward()
-        gradient = predicted.grad
-        assert gradient is not None, "no gradient reaches the predictions"
-        direction = gradient / gradient.norm()
-        step = 1e-2
-        with_step, against = (
-            float(loss((predicted + sign * step * direction).detach(), songs)) for sign in (1, -1)
-        )
-        if isinstance(loss, torch.nn.Module):
-            without = [name for name, p in loss.named_parameters() if p.requires_grad and p.grad is None]
-            assert not without, f"no gradient reaches its own {', '.join(without)}"
-        slope, expected = (with_step - against) / (2 * step), float(gradient.norm())
-        assert abs(slope - expected) <= 0.02 * expected, f"slope {slope:.5g}, gradient {expected:.5g}"
-
-    def check_leaves_its_arguments_alone(self) -> None:
-        loss, target = self.make()
-        predicted, songs = self.batch(target, 0.1)
-        before = predicted.clone(), songs.clone()
-        first = float(loss(predicted, songs))
-        assert bool((predicted == before[0]).all()), "predicted was written to"
-        assert bool((songs == before[1]).all()), "songs was written to"
-        assert float(loss(predicted, songs)) == first, "the same batch has another loss the second time"
