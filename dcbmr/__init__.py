@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from dcbmr.features.in_hand import with_vectors
     from dcbmr.features.joined import JoinedPipeline, pipeline_to
     from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.neighbours import similar_features
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
     from dcbmr.features.store import FeatureStore
@@ -209,6 +210,7 @@ _HOME = {
     "save_tensors": "base.tensors",
     "share_spectrum": "audio.frames",
     "shared_plays": "evaluation.play_figures",
+    "similar_features": "features.neighbours",
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
@@ -312,6 +314,7 @@ __all__ = [
     "save_tensors",
     "share_spectrum",
     "shared_plays",
+    "similar_features",
     "split_plays",
     "testing",
     "top_songs",
