@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from dcbmr.features.neighbours import similar_features
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
+    from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.explain import Excerpt, explain
@@ -164,6 +165,7 @@ _HOME = {
     "ScoredSongs": "evaluation.candidates",
     "SharedSpectrum": "audio.frames",
     "SongFeatures": "contract.contract",
+    "SongStatistics": "features.stats",
     "SongTable": "plays.songs",
     "SongTags": "plays.tags",
     "Split": "plays.split",
@@ -268,6 +270,7 @@ __all__ = [
     "ScoredSongs",
     "SharedSpectrum",
     "SongFeatures",
+    "SongStatistics",
     "SongTable",
     "SongTags",
     "Split",
