@@ -133,11 +133,13 @@ def test_a_kind_of_feature_is_found_and_made(install):
     install("loud-plugin", FEATURE)
     assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc", "stats"]
     assert registry.find_kind("loudness").shape == "vectors"
-    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "bow")
+    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "stats", "bow")
     assert dcbmr.get_extractor("loudness", floor=1.0).config == {"sr": 8000.0, "floor": 1.0}
     with pytest.raises(InputError, match="the kind 'loudness' has no parameter 'ceiling'; it has sr, floor"):
         dcbmr.get_extractor("loudness", ceiling=1.0)
-    with pytest.raises(InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc"):
+    with pytest.raises(
+        InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc, stats"
+    ):
         dcbmr.get_extractor("chroma")
 
 
