@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from reference import rank_metrics, ranking
 from scipy.sparse import csr_array
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
 import dcbmr
 from dcbmr import _core
@@ -114,6 +114,26 @@ def test_agrees_with_scikit_learn():
         assert report.auc_of_users[u] == pytest.approx(roc_auc_score(heldout[u], scores[u]))
         # Without ties and without a cut-off the two definitions of average precision are one.
         assert report.ap[u] == pytest.approx(average_precision_score(heldout[u], scores[u]))
+
+
+@pytest.mark.parametrize("k", [1, 5, 300])
+def test_agrees_with_scikit_learn_on_ties(k):
+    """Where many songs tie: scikit-learn is given the order that our rule makes of ties."""
+    rng = np.random.default_rng(15)
+    users, songs = whole_numbers(rng, 20, 3) + 0.5, whole_numbers(rng, 300, 3)
+    heldout = draw_heldout(rng, 20, 300, 0.03)
+    report = dcbmr.evaluate_ranking(users, songs, csr_array(heldout), k=k)
+    scores = users @ songs.T
+    assert max(len(np.unique(row)) for row in scores) < 100
+    order_of_ours = np.argsort(np.lexsort((heldout, -scores), axis=1), axis=1) * -1.0 + 300
+    for u in range(20):
+        exactly = {"abs": 1e-9, "rel": 0}
+        assert report.auc_of_users[u] == pytest.approx(roc_auc_score(heldout[u], scores[u]), **exactly)
+        ndcg = ndcg_score(heldout[u : u + 1], order_of_ours[u : u + 1], k=k)
+        assert report.of_users("ndcg_at_k")[u] == pytest.approx(ndcg, **exactly)
+        if k == 300:
+            ap = average_precision_score(heldout[u], order_of_ours[u])
+            assert report.ap[u] == pytest.approx(ap, **exactly)
 
 
 @settings(max_examples=200, deadline=None)
