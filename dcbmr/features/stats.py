@@ -108,9 +108,10 @@ class SongStatistics:
     def stream(self) -> StatisticsStream:
         """Return a stream for one song."""
         try:
-            return StatisticsStream(_core.OnlineStats(**self._sizes(), frame_rate=self._frame_rate()))
+            online = _core.OnlineStats(**self._sizes(), frame_rate=self._frame_rate())
         except ValueError as error:
             raise InputError(f"statistics: {error}") from None
+        return StatisticsStream(online, self.n_dims)
 
     def _sizes(self) -> dict[str, int]:
         mfcc = self.sources["mfcc"]
@@ -129,8 +130,8 @@ class SongStatistics:
 class StatisticsStream:
     """Frames of a song in, its statistics out. Not for two threads at once."""
 
-    def __init__(self, online: _core.OnlineStats) -> None:
-        self._online = online
+    def __init__(self, online: _core.OnlineStats, n_dims: int) -> None:
+        self._online, self._none = online, np.empty((0, n_dims), np.float32)
         self._n_frames = {"mel": 0, "mfcc": 0}
 
     def accept(self, samples: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -139,10 +140,10 @@ class StatisticsStream:
         self._online.accept_mfcc(np.ascontiguousarray(samples["mfcc"]))
         for kind, frames in samples.items():
             self._n_frames[kind] += len(frames)
-        return np.empty((0, 0), np.float32)
+        return self._none
 
     def finish(self) -> NDArray[np.float32]:
         """Return the vector, (1, n_dims), of a song that has a frame at least; else none, (0, n_dims)."""
         if not all(self._n_frames.values()):
-            return np.empty((0, 0), np.float32)
+            return self._none
         return self._online.finish()[None]

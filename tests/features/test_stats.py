@@ -9,6 +9,8 @@ import soundfile
 
 import dcbmr
 from dcbmr.contract.features import FeatureConfig
+from dcbmr.features.featurize import features_of_files
+from dcbmr.features.recipe import Recipe
 from dcbmr.features.stats import SongStatistics
 from dcbmr.features.store import FeatureStore
 
@@ -76,6 +78,15 @@ def test_in_the_pass_over_the_audio_they_are_those_of_the_stored_frames(tmp_path
         np.testing.assert_array_equal(store["stats"][song], other["stats"][song])
     dcbmr.featurize(tmp_path, tmp_path / "alone", kinds=("stats",))
     np.testing.assert_array_equal(FeatureStore.open(tmp_path / "alone")["stats"]["1"], store["stats"]["1"])
+
+
+def test_a_file_has_the_statistics_that_a_store_of_it_has(tmp_path):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(22050 * 9), 22050)
+    dcbmr.featurize(path, tmp_path / "f", kinds=("stats",))
+    store = FeatureStore.open(tmp_path / "f")["stats"]
+    made = features_of_files([path], Recipe.again([store.config]))["stats"]
+    np.testing.assert_array_equal(made.vectors()[0], store["song"])
 
 
 def test_too_few_frames_a_second_are_refused():
