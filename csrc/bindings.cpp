@@ -21,6 +21,7 @@
 #include "kmeans.h"
 #include "online_feature.h"
 #include "ranking.h"
+#include "stats.h"
 #include "windows.h"
 
 namespace py = pybind11;
@@ -349,6 +350,43 @@ void bind_features(py::module_& m) {
       });
 }
 
+void bind_stats(py::module_& m) {
+  using dcbmr::OnlineStats;
+  const auto accept = [](int n_columns, const Array<float>& rows, auto take) {
+    want(rows.ndim() == 2 && rows.shape(1) == n_columns, "rows must be (n_frames, n_columns)");
+    const float* const in = rows.data();
+    const std::int64_t n = rows.shape(0);
+    const py::gil_scoped_release release;
+    take(in, n);
+  };
+  py::class_<OnlineStats>(m, "OnlineStats")
+      .def(py::init([](int n_mels, int n_mfcc, int n_deltas, double frame_rate) {
+             return std::make_unique<OnlineStats>(
+                 dcbmr::StatsOptions{n_mels, n_mfcc, n_deltas, frame_rate});
+           }),
+           py::kw_only(), py::arg("n_mels"), py::arg("n_mfcc"), py::arg("n_deltas"),
+           py::arg("frame_rate"))
+      .def(
+          "accept_mel",
+          [accept](OnlineStats& self, const Array<float>& rows) {
+            accept(self.options().n_mels, rows,
+                   [&](const float* in, std::int64_t n) { self.accept_mel(in, n); });
+          },
+          py::arg("rows").noconvert())
+      .def(
+          "accept_mfcc",
+          [accept](OnlineStats& self, const Array<float>& rows) {
+            accept(self.options().n_mfcc * (1 + self.options().n_deltas), rows,
+                   [&](const float* in, std::int64_t n) { self.accept_mfcc(in, n); });
+          },
+          py::arg("rows").noconvert())
+      .def("finish", [](OnlineStats& self) {
+        Array<float> out(self.n_dims());
+        self.finish(out.mutable_data());
+        return out;
+      });
+}
+
 // Out is float, or std::uint16_t for half precision.
 template <class Out>
 void bind_read_windows(py::module_& m) {
@@ -416,6 +454,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_kmeans(m);
   bind_ranking(m);
   bind_features(m);
+  bind_stats(m);
   bind_windows(m);
   bind_stderr(m);
 }

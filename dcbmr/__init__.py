@@ -67,8 +67,10 @@ if TYPE_CHECKING:
     from dcbmr.features.in_hand import with_vectors
     from dcbmr.features.joined import JoinedPipeline, pipeline_to
     from dcbmr.features.memory import MemoryFeatures
+    from dcbmr.features.neighbours import similar_features
     from dcbmr.features.pca import PCA
     from dcbmr.features.pipeline import FeaturePipeline
+    from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.explain import Excerpt, explain
@@ -163,6 +165,7 @@ _HOME = {
     "ScoredSongs": "evaluation.candidates",
     "SharedSpectrum": "audio.frames",
     "SongFeatures": "contract.contract",
+    "SongStatistics": "features.stats",
     "SongTable": "plays.songs",
     "SongTags": "plays.tags",
     "Split": "plays.split",
@@ -209,6 +212,7 @@ _HOME = {
     "save_tensors": "base.tensors",
     "share_spectrum": "audio.frames",
     "shared_plays": "evaluation.play_figures",
+    "similar_features": "features.neighbours",
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
@@ -266,6 +270,7 @@ __all__ = [
     "ScoredSongs",
     "SharedSpectrum",
     "SongFeatures",
+    "SongStatistics",
     "SongTable",
     "SongTags",
     "Split",
@@ -312,6 +317,7 @@ __all__ = [
     "save_tensors",
     "share_spectrum",
     "shared_plays",
+    "similar_features",
     "split_plays",
     "testing",
     "top_songs",

@@ -1,6 +1,6 @@
 """What the fast code shall compute, written to be read: plain NumPy, loops where loops say it best."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -181,3 +181,75 @@ def resampled_figure(v, w, users, artists, folds, contributions):
         contributed += v[user] * w[artist] * contribution
         of_lists += v[user] * w[artist] / lists.count((user, fold))
     return contributed, of_lists
+
+
+def statistics(mel, cepstra, n_mfcc, frame_rate):
+    """The vector of dcbmr.SongStatistics, name by name as its page describes it; in float64."""
+
+    def folded(rows, n):
+        edges = np.arange(n + 1) * rows.shape[1] // n
+        return np.stack([rows[:, a:b].mean(1) for a, b in pairwise(edges)], axis=1)
+
+    def skewness(x):
+        return ((x - x.mean(0)) ** 3).mean(0) / (x.var(0) + 1e-4) ** 1.5
+
+    def percentiles(x, low, width, n_bins, share):
+        places = np.clip(np.floor((x - low) / width), 0, n_bins - 1).astype(int)
+        found = []
+        for column in places.T:
+            counts = np.bincount(column, minlength=n_bins)
+            reached = np.cumsum(counts)
+            bin_ = np.searchsorted(reached, share * len(x))
+            found.append(
+                low + width * (bin_ + (share * len(x) - reached[bin_] + counts[bin_]) / counts[bin_])
+            )
+        return np.array(found)
+
+    mel, cepstra = np.asarray(mel, float), np.asarray(cepstra, float)
+    n, n_mels = mel.shape
+    x = folded(mel, min(32, n_mels))
+    steps = np.diff(x, axis=0)
+    shares = (0.1, 0.5, 0.9)
+    parts = [x.mean(0), x.std(0), skewness(x), *(percentiles(x, 0, 1 / 32, 1024, share) for share in shares)]
+    parts.append(np.abs(steps).mean(0) if n > 1 else np.zeros(x.shape[1]))
+
+    orders = cepstra.reshape(n, -1, n_mfcc)[:, :, :13]
+    c = orders[:, 0]
+    reach = 128 * np.sqrt(n_mels)
+    parts += [c.mean(0), orders.std(0).ravel(), skewness(c)]
+    parts += [percentiles(c, -reach, reach / 2048, 4096, share) for share in shares]
+    covariance = np.cov(c.T, bias=True).reshape(c.shape[1], -1)
+    variance = np.diag(covariance) + 1e-4
+    parts.append((covariance / np.sqrt(np.outer(variance, variance)))[np.tril_indices(c.shape[1], -1)])
+
+    slow = folded(x, min(16, n_mels))
+    size = 2 ** int(np.clip(np.round(np.log2(6 * frame_rate)), 7, 13))
+    starts = range(0, n - size + 1, size // 2) if n >= size else [0]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    powers = []
+    for start in starts:
+        window = slow[start : start + size]
+        window = np.pad(window - window.mean(0), ((0, size - len(window)), (0, 0)))
+        powers.append(np.abs(np.fft.rfft(window * hann[:, None], axis=0)) ** 2 / (hann**2).sum())
+    power, hz = np.mean(powers, axis=0), np.arange(size // 2 + 1) * frame_rate / size
+    edges = [0, 0.5, 1, 2, 4, 8, 16, np.inf]
+    bands = [(hz > 0) & (hz >= a) & (hz < b) for a, b in pairwise(edges)]
+    means = [power[band].mean(0) if band.any() else np.zeros(slow.shape[1]) for band in bands]
+    parts.append(np.log(1e-3 + np.array(means)).T.ravel())
+
+    onset = np.concatenate([[0], np.maximum(steps, 0).mean(1)])
+    strong = np.floor(32 * (onset.mean() + onset.std()))
+    is_peak = (onset[:-2] < onset[1:-1]) & (onset[1:-1] >= onset[2:])
+    n_peaks = (is_peak & (np.floor(32 * onset[1:-1]) >= strong)).sum()
+    parts.append([onset.mean(), onset.std(), skewness(onset), n_peaks / n * frame_rate])
+    away = onset - onset.mean()
+    lags = np.arange(1, 1 + int(2 * frame_rate))
+    beat = np.array([away[lag:] @ away[: n - lag] if lag < n else 0 for lag in lags])
+    beat = beat / (n * (onset.var() + 1e-4))
+    bpm = 60 * frame_rate / lags
+    place = np.floor(16 * np.log10(bpm / 30))
+    parts.append([max([0, *beat[place == band]]) for band in range(16)])
+    weighted = np.where((bpm >= 40) & (bpm <= 240), beat * np.exp(-0.5 * np.log2(bpm / 120) ** 2), 0)
+    best = np.argmax(weighted)
+    parts.append([np.log2(bpm[best]), beat[best]] if weighted[best] > 0 else [np.log2(120), 0])
+    return np.concatenate(parts)

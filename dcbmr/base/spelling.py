@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from itertools import islice
+
+from dcbmr.errors import InputError
 
 # Names that difflib compares at most, two or four times as many: a millisecond for twenty of them.
 _COMPARED = 500
@@ -41,3 +43,16 @@ def _sharing(text: str, sample: str, name: str, *, ending: bool) -> set[str]:
         end = text.index("\n", at if ending else at + 1)
         found.add(text[text.rfind("\n", 0, end) + 1 : end])
     return found
+
+
+def look_up(name: str, rows: Mapping[str, int], what: str) -> int:
+    """Return the row of an id, or raise InputError with the ids that are spelt most like it."""
+    if name in rows:
+        return rows[name]
+    close = close_names(name, rows)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else _example(rows)
+    raise InputError(f"unknown {what} {name!r} (there are {len(rows)}){hint}")
+
+
+def _example(ids: Iterable[str]) -> str:
+    return "".join(f"; an id looks like {name!r}" for name in islice(ids, 1))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import directory_argument, print_rows, table_options, threads_option
+from dcbmr.cli._common import (
+    directory_argument,
+    print_rows,
+    show_progress,
+    table_options,
+    threads_option,
+)
 from dcbmr.cli._serving import (
     Names,
     features_option,
@@ -20,11 +26,12 @@ from dcbmr.cli._serving import (
 )
 
 if TYPE_CHECKING:
+    from dcbmr.ranking.topk import TopSongs
     from dcbmr.recommendation.recommender import Likeness
 
 
 @click.command("similar", short_help="List the songs most like a song.")
-@click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
+@click.argument("source", metavar="MODEL|FACTORS|FEATURES", type=directory_argument)
 @click.option("--song", "songs", multiple=True, metavar="ID", help="A song to compare with; repeatable.")
 @click.option(
     "--audio",
@@ -33,12 +40,12 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="Audio file, or folder of them, to compare with; repeatable.  (needs a model)",
 )
+@click.option("--kind", help="Of FEATURES: a kind with one vector a song, or made of what is there.")
 @click.option(
     "--by",
     type=click.Choice(["usage", "factors"]),
-    default="usage",
-    show_default=True,
-    help="Compare the usage patterns that the factors predict, or the bare factors.",
+    default=None,
+    help="Compare the usage patterns that the factors predict, or the bare factors.  [default: usage]",
 )
 @features_option
 @vectors_option
@@ -51,7 +58,8 @@ def command(
     source: Path,
     songs: tuple[str, ...],
     audio: tuple[Path, ...],
-    by: Likeness,
+    kind: str | None,
+    by: Likeness | None,
     features: Path | None,
     vectors: tuple[str, ...],
     from_audio: bool,
@@ -63,22 +71,65 @@ def command(
     """List the songs most like a song; the score is a cosine.
 
     By default two songs are alike when they would be played by the same users, as far as their factors
-    tell. With --from-audio the factors are those predicted from the audio.
+    tell. With --from-audio the factors are those predicted from the audio. Of FEATURES, without any plays,
+    two songs are alike when their vectors of a kind are.
 
     \b
     Example:  dcbmr similar factors --song S12 --songs songs.tsv
               dcbmr similar cnn --audio new.mp3 --features features
+              dcbmr similar features --kind bow_pca --song S12
     """
+    from dcbmr.base.directory import kind_of
+    from dcbmr.features.store import FEATURES
+
     if not songs and not audio:
         raise click.UsageError("say what to compare with: --song ID or --audio FILE")
-    recommender, heard = make_recommender(
-        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
-    )
     names = Names(names_file)
-    names.check(songs, recommender.row_of_song)
-    queries = [*songs, *heard]
-    top = recommender.similar(queries, k=k, by=by)
+    queries = [*songs]
+    if kind_of(source) == FEATURES:
+        given = {
+            "--audio": audio,
+            "--by": by,
+            "--features": features,
+            "--vectors": vectors,
+            "--from-audio": from_audio,
+        }
+        top = _by_features(source, kind, songs, names, given, k=k, n_threads=n_threads)
+    else:
+        if kind:
+            raise click.UsageError(f"--kind is for features, which {source} does not hold")
+        recommender, heard = make_recommender(
+            source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
+        )
+        names.check(songs, recommender.row_of_song)
+        queries += heard
+        top = recommender.similar(queries, k=k, by=by or "usage")
     asked = [{"to": song, **names.called(song)} for song in queries]
     print_rows(rows_of_top(asked, top, names), form=form)
     if not any(top):
         click.echo("there is no other song to compare with", err=True)
+
+
+def _by_features(
+    source: Path,
+    kind: str | None,
+    songs: tuple[str, ...],
+    names: Names,
+    given: dict[str, Any],
+    *,
+    k: int,
+    n_threads: int | None,
+) -> TopSongs:
+    """Return the songs whose vectors are nearest; refuse what was given for models and factors."""
+    from dcbmr.features.neighbours import similar_features
+    from dcbmr.features.store import FeatureStore
+
+    for option, value in given.items():
+        if value:
+            raise click.UsageError(f"{option} is for models and factors, and {source} holds features")
+    store = FeatureStore.open(source)
+    if kind is None:
+        raise click.UsageError(f"say which --kind to compare; {source} has {', '.join(store.kinds)}")
+    names.check(songs, set(store.song_ids))
+    with show_progress() as progress:
+        return similar_features(store, kind, songs, k=k, n_threads=n_threads, progress=progress)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, places
-from dcbmr.base.spelling import close_names
+from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
@@ -377,19 +376,6 @@ def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:
     """Return the songs that have plays, and their factors."""
     rows = np.flatnonzero(factors.has_plays)
     return [factors.song_ids[row] for row in rows], factors.song_factors[rows]
-
-
-def look_up(name: str, rows: Mapping[str, int], what: str) -> int:
-    """Return the row of an id, or raise InputError with the ids that are spelt most like it."""
-    if name in rows:
-        return rows[name]
-    close = close_names(name, rows)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else _example(rows)
-    raise InputError(f"unknown {what} {name!r} (there are {len(rows)}){hint}")
-
-
-def _example(ids: Iterable[str]) -> str:
-    return "".join(f"; an id looks like {name!r}" for name in islice(ids, 1))
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,4 +30,11 @@ def dcbmr_features() -> Iterable[FeatureSpec]:
             is_streaming=True,
             joint="dcbmr:share_spectrum",
         ),
+        FeatureSpec(
+            "stats",
+            "dcbmr:SongStatistics",
+            "statistics of both: moments, percentiles, correlation, modulation, onsets and tempo",
+            is_streaming=True,
+            made_of=("mel", "mfcc"),
+        ),
     ]

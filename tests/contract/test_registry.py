@@ -44,6 +44,7 @@ def test_the_built_ins_enter_as_anyone_does():
     assert {name: registry.owner_of(name).name for name in dcbmr.extractors()} == {
         "mel": "spectra",
         "mfcc": "spectra",
+        "stats": "spectra",
     }
 
 
@@ -91,7 +92,7 @@ def test_the_public_version_is_the_one_of_the_built_ins():
     [
         ({"name": " "}, "RegressorSpec has an empty name"),
         ({"factory": "mean"}, "'mean' has the factory 'mean'; wanted 'package.module:Name'"),
-        ({"kind": "chroma"}, "kind 'chroma', which nobody knows; there are mel, mfcc, bow"),
+        ({"kind": "chroma"}, "kind 'chroma', which nobody knows; there are mel, mfcc, stats, bow"),
         ({"shape": "frames"}, "shape 'frames', but its kind 'bow_pca' has the shape 'vectors'"),
         ({"losses": "mse"}, "losses must be a tuple of names; got 'mse'"),
     ],
@@ -130,13 +131,15 @@ FEATURE = """
 
 def test_a_kind_of_feature_is_found_and_made(install):
     install("loud-plugin", FEATURE)
-    assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc"]
+    assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc", "stats"]
     assert registry.find_kind("loudness").shape == "vectors"
-    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "bow")
+    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "stats", "bow")
     assert dcbmr.get_extractor("loudness", floor=1.0).config == {"sr": 8000.0, "floor": 1.0}
     with pytest.raises(InputError, match="the kind 'loudness' has no parameter 'ceiling'; it has sr, floor"):
         dcbmr.get_extractor("loudness", ceiling=1.0)
-    with pytest.raises(InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc"):
+    with pytest.raises(
+        InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc, stats"
+    ):
         dcbmr.get_extractor("chroma")
 
 
@@ -288,7 +291,7 @@ def test_what_is_made_is_checked_before_it_fits(install):
 
 def test_a_regressor_takes_every_kind_of_its_shape():
     specs = dcbmr.regressors()
-    assert registry.kinds_of(specs["linear"]) == ("bow_pca", "bow")
+    assert registry.kinds_of(specs["linear"]) == ("bow_pca", "stats", "bow")
     assert registry.kinds_of(specs["cnn"]) == ("mel", "mfcc")
 
 

@@ -1,0 +1,95 @@
+"""Songs that sound alike, by their vectors alone: no plays, and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from dcbmr.base.progress import Progress
+from dcbmr.base.spelling import look_up
+from dcbmr.contract.kinds import HOST_KINDS
+from dcbmr.errors import InputError
+from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.standardization import dense
+from dcbmr.features.store import FeatureStore
+from dcbmr.ranking.topk import TopSongs, top_songs
+
+
+def similar_features(
+    features: FeatureStore,
+    kind: str,
+    song_ids: Sequence[str],
+    *,
+    k: int = 10,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> TopSongs:
+    """Return the songs of a store whose vectors are nearest to those of some songs, themselves left out.
+
+    The score is the cosine of the vectors after each dimension's mean over the songs of the store is taken
+    off and, of kinds as they are stored, its deviation divided out, so that no unit counts more than another;
+    principal components keep their sizes.
+
+    Parameters
+    ----------
+    features : FeatureStore
+    kind : str
+        A kind with one vector a song that the store has, or that can be made of what it has, such as
+        "bow_pca" of MFCCs.
+    song_ids : sequence of str
+        Songs of the store.
+    k : int
+        Songs for each.
+    n_threads : int, optional
+        Threads; every core by default.
+    progress : Progress, optional
+        Told of what is made of frames; it may raise to stop.
+
+    Returns
+    -------
+    TopSongs
+
+    Raises
+    ------
+    InputError
+        A kind of frames, or one that the store does not have; a song that it does not have; a song that is
+        like the mean of all, so that nothing can be compared.
+    """
+    pipeline = FeaturePipeline(kind, n_threads=n_threads)
+    stored = features[pipeline.source]
+    if pipeline.source == kind and stored.shape != "vectors":
+        fitting = [name for name in features if features[name].shape == "vectors"]
+        raise InputError(
+            f"songs of kind {kind!r} have frames, wanted one vector a song; {features.directory} has "
+            f"{' and '.join(fitting) or 'no such kind'}"
+        )
+    row_of = {song: row for row, song in enumerate(stored.song_ids)}
+    rows = np.array([look_up(song, row_of, "song") for song in song_ids], np.int64)
+    made = pipeline.learn(features, stored.song_ids, progress=progress)
+    is_made = kind in {host.name for host in HOST_KINDS}
+    vectors = _unit(dense(made.vectors()), equal_dimensions=not is_made)
+    for song, row in zip(song_ids, rows, strict=True):
+        if not vectors[row].any():
+            raise InputError(f"song {song!r} is like the mean of all songs: there is nothing to compare")
+    itself = csr_array(
+        (np.ones(len(rows), np.float32), (np.arange(len(rows)), rows)), shape=(len(rows), len(vectors))
+    )
+    found = top_songs(vectors[rows], vectors, k=k, excluded=itself, n_threads=n_threads)
+    return TopSongs(found.songs, found.scores, stored.song_ids)
+
+
+def _unit(vectors: NDArray[np.float32], *, equal_dimensions: bool) -> NDArray[np.float32]:
+    """Return vectors of length one, from the mean; those at the mean, and what does not vary, are zero."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    apart = vectors - mean.astype(np.float32)
+    deviation = np.sqrt(np.square(apart).mean(axis=0, dtype=np.float64))
+    varies = deviation > 1e-6 * np.abs(mean)
+    if equal_dimensions:
+        apart /= np.where(varies, deviation, 1).astype(np.float32)
+    apart[:, ~varies] = 0
+    length = np.linalg.norm(apart, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)
+    return unit
