@@ -78,7 +78,8 @@ def metrics_of_implicit(users, songs, heldout, k, n_threads):
     nothing, test = csr_matrix(heldout.shape, dtype=np.float32), csr_matrix(heldout)
     for matrix in (nothing, test):
         matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
-    return ranking_metrics_at_k(model, nothing, test, K=k, show_progress=False, num_threads=n_threads)
+    with threadpool_limits(n_threads, user_api="blas"):
+        return ranking_metrics_at_k(model, nothing, test, K=k, show_progress=False, num_threads=n_threads)
 
 
 def by_implicit(*arguments):
