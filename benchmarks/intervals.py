@@ -252,6 +252,7 @@ def seconds_of_20000_users(n_rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--experiments", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first experiment")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--only", nargs="+", metavar="WORLD", choices=[world.name for world in WORLDS])
     parser.add_argument("--peers", action="store_true", help="the intervals of textbooks, too")
@@ -270,9 +271,8 @@ def main():
                 if not options.only or world.name in options.only:
                     _ = world.truth  # found once, and sent along
                     ask = partial(experiment, world, options.resamples, options.peers)
-                    lines.append(
-                        summary(world, list(pool.map(ask, range(options.experiments), chunksize=10)))
-                    )
+                    seeds = range(options.first, options.first + options.experiments)
+                    lines.append(summary(world, list(pool.map(ask, seeds, chunksize=10))))
                     show(lines[-1])
     if options.json:
         with open(options.json, "w") as file:

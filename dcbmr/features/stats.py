@@ -114,17 +114,21 @@ class SongStatistics:
         return StatisticsStream(online, self.n_dims)
 
     def _sizes(self) -> dict[str, int]:
-        mfcc = self.sources["mfcc"]
-        n_mfcc = int(mfcc.settings["n_mfcc"])
+        n_mfcc = int(self._setting("mfcc", "n_mfcc"))
         return {
             "n_mels": self.sources["mel"].n_dims,
             "n_mfcc": n_mfcc,
-            "n_deltas": mfcc.n_dims // n_mfcc - 1,
+            "n_deltas": self.sources["mfcc"].n_dims // n_mfcc - 1,
         }
 
     def _frame_rate(self) -> float:
-        settings = self.sources["mel"].settings
-        return float(settings["sr"]) / int(settings["hop_length"])
+        return float(self._setting("mel", "sr") / self._setting("mel", "hop_length"))
+
+    def _setting(self, kind: str, name: str) -> float:
+        try:
+            return float(self.sources[kind].settings[name])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"statistics: frames of kind {kind!r} do not say their {name}") from None
 
 
 class StatisticsStream:

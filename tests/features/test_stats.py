@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -92,3 +94,10 @@ def test_a_file_has_the_statistics_that_a_store_of_it_has(tmp_path):
 def test_too_few_frames_a_second_are_refused():
     with pytest.raises(dcbmr.InputError, match="frames a second"):
         made_for(hop_length=40_000).stream()
+
+
+def test_frames_that_do_not_say_their_rate_are_refused():
+    extractor = made_for()
+    silent = replace(extractor.sources["mel"], settings={"sr": 22050})
+    with pytest.raises(dcbmr.InputError, match="frames of kind 'mel' do not say their hop_length"):
+        SongStatistics(sources={**extractor.sources, "mel": silent}).stream()
