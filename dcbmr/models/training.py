@@ -20,6 +20,7 @@ from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, FitRun, RegressorSpec
+from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline, pipeline_to
@@ -321,8 +322,8 @@ def check_kind(spec: RegressorSpec, kind: str, store: FeatureStore) -> None:
 
 
 def _has(store: FeatureStore, kind: str) -> bool:
-    """Say whether a store holds a kind, or all that it is made of."""
-    made_of = () if kind in store else registry.find_kind(kind).made_of
+    """Say whether a store holds a kind, or what the host makes it of."""
+    made_of = {host.name: host.made_of for host in HOST_KINDS}.get(kind, ())
     return kind in store or (len(made_of) > 0 and all(_has(store, source) for source in made_of))
 
 
