@@ -76,7 +76,8 @@ def test_a_choice_is_near_and_neither_empty_nor_full(sizes, fraction, random_sta
     assert 0 < len(groups) < len(sizes)
     n_songs = sum(sizes)
     miss = abs(share - fraction) * n_songs
-    assert bool(said) == (miss > max(fraction * n_songs / 2, 1))
+    most = max(fraction * n_songs / 2, 1)
+    assert bool(said) == (miss > most) or miss == pytest.approx(most)  # the share has been rounded
     if not said and fraction <= 0.5:
         # No group can be added that brings the choice nearer without passing the share by half of it.
         for group in set(range(len(sizes))) - groups:
