@@ -48,3 +48,10 @@ def in_columns(matrix: csr_array, place: NDArray[Any], n_columns: int) -> csr_ar
     there = to >= 0
     kept = np.concatenate([[0], np.cumsum(there)])[matrix.indptr]
     return csr_array((matrix.data[there], to[there], kept), shape=(matrix.shape[0], n_columns))
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows scaled to length one; zero rows stay zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(vectors, length, where=length > 0, out=np.zeros_like(vectors))
+    return unit

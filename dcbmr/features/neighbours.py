@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr.base.arrays import unit_rows
 from dcbmr.base.progress import Progress
 from dcbmr.base.spelling import look_up
 from dcbmr.contract.kinds import HOST_KINDS
@@ -70,7 +71,7 @@ def similar_features(
     rows = np.array([look_up(song, row_of, "song") for song in song_ids], np.int64)
     made = pipeline.learn(features, stored.song_ids, progress=progress)
     is_made = kind in {host.name for host in HOST_KINDS}
-    vectors = _unit(dense(made.vectors()), equal_dimensions=not is_made)
+    vectors = _directions(dense(made.vectors()), equal_dimensions=not is_made)
     for song, row in zip(song_ids, rows, strict=True):
         if not vectors[row].any():
             raise InputError(f"song {song!r} is like the mean of all songs: there is nothing to compare")
@@ -81,7 +82,7 @@ def similar_features(
     return TopSongs(found.songs, found.scores, stored.song_ids)
 
 
-def _unit(vectors: NDArray[np.float32], *, equal_dimensions: bool) -> NDArray[np.float32]:
+def _directions(vectors: NDArray[np.float32], *, equal_dimensions: bool) -> NDArray[np.float32]:
     """Return vectors of length one, from the mean; those at the mean, and what does not vary, are zero."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     apart = vectors - mean.astype(np.float32)
@@ -90,6 +91,4 @@ def _unit(vectors: NDArray[np.float32], *, equal_dimensions: bool) -> NDArray[np
     if equal_dimensions:
         apart /= np.where(varies, deviation, 1).astype(np.float32)
     apart[:, ~varies] = 0
-    length = np.linalg.norm(apart, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)
-    return unit
+    return unit_rows(apart)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import in_columns, places
+from dcbmr.base.arrays import in_columns, places, unit_rows
 from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
@@ -293,7 +293,7 @@ class Recommender:
 
     @cached_property
     def _unit_factors(self) -> NDArray[np.float32]:
-        return _unit(self.song_factors)
+        return unit_rows(self.song_factors)
 
     @cached_property
     def _usage_vectors(self) -> NDArray[np.float32]:
@@ -305,7 +305,7 @@ class Recommender:
         # Any root of the gramian has the same cosines; this one exists for a singular gramian too.
         values, vectors = np.linalg.eigh(gramian)
         root = (vectors * np.sqrt(np.maximum(values, 0.0))).astype(np.float32)
-        return _unit(self.song_factors @ root)
+        return unit_rows(self.song_factors @ root)
 
     @cached_property
     def _row_of_column(self) -> NDArray[np.int64]:
@@ -376,10 +376,3 @@ def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:
     """Return the songs that have plays, and their factors."""
     rows = np.flatnonzero(factors.has_plays)
     return [factors.song_ids[row] for row in rows], factors.song_factors[rows]
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to length one; zero rows stay zero."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(vectors, length, where=length > 0, out=np.zeros_like(vectors))
-    return unit
