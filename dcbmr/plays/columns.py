@@ -59,6 +59,12 @@ SONGS = Layout(
     "song, artist and, optionally, title",
     advice="call them song, artist and title in its first line (in Python: or give columns={python})",
 )
+DATES = replace(
+    SONGS,
+    roles=("song", "date"),
+    wanted="song and date",
+    advice="call them song and date in its first line",
+)
 VECTORS = Layout(
     "vectors",
     ("song",),
@@ -90,9 +96,10 @@ _TIMES = (
     "listenedat", "playedat", "createdat", "updatedat", "lastplayed", "firstplayed", "duration", "length",
     "ms", "msplayed", "epoch", "unix", "utc",
 )  # fmt: skip
+_DATES = ("date", "releasedate", "released", "firstplayed", "firstplayedat", "releaseyear", "year")
 _USUAL = {
     "user": _USERS, "song": _SONGS, "count": _COUNTS, "tag": _TAGS, "weight": _WEIGHTS,
-    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"),
+    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"), "date": _DATES,
 }  # fmt: skip
 _ALL = frozenset(chain(("id",), _TIMES, *_USUAL.values()))
 
@@ -205,7 +212,7 @@ def _places_by_name(layout: Layout, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for role in layout.roles:
         usual: tuple[str, ...] = _USUAL[role]
-        if role == "song" and layout is SONGS:
+        if role == "song" and layout in (SONGS, DATES):
             usual = (*usual, "id")
         elif role == "song" and layout is VECTORS:
             usual = (*usual, "id", "ids", "", "indexlevel0")  # pandas writes an index so
