@@ -67,8 +67,8 @@ def command(
               dcbmr experiment mine.toml -o experiments
     """
     shown: dict[str, Any] = {
-        "plays": plays, "columns": columns, "songs": songs, "tags": tags, "audio": audio, "features": features,
-        "vectors": vectors,
+        "plays": plays, "columns": columns, "songs": songs, "tags": tags, "audio": audio,
+        "features": features, "vectors": vectors,
     }  # fmt: skip
     given = {name: value for name, value in shown.items() if value}
     if init:

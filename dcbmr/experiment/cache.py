@@ -179,7 +179,8 @@ class Stages:
         reasons = [self._differences(stage, record, missing) for record in self._records(stage.name)]
         if not reasons:
             return "was not made yet"
-        return "; ".join(min(reasons, key=lambda reason: len(reason)))
+        fewest = min(reasons, key=len)
+        return "; ".join(fewest)
 
     def _records(self, name: str) -> Iterator[dict[str, Any]]:
         for file in sorted(self.directory.glob(f"{name}-*/{CONFIG}"), key=os.path.getmtime, reverse=True):

@@ -34,6 +34,10 @@ class DataSettings:
         Who played what how often: user, song and count.
     columns : str
         Its columns of user, song and count: names of its header, or numbers from 1.
+    n_songs : whole number
+        Keep as many songs, those with most listeners.
+    n_users : whole number
+        Keep as many users, those who played most of these songs.
     songs : path
         The table of songs: song, artist, title and date. Known artists keep their songs together.
     tags : path
@@ -49,6 +53,8 @@ class DataSettings:
 
     plays: Path
     columns: str | None = None
+    n_songs: int | None = None
+    n_users: int | None = None
     songs: Path | None = None
     tags: Path | None = None
     audio: Path | None = None
@@ -56,6 +62,9 @@ class DataSettings:
     vectors: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key, value in (("n_songs", self.n_songs), ("n_users", self.n_users)):
+            if value is not None and value < 2:
+                raise InputError(f"{key} must be at least 2; got {value}")
         if self.audio and self.features:
             raise InputError("features exclude audio: give one of the two")
         if not (self.audio or self.features or self.vectors):
@@ -122,6 +131,8 @@ class FeatureSettings:
         Share of the variance of the word counts that the PCA keeps (the paper's 0.95).
     weighting : count or sqrt
         Word counts, as in the paper, or their square roots.
+    standardize : true or false
+        Learn the codebook from standardized frames.
     offset : number
         Seconds to skip in each file.
     duration : number
@@ -133,6 +144,7 @@ class FeatureSettings:
     n_words: tuple[int, ...] = (4000,)
     variance: float = 0.95
     weighting: Literal["count", "sqrt"] = "count"
+    standardize: bool = True
     offset: float = 0.0
     duration: float | None = None
     params: Mapping[str, Any] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """One configuration in, the paper's table out: the public commands' code, in order, resumable.
 
-A directory holds the stages of all its experiments, ``stages/NAME-DIGEST`` (:mod:`dcbmr.experiment.cache`), and
-a folder for each experiment: ``results.json``, ``report.html``, and links to what its stages made. What is there
-is not made again; what was made goes on in memory: only what an earlier run left is read.
+A directory holds the stages of all its experiments, ``stages/NAME-DIGEST`` (:mod:`dcbmr.experiment.cache`),
+and a folder for each experiment: ``results.json``, ``report.html``, and links to what its stages made. What
+is there is not made again; what was made goes on in memory: only what an earlier run left is read.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class _Work:
     def __init__(self, config: ExperimentConfig, stages: Stages, n_threads: int | None) -> None:
         self.config, self.stages, self.n_threads = config, stages, n_threads
         self.plan = Plan(config, stages)
+        for stage in self.plan:  # rather now than after hours is a changed file refused
+            stages.is_made(stage)
         world = self.plan.world
         if world is not None and not stages.is_made(world):
             assert config.world is not None
@@ -160,7 +162,9 @@ class _Work:
         self.everything = cache(self._everything)
 
     def _plays(self) -> PlayCounts:
-        return PlayCounts.read(self.plan.data.plays, columns=self.plan.data.columns)
+        data = self.plan.data
+        plays = PlayCounts.read(data.plays, columns=data.columns)
+        return plays.most_played(n_songs=data.n_songs, n_users=data.n_users)
 
     def _songs(self) -> SongTable | None:
         return make.read_song_table(self.plan.data)

@@ -92,7 +92,8 @@ class Plan:
         self.stores = tuple(self._features_stages())
         self.everything = None
         if config.evaluation.upper_bound:
-            self.everything = self._factors_stage("factorize all plays", {"plays": self._plays})
+            inputs = {"plays": self._plays}
+            self.everything = self._factors_stage("factorize all plays", inputs, self._of_plays)
         self.folds = tuple(self._fold(number) for number in range(config.split.n_folds))
 
     def __iter__(self) -> Iterator[Stage]:
@@ -154,6 +155,11 @@ class Plan:
     @cached_property
     def _plays(self) -> Stage | str:
         return self.world or _checksum_of(self.data, "plays")
+
+    @property
+    def _of_plays(self) -> dict[str, Any]:
+        """How the plays are read, as far as that changes them."""
+        return {name: getattr(self.data, name) for name in ("columns", "n_songs", "n_users")}
 
     @cached_property
     def _sources(self) -> dict[str, Stage | str]:
@@ -221,7 +227,7 @@ class Plan:
     def _split_stage(self, number: int) -> Stage:
         chosen, data = self.config.split, self.data
         inputs: dict[str, Stage | str] = {"plays": self._plays}
-        settings: dict[str, Any] = {"by": chosen.by}
+        settings: dict[str, Any] = {"by": chosen.by, **self._of_plays}
         if chosen.by in ("song", "artist"):
             settings["random_state"] = self.config.random_state
             settings |= (
@@ -235,8 +241,11 @@ class Plan:
             inputs["songs"] = _checksum_of(data, "songs")
         return Stage("split", self._label("split", number), settings, _values(chosen), inputs)
 
-    def _factors_stage(self, label: str, inputs: Mapping[str, Stage | str]) -> Stage:
-        return Stage("factorize", label, self.config.als().settings(), WeightedALS().settings(), inputs)
+    def _factors_stage(
+        self, label: str, inputs: Mapping[str, Stage | str], of_plays: Mapping[str, Any] | None = None
+    ) -> Stage:
+        settings = {**self.config.als().settings(), **(of_plays or {})}
+        return Stage("factorize", label, settings, WeightedALS().settings(), inputs)
 
     def _words_stage(self, kind: str, split: Stage, factors: Stage, number: int) -> Stage:
         chosen = self.config.features
@@ -245,6 +254,7 @@ class Plan:
             "n_words": list(chosen.n_words),
             "variance": chosen.variance,
             "weighting": chosen.weighting,
+            "standardize": chosen.standardize,
             "random_state": self.config.random_state,
         }
         (source,) = pipeline_to(kind).sources

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dcbmr.audio.files import find_songs
 from dcbmr.base.directory import checkpoint_of, new_directory, read_config
 from dcbmr.base.progress import Progress
+from dcbmr.base.tensors import load_tensors, save_tensors
 from dcbmr.base.text import read_lines
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
@@ -156,6 +157,7 @@ def make_words(
             n_words=n_words,
             variance=chosen.variance,
             weighting=chosen.weighting,
+            standardize=chosen.standardize,
             n_threads=n_threads,
             random_state=seed,
         )
@@ -296,22 +298,15 @@ def read_curve(path: Path) -> Curve:
 
 def keep_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write an evaluation as a directory, and what was predicted beside it."""
-    from safetensors.numpy import save_file
-
     if not (path / EVALUATION).exists():
-        save_file(
-            {name: np.ascontiguousarray(of) for name, of in evaluation.predictions.items()},
-            path / f"{_PREDICTIONS}.safetensors",
-        )
+        save_tensors(path, evaluation.predictions, {}, name=_PREDICTIONS, format_version=1)
         evaluation.save(path / EVALUATION)
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Return the evaluation that a stage has made, with what was predicted."""
-    from safetensors.numpy import load_file
-
-    evaluation = Evaluation.load(path / EVALUATION)
-    return replace(evaluation, predictions=load_file(path / f"{_PREDICTIONS}.safetensors"))
+    _, predictions = load_tensors(path, name=_PREDICTIONS, format_version=1)
+    return replace(Evaluation.load(path / EVALUATION), predictions=predictions)
 
 
 def read_song_table(data: DataSettings) -> SongTable | None:
