@@ -8,9 +8,8 @@ from dcbmr.plays.dates import read_dates
 
 def test_years_months_days_and_moments_are_dates(tmp_path):
     file = tmp_path / "songs.tsv"
-    file.write_text(
-        "song\tartist\tRelease Date\na\tx\t2012\nb\tx\t2012-06\nc\ty\t2012-6-3\nd\ty\t2012-06-03T10:00Z\ne\ty\t\n"
-    )
+    lines = ("a\tx\t2012", "b\tx\t2012-06", "c\ty\t2012-6-3", "d\ty\t2012-06-03T10:00Z", "e\ty\t")
+    file.write_text("\n".join(["song\tartist\tRelease Date", *lines, ""]))
     assert read_dates(file) == {
         "a": date(2012, 1, 1),
         "b": date(2012, 6, 1),
