@@ -32,6 +32,7 @@ from dcbmr.cli import (
     stack,
     tags,
     train,
+    tune,
     vectors,
 )
 from dcbmr.cli._common import Run
@@ -62,6 +63,7 @@ def cli() -> None:
 
 for module in (
     split,
+    tune,
     factorize,
     featurize,
     codebook,

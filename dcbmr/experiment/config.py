@@ -17,11 +17,10 @@ from typing import Any, Literal
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
 from dcbmr.evaluation.rows import OTHER_ROWS, SHUFFLED
+from dcbmr.experiment.tune import SPACE, check_search
 from dcbmr.factorization.als import WeightedALS
 
 _ROW_NAME = re.compile(r"\w[\w +.-]*")
-# Not settings of a factorization here: the seed is the experiment's, and threads change nothing.
-NOT_OF_FACTORIZATION = ("n_threads", "random_state")
 
 
 @dataclass(frozen=True)
@@ -253,6 +252,28 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class TuneSettings:
+    """Choose settings of the factorization by plays of training songs that are held out of it.
+
+    Attributes
+    ----------
+    trials : whole number
+        How many settings are tried.
+    seconds : number
+        Begin no trial after as many.
+    factorization : table
+        Where to look: NAME = [LOW, HIGH]. The number of factors, lambda and alpha by default.
+    """
+
+    trials: int = 50
+    seconds: float | None = None
+    factorization: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(SPACE))
+
+    def __post_init__(self) -> None:
+        check_search(self.factorization, self.trials, self.seconds)
+
+
+@dataclass(frozen=True)
 class ExperimentConfig:
     """Everything that the table depends on.
 
@@ -270,6 +291,8 @@ class ExperimentConfig:
     features : FeatureSettings
     training : TrainingSettings
     evaluation : EvaluationSettings
+    tune : TuneSettings, optional
+        Settings of the factorization are then chosen for each fold, and the others are as above.
     random_state : int
         Seed of every random choice.
 
@@ -287,6 +310,7 @@ class ExperimentConfig:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    tune: TuneSettings | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
@@ -304,6 +328,8 @@ class ExperimentConfig:
         if len(several) > 1:
             raise InputError("rows: those of several seeds must have the same number of them, to be pooled")
         self.als()
+        if self.tune is not None and (twice := self.tune.factorization.keys() & self.factorization.keys()):
+            raise InputError(f"tune.factorization chooses {min(twice)}, which [factorization] gives")
         if self.data is not None:
             self._check_data(self.data)
 

@@ -17,7 +17,6 @@ from dcbmr.base.documented import meanings
 from dcbmr.contract import registry
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import (
-    NOT_OF_FACTORIZATION,
     DataSettings,
     EvaluationSettings,
     FeatureSettings,
@@ -26,6 +25,7 @@ from dcbmr.experiment.config import (
     TrainingSettings,
 )
 from dcbmr.experiment.stages import check_ids
+from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.songs import read_songs

@@ -9,9 +9,10 @@ import pytest
 
 from dcbmr import InputError, WeightedALS
 from dcbmr.base.documented import meanings
-from dcbmr.experiment.config import NOT_OF_FACTORIZATION, Row
+from dcbmr.experiment.config import Row
 from dcbmr.experiment.initial import write_initial_config
 from dcbmr.experiment.reading import SECTIONS, read_config
+from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 
 WHOLE = """\
 random_state = 3
@@ -49,6 +50,9 @@ max_iterations = 2
 
 [evaluation]
 k = 10
+
+[tune.factorization]
+alpha = [1, 10]
 """
 
 
@@ -96,6 +100,8 @@ seeds = [1, 2] | seeds = [1, 1] | line 30: [[rows]] number 2 seeds must be diffe
 name = "mlr" | name = "linear" | two are called 'linear'
 name = "mlr" | name = "../x" | line 28: [[rows]] number 2 name must be letters
 name = "mlr" | name = "random" | line 28: [[rows]] number 2 name cannot be 'random'
+alpha = [1, 10] | alpa = [1, 10] | line 38: [tune.factorization] alpa is no setting that can be tuned; did you
+alpha = [1, 10] | alpha = [10, 1] | line 38: [tune.factorization] alpha must be looked for between two numbers
 songs = "songs.tsv" | | line 10: split.by is 'time', which needs dates: give data.songs
 plays = "plays.tsv" | | line 3: [data] lacks plays: Who played what how often
 [data] | [data | is no TOML:

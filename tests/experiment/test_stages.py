@@ -17,6 +17,7 @@ from dcbmr.experiment.config import (
     Row,
     SplitSettings,
     TrainingSettings,
+    TuneSettings,
 )
 from dcbmr.experiment.experiment import plan_experiment, run_experiment
 
@@ -194,6 +195,31 @@ def test_folds_and_seeds_are_pooled(config, tmp_path):
     assert any("pooled: 2 folds, 2 seeds" in words for words in experiment.results["words"])
     assert read_results(tmp_path).rows == experiment.results["rows"]
     assert (tmp_path / "fold-2" / "models" / "mlp-seed-5" / "config.json").is_file()
+
+
+def test_settings_are_tuned_for_each_fold(config, tmp_path):
+    pytest.importorskip("optuna")
+    tune = TuneSettings(trials=3, factorization={"regularization": (1.0, 1000.0)})
+    config = replace(
+        config,
+        tune=tune,
+        factorization={"n_factors": 4, "n_iterations": 2},
+        split=SplitSettings(by="artist", folds=2),
+        training=TrainingSettings(validation_fraction=0.2),
+    )
+    experiment, begun = made(config, tmp_path)
+    assert begun[:4] == ["fold 1: split", "fold 1: tune", "fold 1: factorize", "fold 1: factorize all plays"]
+    assert "fold 2: tune" in begun
+    chosen = experiment.results["tuned"]
+    assert [list(settings) for settings in chosen] == [["regularization"]] * 2
+    factors = Factors.load(tmp_path / "fold-2" / "factors")
+    assert factors.regularization == chosen[1]["regularization"]
+    assert factors.config["n_iterations"] == 2
+    more = replace(config, tune=replace(tune, trials=4))
+    assert would_run(more, tmp_path)["fold 1: tune"] == "trials was 3, is 4"
+    assert would_run(more, tmp_path)["fold 1: factorize"] == "follows fold 1: tune"
+    with pytest.raises(InputError, match="chooses regularization, which"):
+        replace(config, factorization=ALS)
 
 
 def test_vectors_alone_are_enough(config, small_world, tmp_path):
