@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from dcbmr.errors import InputError
 from dcbmr.features.recipe import TIMEOUT_S, maker_of
 from dcbmr.features.song_streams import rows_of_frames
 from dcbmr.features.stored_kind import StoredKind, in_memory
-
-if TYPE_CHECKING:
-    from dcbmr.features.store import FeatureStore
 
 
 def frames_for(kind: str) -> tuple[str, ...]:
@@ -41,14 +38,16 @@ class MadeKind(StoredKind):
     ----------
     kind : str
         One that is made of frames (see :func:`frames_for`).
-    store : FeatureStore
-        Has these frames.
+    sources : mapping of str to StoredKind
+        What the store has of these frames.
+    directory : Path
+        Of the store, for the messages.
     """
 
-    def __init__(self, kind: str, store: FeatureStore) -> None:
-        self._sources = {name: store[name] for name in frames_for(kind)}
-        self._maker = maker_of(kind, {name: source.config for name, source in self._sources.items()})
-        self.directory, self.kind, self.config = store.directory, kind, self._maker.config
+    def __init__(self, kind: str, sources: Mapping[str, StoredKind], directory: Path) -> None:
+        self._sources = sources
+        self._maker = maker_of(kind, {name: source.config for name, source in sources.items()})
+        self.directory, self.kind, self.config = directory, kind, self._maker.config
         self.shape, self.n_dims = self.config.shape, self.config.n_dims
         self.settings, self.dtype = self.config.settings, np.dtype(self.config.dtype)
         first, *others = self._sources.values()

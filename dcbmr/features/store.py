@@ -89,11 +89,12 @@ class FeatureStore:
             if kind in self.kinds:
                 self._open[kind] = open_kind(self.directory / kind, kind)
             elif kind in self:
-                self._open[kind] = MadeKind(kind, self)
+                frames = {source: self[source] for source in frames_for(kind)}
+                self._open[kind] = MadeKind(kind, frames, self.directory)
             else:
                 has = f"it has {', '.join(self.kinds)}" if self.kinds else "it has none"
-                frames = frames_for(kind)
-                which = f", which is made of {' and '.join(frames)}" if frames else ""
+                made_of = frames_for(kind)
+                which = f", which is made of {' and '.join(made_of)}" if made_of else ""
                 raise InputError(
                     f"{self.directory} has no features of kind {kind!r}{which}: {has}; see dcbmr featurize"
                 )
