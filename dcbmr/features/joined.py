@@ -104,12 +104,14 @@ class JoinedPipeline:
         there = (part for part in self.parts if part.kind in store)
         return list(dict.fromkeys(song for part in there for song in part.songs_in(store)))
 
-    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
+    def read(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, SongFeatures]:
         """Return what a store holds of songs, by kind; of parts that may lack, the songs that are there."""
         found: dict[str, SongFeatures] = {}
         for part, optional in zip(self.parts, self._which_optional(store), strict=True):
             if not optional:
-                found |= part.read(store, song_ids)
+                found |= part.read(store, song_ids, progress=progress)
             elif part.kind in store:
                 there = store[part.kind]
                 found[part.kind] = there.features(song for song in dict.fromkeys(song_ids) if song in there)
@@ -120,7 +122,7 @@ class JoinedPipeline:
     ) -> SongFeatures:
         """Learn what the parts need, their means and scales, from training songs; return these songs."""
         self._optional = self._which_optional(store)
-        found = self.read(store, song_ids)
+        found = self.read(store, song_ids, progress=progress)
         for source, features in found.items():
             if not len(features.song_ids):
                 raise InputError(f"no training song has features of kind {source!r}")

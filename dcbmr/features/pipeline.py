@@ -15,6 +15,7 @@ from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, fit_codebook
 from dcbmr.features.counted import count_words
+from dcbmr.features.made import MadeKind
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
 
@@ -208,15 +209,21 @@ class FeaturePipeline:
         """Return the songs of a store that have what the kind is made of."""
         return store[self.source].song_ids
 
-    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
-        """Return what a store holds of songs, by kind."""
-        return {self.source: store[self.source].features(song_ids)}
+    def read(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, SongFeatures]:
+        """Return what a store holds of songs, by kind; ``progress`` is told of what it makes of frames."""
+        stored = store[self.source]
+        if isinstance(stored, MadeKind):
+            stored.make(song_ids, n_threads=self.n_threads, progress=progress)
+        return {self.source: stored.features(song_ids)}
 
     def learn(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> SongFeatures:
         """Learn what the kind needs from training songs of a store; see :meth:`fit_transform`."""
-        return self.fit_transform(store[self.source].features(song_ids), progress=progress)
+        found = self.read(store, song_ids, progress=progress)
+        return self.fit_transform(found[self.source], progress=progress)
 
     def make(
         self,
