@@ -43,6 +43,9 @@ class FeatureConfig:
         user brought.
     licence : str
         Of the weights that made them; empty where there are none.
+    contract : int, optional
+        The version of the contract that the plugin was made for; None where nobody made them, or it was not
+        kept.
     """
 
     kind: str
@@ -54,6 +57,7 @@ class FeatureConfig:
     made_of: Mapping[str, FeatureConfig] = field(default_factory=dict)
     package: str = ""
     licence: str = ""
+    contract: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it for ``config.json``, where ``kind`` says what a directory holds."""
@@ -74,6 +78,7 @@ class FeatureConfig:
             made_of={source.kind: source for source in sources},
             package=values["package"],
             licence=values["licence"],
+            contract=values.get("contract"),
         )
 
     def made_alike(self) -> dict[str, Any]:
@@ -223,6 +228,8 @@ class FeatureSpec:
         ``{kind: rows}``. It returns None where these extractors have nothing to share.
     has_check : bool
         It can say before the work what is wrong with its parameters: ``check``.
+    package : str
+        "distribution version" of the plugin that offers it, filled by the host.
     """
 
     name: str
@@ -235,6 +242,7 @@ class FeatureSpec:
     made_of: tuple[str, ...] = ()
     joint: str | Callable[..., Any] | None = field(default=None, repr=False)
     has_check: bool = False
+    package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""
