@@ -44,10 +44,10 @@ class FeaturePipeline:
     """Turns what a store holds of songs into the kind of feature that a regressor takes.
 
     Frames as they are stored, such as "mel", stay as they are. Vectors as they are stored, whatever a plugin
-    or a user brought, are standardized dimension by dimension, so that no unit counts more than another (see
-    :class:`Standardization`). Others are made of MFCCs: a codebook counts the words of a song's frames
-    ("bow"), and a PCA reduces the counts ("bow_pca"). All this is learned from training songs and travels
-    with the model, so that a model predicts from an audio file alone.
+    or a user brought, are standardized: each dimension by its own deviation, so that no unit counts more than
+    another, or those of an embedding by one number. Others are made of MFCCs: a codebook counts the words of
+    a song's frames ("bow"), and a PCA reduces the counts ("bow_pca"). All this is learned from training songs
+    and travels with the model, so that a model predicts from an audio file alone.
 
     Of the songs of a store each frame is assigned once: the counts stay with the open store, for all
     pipelines that have the same codebook.
@@ -189,7 +189,7 @@ class FeaturePipeline:
         if self._words is None:
             if isinstance(features, VectorFeatures):
                 self.standardization_ = Standardization.fit(
-                    features.vectors(), features.song_ids, one_by_one=True
+                    features.vectors(), features.song_ids, one_by_one=not features.is_embedding
                 )
             self._is_learned = True
             return self._as_stored(features)

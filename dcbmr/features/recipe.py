@@ -209,6 +209,7 @@ def _maker(
         made_of=sources,
         package="" if plugin is None else plugin.package,
         licence=spec.licence,
+        is_embedding=spec.is_embedding,
     )
     return Maker(spec, extractor, config, plugin)
 

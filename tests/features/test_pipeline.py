@@ -161,6 +161,15 @@ def test_vectors_as_they_are_stored_are_standardized_by_dimension(tmp_path):
     np.testing.assert_array_equal(again.transform(VectorFeatures("v", songs, vectors)).vectors(), made)
 
 
+def test_an_embedding_has_one_scale():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal([0, 200], [1, 10], (50, 2)).astype(np.float32)
+    features = VectorFeatures("v", [f"song{i}" for i in range(50)], vectors, is_embedding=True)
+    made = FeaturePipeline("v").fit_transform(features).vectors()
+    scale = np.sqrt(vectors.var(0, dtype=np.float64).mean())
+    np.testing.assert_allclose(made, (vectors - vectors.mean(0)) / scale, atol=1e-4)
+
+
 def test_vectors_of_models_made_before_they_were_standardized_stay_as_they_are(tmp_path):
     features = VectorFeatures("v", ["a", "b"], np.array([[1, 2], [3, 5]], np.float32))
     pipeline = FeaturePipeline("v")
