@@ -208,6 +208,7 @@ def _maker(
         made_of=sources,
         package=spec.package,
         licence=spec.licence,
+        is_embedding=spec.is_embedding,
         contract=CONTRACT_VERSION if spec.package else None,
     )
     return Maker(spec, extractor, config)
