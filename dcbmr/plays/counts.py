@@ -87,8 +87,8 @@ class PlayCounts:
             Only plays of at least so many seconds. A column whose name says ms holds milliseconds.
         progress : Progress
             Called with the rows read so far (of stage "read counts" or, where each is one play, "count
-            plays"), and how many do not count for which reason: a row without a time or without seconds, where these
-            are asked for, is one of them.
+            plays"), and how many do not count for which reason: a row without a time or without seconds,
+            where these are asked for, is one of them.
 
         Raises
         ------
