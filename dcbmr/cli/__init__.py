@@ -21,6 +21,7 @@ from dcbmr.cli import (
     codebook,
     compare,
     demo,
+    doctor,
     evaluate,
     explain,
     factorize,
@@ -84,6 +85,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    doctor,
 ):
     cli.add_command(module.command)
 
