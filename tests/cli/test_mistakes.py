@@ -27,7 +27,12 @@ def here(tmp_path, monkeypatch):
 def test_plays_of_zero_are_none(here):
     (here / "zeros.tsv").write_text("a\ts\t0\nb\tt\t0\n")
     assert mistake("factorize", "zeros.tsv", "-o", "o") == "zeros.tsv holds no plays: every count is 0"
-    assert "is no file, but a directory; wanted plays" in mistake("split", ".", "-o", "o")
+    (here / "empty").mkdir()
+    assert "empty is a folder without files; wanted files of plays" in mistake("split", "empty", "-o", "o")
+    (here / "log.csv").write_text("user,song,ts\na,s,2024-01-31\n")
+    assert "none of 1 rows counts: 1 from 2024-01-31 on" in mistake(
+        "factorize", "log.csv", "-o", "o", "--until", "2024-01-31"
+    )
 
 
 @pytest.mark.parametrize(
