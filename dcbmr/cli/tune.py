@@ -94,8 +94,9 @@ def command(
         )
     print_rows(tuned.rows(), form=form)
     click.echo(
-        f"recall@{k} of the plays held out: {tuned.recall:.4f}, with the defaults {tuned.default_recall:.4f}; "
-        f"{tuned.n_trials} trials, {tuned.n_pruned} of them given up early; {tuned.seconds:.0f} s",
+        f"recall@{k} of the plays held out: {tuned.recall:.4f}, with the defaults "
+        f"{tuned.default_recall:.4f}; {tuned.n_trials} trials, {tuned.n_pruned} of them given up early; "
+        f"{tuned.seconds:.0f} s",
         err=form is not None,
     )
     click.echo(f"dcbmr factorize {plays} -o factors {_options(tuned.settings)}", err=form is not None)

@@ -167,7 +167,7 @@ class _Work:
 
     def _plays(self) -> PlayCounts:
         data = self.plan.data
-        plays = PlayCounts.read(data.plays, columns=data.columns)
+        plays = PlayCounts.read(data.plays_source, **data.how_read)
         return plays.most_played(n_songs=data.n_songs, n_users=data.n_users)
 
     def _songs(self) -> SongTable | None:
@@ -362,6 +362,7 @@ def _put_together(work: _Work, of_folds: list[list[Evaluation]], tuned: list[dic
     results = {
         **table_of(of_folds, of_rows, config, stages.report),
         "settings": config.as_dict(),
+        "tuned": [settings for settings in tuned if settings],
         "n_words": None if words is None else make.read_words(stages.path(words)).n_words,
         "validation_map_by_n_words": {}
         if words is None

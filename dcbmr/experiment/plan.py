@@ -155,12 +155,14 @@ class Plan:
 
     @cached_property
     def _plays(self) -> Stage | str:
-        return self.world or _checksum_of(self.data, "plays")
+        if self.world is not None:
+            return self.world
+        return "+".join(checksum(path, "data.plays") for path in self.data.plays)
 
     @property
     def _of_plays(self) -> dict[str, Any]:
         """How the plays are read, as far as that changes them."""
-        return {name: getattr(self.data, name) for name in ("columns", "n_songs", "n_users")}
+        return {**self.data.how_read, "n_songs": self.data.n_songs, "n_users": self.data.n_users}
 
     @cached_property
     def _sources(self) -> dict[str, Stage | str]:
@@ -240,7 +242,7 @@ class Plan:
                 {"folds": chosen.folds, "fold": number} if chosen.folds else {"fraction": chosen.fraction}
             )
         if chosen.by == "time":
-            settings["after"] = str(chosen.after)
+            settings |= {"after": str(chosen.after), "dates": chosen.dates}
         if chosen.by == "list":
             inputs["heldout"] = checksum(chosen.heldout[number], "split.heldout")
         if data.songs is not None and self.world is None:
@@ -349,7 +351,7 @@ class Plan:
 
 def made_data(world: Path) -> DataSettings:
     """Return the files of a world that was written to a directory."""
-    return DataSettings(plays=world / "plays.parquet", songs=world / "songs.tsv", audio=world / "audio")
+    return DataSettings(plays=(world / "plays.parquet",), songs=world / "songs.tsv", audio=world / "audio")
 
 
 def _world_stage(config: ExperimentConfig) -> Stage:

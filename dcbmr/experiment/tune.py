@@ -2,8 +2,8 @@
 
 Each trial is a factorization of the training plays, judged by the recall of the plays held out, after sweeps
 3, 9, ...; by successive halving (Jamieson and Talwalkar, AISTATS 2016; asynchronous, Li et al., MLSys 2020)
-only the better third goes on from each. The first trial has the default settings, so that what is chosen is no
-worse than they are on these plays, and the next ones have more and more regularization.
+only the better third goes on from each. The first trial has the default settings, so that what is chosen is
+no worse than they are on these plays, and the next ones have more and more regularization.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def tune_factorization(
     ------
     InputError
         Optuna is not installed; a setting that is none, or a range that is empty; a directory of other plays
-        or settings; no trial was finished.
+        or settings.
     """
     require_optuna()
     import optuna
@@ -182,11 +182,12 @@ def tune_factorization(
     default_recall = search.recall_of_defaults()
     report = progress or silent
     while (n_done := len(study.get_trials(deepcopy=False, states=done))) < trials:
-        left = None if seconds is None else seconds - (time.monotonic() - began)
-        if left is not None and left <= 0:
+        # The first one always comes to its end.
+        end = began + seconds if seconds is not None and n_done else None
+        if end is not None and time.monotonic() > end:
             break
         trial = study.ask()
-        value = search.run(trial, space, None if left is None else time.monotonic() + left)
+        value = search.run(trial, space, end)
         state = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
         study.tell(trial, value, state=state)
         whole = study.get_trials(deepcopy=False, states=done[:1])
@@ -312,8 +313,6 @@ def _tuned(study: Any, default_recall: float, seconds: float) -> Tuned:
 
     whole = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     pruned = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.PRUNED,))
-    if not whole:
-        raise InputError("no trial was finished: give more seconds")
     best = study.best_trial
     return Tuned(
         settings=dict(best.params),

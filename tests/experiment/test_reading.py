@@ -70,7 +70,7 @@ def test_every_key_comes_where_it_belongs(write):
     file = write(WHOLE)
     config = read_config(file)
     assert config.random_state == 3
-    assert config.data.plays == file.parent / "plays.tsv"
+    assert config.data.plays == (file.parent / "plays.tsv",)
     assert config.data.vectors == {"clap": file.parent / "clap.parquet"}
     assert (config.split.by, config.split.after) == ("time", date(2012, 6, 1))
     assert config.factorization == {"n_factors": 8, "regularization": 10.0}
@@ -135,7 +135,7 @@ def test_the_initial_file_reads_as_what_it_was_shown(small_world, tmp_path):
     shown = {"plays": small_world / "plays.tsv", "audio": small_world / "audio"}
     write_initial_config(file, songs=small_world / "songs.tsv", **shown)
     config = read_config(file)
-    assert config.data.plays.resolve() == small_world / "plays.tsv"
+    assert config.data.plays_source.resolve() == small_world / "plays.tsv"
     assert config.split.by == "artist"
     assert [row.name for row in config.rows] == ["linear", "cnn-mse"]
     # Whatever is commented out has the value that it would have.
