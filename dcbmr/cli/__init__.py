@@ -18,6 +18,7 @@ from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
     compare,
+    dataset,
     demo,
     evaluate,
     explain,
@@ -60,6 +61,7 @@ def cli() -> None:
 
 
 for module in (
+    dataset,
     split,
     factorize,
     featurize,
