@@ -101,14 +101,17 @@ def read_plays(files: Sequence[Path], reading: Mapping[str, Any]) -> PlayCounts:
 
 @dataclass
 class Run:
-    """What a command that is told to stop can say of its work.
+    """One call of the command line.
 
     Attributes
     ----------
+    debug : bool
+        Show a traceback with an error, or a warning.
     can_resume : callable, optional
         Of a command with --resume: says whether there is something to go on with.
     """
 
+    debug: bool = False
     can_resume: Callable[[], bool] | None = None
 
     def what_is_left(self) -> str:

@@ -40,10 +40,11 @@ def command(name: str, source: tuple[Path, ...], output: Path, overwrite: bool) 
               dcbmr dataset msd millionsong/ /music/7digital-clips -o msd
     """
     from dcbmr.datasets.convert import converted
+    from dcbmr.experiment.initial import write_initial_config
 
     begin(output, kind="dataset", overwrite=overwrite)
     with show_progress() as bars, converted(name, source, output, overwrite=overwrite, progress=bars) as made:
-        notes = made.notes
-    for note in notes:
+        write_initial_config(made.folder / "CONFIG.toml", **made.parts)
+    for note in made.notes:
         click.echo(note)
-    click.echo(f"wrote {output}", err=True)
+    click.echo(f"wrote {output}; next: dcbmr experiment {output / 'CONFIG.toml'} -o DIR", err=True)

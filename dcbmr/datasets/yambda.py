@@ -89,7 +89,7 @@ def _split(made: Made, known: PlayCounts, later: PlayCounts, is_new: NDArray[np.
     made.add_plays(known, new)
     path = made.folder / "heldout_songs.txt"
     write_lines(path, new.song_ids.tolist())
-    made.parts["split"] = {"by": "list", "heldout": [path]}
+    made.parts["split"] = {"by": "list", "heldout": [path.name]}
     made.notes.append(
         f"{path.name}: {len(new.song_ids):,} songs, first played on the last day by {len(new.user_ids):,} "
         "users, to test on: the global split by time"

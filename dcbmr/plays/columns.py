@@ -69,6 +69,12 @@ SONGS = Layout(
     "song, artist and, optionally, title",
     advice="call them song, artist and title in its first line (in Python: or give columns={python})",
 )
+DATES = replace(
+    SONGS,
+    roles=("song", "date"),
+    wanted="song and date",
+    advice="call them song and date in its first line",
+)
 VECTORS = Layout(
     "vectors",
     ("song",),
@@ -100,6 +106,7 @@ _TIMES = (
     "listenedat", "playedat", "createdat", "updatedat", "lastplayed", "firstplayed", "duration", "length",
     "ms", "msplayed", "epoch", "unix", "utc",
 )  # fmt: skip
+_DATES = ("date", "releasedate", "released", "firstplayed", "firstplayedat", "releaseyear", "year")
 # Of a row that is one play; "last played", "year" or "duration" may be of anything.
 _PLAYED_AT = (
     "timestamp", "ts", "time", "datetime", "playedat", "listenedat", "scrobbledat", "startedat", "starttime",
@@ -111,7 +118,7 @@ _SECONDS = (
 )  # fmt: skip
 _USUAL = {
     "user": _USERS, "song": _SONGS, "count": _COUNTS, "tag": _TAGS, "weight": _WEIGHTS,
-    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"),
+    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"), "date": _DATES,
     "time": _PLAYED_AT, "seconds": _SECONDS,
 }  # fmt: skip
 _COUNTING = ("count", "counts", "plays", "listens", "scrobbles", "streams", "freq", "weight", "total")
@@ -256,7 +263,7 @@ def _places_by_name(layout: Layout, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for role in layout.all_roles:
         usual: tuple[str, ...] = _USUAL[role]
-        if role == "song" and layout is SONGS:
+        if role == "song" and layout in (SONGS, DATES):
             usual = (*usual, "id")
         elif role == "song" and layout is VECTORS:
             usual = (*usual, "id", "ids", "", "indexlevel0")  # pandas writes an index so

@@ -190,6 +190,27 @@ class PlayCounts:
         played = np.diff(counts.indptr) > 0
         return PlayCounts(self.user_ids[played], self.song_ids[keep], counts[np.flatnonzero(played)])
 
+    def most_played(self, *, n_songs: int | None = None, n_users: int | None = None) -> PlayCounts:
+        """Return the plays of the songs with most listeners, and of the users with most of these songs.
+
+        Of equals, the first are kept; None keeps all. Songs that none of the users played are left out.
+        """
+        kept = self
+        if n_songs is not None and n_songs < len(self.song_ids):
+            listeners = np.bincount(self.counts.indices, minlength=len(self.song_ids))
+            kept = self.keep_songs(_largest(listeners, n_songs))
+        if n_users is not None and n_users < len(kept.user_ids):
+            users = np.flatnonzero(_largest(np.diff(kept.counts.indptr), n_users))
+            kept = PlayCounts(kept.user_ids[users], kept.song_ids, kept.counts[users])
+            kept = kept.keep_songs(np.bincount(kept.counts.indices, minlength=len(kept.song_ids)) > 0)
+        return kept
+
+
+def _largest(sizes: NDArray[Any], n: int) -> NDArray[np.bool_]:
+    chosen = np.zeros(len(sizes), bool)
+    chosen[np.argsort(-sizes, kind="stable")[:n]] = True
+    return chosen
+
 
 def triplet_table(plays: PlayCounts) -> Any:
     """Return the triplets as a table of Arrow: columns user, song and count."""

@@ -26,7 +26,7 @@ from dcbmr.plays.numbers import check_numbers, check_places
 
 _START_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 23
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)

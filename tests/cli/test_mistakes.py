@@ -196,13 +196,10 @@ def test_an_unknown_id_shows_a_known_one(small_world):
 
 def test_a_demo_of_other_settings_names_what_differs(here):
     (here / "demo").mkdir()
-    header = {"kind": "experiment", "format_version": 2, "dcbmr_version": "0"}
-    from dataclasses import asdict
+    header = {"kind": "experiment", "format_version": 3, "dcbmr_version": "0"}
+    from dcbmr.experiment.demo import demo_config
 
-    from dcbmr.experiment.demo import demo_settings
-
-    world, settings = demo_settings("small")
-    config = {**header, "world": asdict(world), **asdict(settings)}
+    config = {**header, **demo_config("small").as_dict()}
     (here / "demo" / "config.json").write_text(json.dumps(config))
     said = mistake("demo", "-o", "demo", "--size", "small", "--resume", "--share", "0.25")
     assert said.startswith("demo was begun with other settings: world.share is 0.5 (wanted 0.25); give")

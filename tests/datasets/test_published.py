@@ -29,6 +29,7 @@ from dcbmr.audio.files import find_songs
 from dcbmr.cli import cli
 from dcbmr.datasets import DATASETS
 from dcbmr.datasets import yambda as read_yambda
+from dcbmr.experiment.reading import read_config
 from dcbmr.plays.vectors import read_vectors
 
 
@@ -189,6 +190,10 @@ def test_the_command_says_what_it_made_and_factorize_takes_it(files, made, name,
     done = CliRunner().invoke(cli, ["dataset", name, str(files), "-o", str(made)])
     assert done.exit_code == 0, done.output
     assert done.output.startswith("plays.parquet: ")
+    data = read_config(made / "CONFIG.toml").data
+    assert data.plays == made / "plays.parquet"
+    assert {path.name for path in made.iterdir()} >= {"songs.tsv", "config.json"}
+    assert (data.songs, data.tags is None) == (made / "songs.tsv", name in ("yambda", "lastfm360k"))
     words = ["factorize", str(made / "plays.parquet"), "-o", str(tmp_path / "f"), "--factors", "2"]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
