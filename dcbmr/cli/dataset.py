@@ -44,7 +44,12 @@ def command(name: str, source: tuple[Path, ...], output: Path, overwrite: bool) 
 
     begin(output, kind="dataset", overwrite=overwrite)
     with show_progress() as bars, converted(name, source, output, overwrite=overwrite, progress=bars) as made:
-        write_initial_config(made.folder / "CONFIG.toml", **made.parts)
+        can_experiment = "audio" in made.parts or "vectors" in made.parts
+        if can_experiment:
+            write_initial_config(made.folder / "CONFIG.toml", **made.parts)
+        else:
+            made.lacks("CONFIG.toml", "models predict from audio or vectors; experiment --init takes yours")
     for note in made.notes:
         click.echo(note)
-    click.echo(f"wrote {output}; next: dcbmr experiment {output / 'CONFIG.toml'} -o DIR", err=True)
+    then, file = ("experiment", "CONFIG.toml") if can_experiment else ("factorize", "plays.parquet")
+    click.echo(f"wrote {output}; next: dcbmr {then} {output / file} -o DIR", err=True)

@@ -14,10 +14,15 @@ from dcbmr.datasets.published import Made, PublishedDataset, SourceFiles
 from dcbmr.datasets.text_files import fields_of_lines
 from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
+from dcbmr.plays.tag_vectors import tag_vectors
+from dcbmr.plays.tags import SongTags
 
 
 def convert(files: SourceFiles, made: Made) -> None:
-    """Make plays, names and tags of artists; the weight of a tag is the number of users who gave it."""
+    """Make plays, names and tags of artists, and vectors of the tags, since there is no audio.
+
+    The weight of a tag is the number of users who gave it.
+    """
     played, artists, tagged, tags = files.need(
         "user_artists.dat", "artists.dat", "user_taggedartists.dat", "tags.dat"
     )
@@ -35,6 +40,8 @@ def convert(files: SourceFiles, made: Made) -> None:
             raise InputError(f"{tagged} names the tag {tag}, which {tags} lacks")
         weights[artist, names_of[tag]] += 1
     made.add_tags(_blocks(weights))
+    if "tags" in made.parts:
+        made.add_vectors("tag_vectors", tag_vectors(SongTags.read(made.parts["tags"])))
 
 
 def _blocks(weights: Counter[tuple[str, str]]) -> Iterator[tuple[list[str], list[str], list[float]]]:
