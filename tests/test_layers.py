@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
-    "datasets": {"soundfile"},
+    "datasets": {"soundfile", "pyarrow"},
     "report": {"jinja2", "matplotlib", "sklearn"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     # Looks at what there is, and runs the kernel of MLR beside the others.

@@ -20,6 +20,7 @@ from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
     compare,
+    dataset,
     demo,
     doctor,
     evaluate,
@@ -70,6 +71,7 @@ def cli(context: click.Context, no_plugins: bool) -> None:
 
 
 for module in (
+    dataset,
     split,
     factorize,
     featurize,
