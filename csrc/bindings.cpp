@@ -150,13 +150,17 @@ void bind_isa(py::module_& m) {
 void bind_kmeans(py::module_& m) {
   using dcbmr::NearestWord;
   py::class_<NearestWord>(m, "NearestWord")
-      .def(py::init([](const Array<float>& words) {
+      .def(py::init([](const Array<float>& words, const std::optional<Array<float>>& scale) {
              want(words.ndim() == 2 && words.size() > 0, "words must be (n_words, n_dims)");
              want(words.shape(0) <= std::numeric_limits<std::int32_t>::max(), "too many words");
+             want(!scale || (scale->ndim() == 1 && scale->shape(0) == words.shape(1)),
+                  "scale must be (n_dims,)");
+             const float* const scales = scale ? scale->data() : nullptr;
              const py::gil_scoped_release release;
-             return std::make_unique<NearestWord>(words.data(), words.shape(0), words.shape(1));
+             return std::make_unique<NearestWord>(words.data(), words.shape(0), words.shape(1),
+                                                  scales);
            }),
-           py::arg("words").noconvert())
+           py::arg("words").noconvert(), py::arg("scale").noconvert() = py::none())
       .def(
           "assign",
           [](const NearestWord& self, const Array<float>& frames, Array<std::int32_t>& labels,

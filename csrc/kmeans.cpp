@@ -88,17 +88,20 @@ void gather_neighbours(const std::vector<float>& rows, std::int64_t n_dims, std:
 
 }  // namespace
 
-NearestWord::NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims)
+NearestWord::NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims,
+                         const float* scale)
     : n_words_(n_words),
       n_dims_(n_dims),
       words_(words, words + n_words * n_dims),
+      scale_(scale ? std::vector<float>(scale, scale + n_dims) : std::vector(size(n_dims), 1.0F)),
       origin_(mean_of_rows(words_, n_dims)),
       kernel_(kmeans_kernel()) {
   // Cepstra lie far from zero, and float32 would spend its digits on that.
   std::vector<float> centered(words_);
-  for (std::size_t i = 0; i < centered.size(); ++i) centered[i] -= origin_[i % origin_.size()];
+  for (std::size_t i = 0; i < centered.size(); ++i)
+    centered[i] = (centered[i] - origin_[i % origin_.size()]) * scale_[i % scale_.size()];
   dims_ = widest_first(centered, n_dims);
-  const std::vector<std::int32_t> lowest = lowest_equal(words_, n_dims, n_words);
+  const std::vector<std::int32_t> lowest = lowest_equal(centered, n_dims, n_words);
 
   const std::int64_t group = kernel_.group_words;
   std::vector<std::int32_t> order(size(n_words));
@@ -153,14 +156,15 @@ void NearestWord::assign(const float* frames, std::int64_t n_frames, std::int32_
     for (std::int64_t f = begin; f < end; ++f)
       for (std::int64_t d = 0; d < n_dims_; ++d) {
         const std::int64_t from = dims_[size(d)];
-        block[d * kBlockFrames + f - begin] = frames[f * n_dims_ + from] - origin_[size(from)];
+        block[d * kBlockFrames + f - begin] =
+            (frames[f * n_dims_ + from] - origin_[size(from)]) * scale_[size(from)];
       }
     kernel_.nearest_words(view_, block, static_cast<int>(end - begin), own.bounds[0].lane,
                           labels + begin);
     if (!distances) return;
     for (std::int64_t f = begin; f < end; ++f)
-      distances[f] = kernel_.squared_distance(frames + f * n_dims_,
-                                              words_.data() + labels[f] * n_dims_, n_dims_);
+      distances[f] = kernel_.squared_distance(
+          frames + f * n_dims_, words_.data() + labels[f] * n_dims_, scale_.data(), n_dims_);
   };
   parallel_for(n_frames, kBlockFrames, worth(n_threads, n_frames * n_words_ * n_dims_), search);
 }

@@ -16,7 +16,10 @@ namespace dcbmr {
 class NearestWord {
  public:
   // `words` is (n_words, n_dims), row-major, finite, and copied; both sizes are at least 1.
-  NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims);
+  // Distances are Σ (scale (x − w))², with a finite scale for each dimension, or 1 for all where it
+  // is null.
+  NearestWord(const float* words, std::int64_t n_words, std::int64_t n_dims,
+              const float* scale = nullptr);
   NearestWord(const NearestWord&) = delete;  // view_ points into the other members
   NearestWord& operator=(const NearestWord&) = delete;
 
@@ -42,8 +45,9 @@ class NearestWord {
   std::int64_t n_words_;
   std::int64_t n_dims_;
   std::vector<float> words_;        // (n_words, n_dims), as given
+  std::vector<float> scale_;        // (n_dims)
   std::vector<float> origin_;       // (n_dims): the mean of the words
-  std::vector<std::int64_t> dims_;  // (n_dims): the dimensions by falling variance of the words
+  std::vector<std::int64_t> dims_;  // (n_dims): by falling variance of the words, times the scale
   std::vector<Line> packed_;        // what view_ points to
   std::vector<std::int32_t> numbers_;
   std::vector<float> boxes_;

@@ -55,14 +55,15 @@ def ranking(scores, heldout, k):
     return np.array([average_precision_and_auc(s, h, k) for s, h in zip(scores, heldout, strict=True)]).T
 
 
-def squared_distances(frames, words):
+def squared_distances(frames, words, scale=1.0):
     """(n_frames, n_words), term by term in float64: no cancellation."""
-    return np.square(frames[:, None, :].astype(float) - words[None, :, :].astype(float)).sum(axis=2)
+    gaps = frames[:, None, :].astype(float) - words[None, :, :].astype(float)
+    return np.square(scale * gaps).sum(axis=2)
 
 
-def lloyd_step(frames, words):
+def lloyd_step(frames, words, scale=1.0):
     """Labels, inertia and the moved words; a word without frames stays."""
-    distances = squared_distances(frames, words)
+    distances = squared_distances(frames, words, scale)
     labels = distances.argmin(axis=1)
     moved = np.array(
         [

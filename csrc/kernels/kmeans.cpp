@@ -177,13 +177,14 @@ void nearest_words(const PackedWords& words, float* frames, int n_frames, float*
   }
 }
 
-float squared_distance(const float* a, const float* b, std::int64_t n) {
+float squared_distance(const float* a, const float* b, const float* scale, std::int64_t n) {
+  const auto gap = [&](std::int64_t d) { return scale[d] * (a[d] - b[d]); };
   // Four partial sums: short chains of additions, in an order that is fixed.
   float sum[4] = {};
   std::int64_t d = 0;
   for (; d + 4 <= n; d += 4)
-    for (int j = 0; j < 4; ++j) sum[j] += (a[d + j] - b[d + j]) * (a[d + j] - b[d + j]);
-  for (; d < n; ++d) sum[0] += (a[d] - b[d]) * (a[d] - b[d]);
+    for (int j = 0; j < 4; ++j) sum[j] += gap(d + j) * gap(d + j);
+  for (; d < n; ++d) sum[0] += gap(d) * gap(d);
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 

@@ -43,7 +43,8 @@ struct KmeansKernel {
   void (*nearest_words)(const PackedWords& words, float* frames, int n_frames, float* bounds,
                         std::int32_t* labels);
 
-  float (*squared_distance)(const float* a, const float* b, std::int64_t n);
+  // Σ (scale (a − b))²
+  float (*squared_distance)(const float* a, const float* b, const float* scale, std::int64_t n);
 };
 DCBMR_KERNEL(KmeansKernel, kmeans_kernel)
 

@@ -48,6 +48,24 @@ void equal_words_are_the_first() {
   CHECK(labels[0] == 0 && labels[1] == 0);
 }
 
+void scaled_is_as_if_the_input_were() {
+  check::Draw draw(4);
+  const std::int64_t n_words = 300, n_frames = 500, n_dims = 13;
+  std::vector<float> words = draw.normals(n_words * n_dims);
+  std::vector<float> frames = draw.normals(n_frames * n_dims);
+  std::vector<float> scale;  // powers of two, which round nothing
+  for (std::int64_t d = 0; d < n_dims; ++d) scale.push_back(d % 3 ? 4.0F : 0.25F);
+  std::vector<std::int32_t> labels(static_cast<size_t>(n_frames)), again(labels);
+  std::vector<float> distances(static_cast<size_t>(n_frames)), distances_again(distances);
+  dcbmr::NearestWord(words.data(), n_words, n_dims, scale.data())
+      .assign(frames.data(), n_frames, labels.data(), distances.data(), 1);
+  for (size_t i = 0; i < words.size(); ++i) words[i] *= scale[i % scale.size()];
+  for (size_t i = 0; i < frames.size(); ++i) frames[i] *= scale[i % scale.size()];
+  dcbmr::NearestWord(words.data(), n_words, n_dims)
+      .assign(frames.data(), n_frames, again.data(), distances_again.data(), 1);
+  CHECK(labels == again && distances == distances_again);
+}
+
 void sums_do_not_depend_on_threads() {
   check::Draw draw(3);
   const std::int64_t n = 90'000, n_dims = 13, n_words = 50;
@@ -72,4 +90,5 @@ void sums_do_not_depend_on_threads() {
 
 }  // namespace
 
-TESTS(nearest_word_is_nearest, equal_words_are_the_first, sums_do_not_depend_on_threads)
+TESTS(nearest_word_is_nearest, equal_words_are_the_first, scaled_is_as_if_the_input_were,
+      sums_do_not_depend_on_threads)

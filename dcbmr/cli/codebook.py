@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     help="Stop when the inertia falls by less than this share.",
 )
 @click.option(
+    "--standardize/--no-standardize",
+    default=True,
+    show_default=True,
+    help="Measure distances in standard deviations of each dimension of the frames; as they are, codewords "
+    "of MFCCs tell loudness and little else.",
+)
+@click.option(
     "--max-frames",
     type=click.IntRange(min=1),
     default=1_000_000,

@@ -80,6 +80,12 @@ from dcbmr.cli._common import (
     help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
 )
 @click.option(
+    "--standardize/--no-standardize",
+    default=True,
+    show_default=True,
+    help="Learn the codebook from standardized frames; see `dcbmr codebook --help`.",
+)
+@click.option(
     "--weighting",
     type=click.Choice(["count", "sqrt"]),
     default="count",
@@ -113,6 +119,7 @@ def command(
     validation_fraction: float,
     n_words: int,
     variance: float,
+    standardize: bool,
     weighting: Literal["count", "sqrt"],
     codebook: Path | None,
     device: str | None,
@@ -147,6 +154,7 @@ def command(
         kinds or spec.kind,
         n_words=n_words,
         variance=variance,
+        standardize=standardize,
         weighting=weighting,
         codebook=Codebook.load(codebook) if codebook else None,
         n_threads=n_threads,

@@ -27,7 +27,14 @@ from dcbmr.features.seen import digests, seen
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
-from dcbmr.features.kmeans import BLOCK_FRAMES, assign_frames, checked_frames, first_words, moved_words
+from dcbmr.features.kmeans import (
+    BLOCK_FRAMES,
+    assign_frames,
+    checked_frames,
+    first_words,
+    inverse_deviations,
+    moved_words,
+)
 
 # Fewer frames a codeword and the means are those of chance; faiss warns at 39.
 _FEW_FRAMES = 50
@@ -44,6 +51,11 @@ class Codebook(Estimator):
         Most Lloyd iterations.
     tolerance : float
         Stop when an iteration lowers the inertia by less than this share of it; 0 never stops early.
+    standardize : bool
+        Measure distances in standard deviations of each dimension of the frames learned from. As they
+        are, the loudness of MFCCs, which varies a hundred times as much as their slopes, is all that
+        codewords tell apart. (Of standardized frames the mean makes no difference, so that codewords
+        stay in the units of the frames.)
     n_threads : int, optional
         Threads to use; None for every core. The codewords do not depend on it.
     random_state : int
@@ -52,6 +64,10 @@ class Codebook(Estimator):
     Attributes
     ----------
     words_ : ndarray of shape (n_words, n_dims), float32
+        In the units of the frames.
+    scale_ : ndarray of shape (n_dims,), float32, or None
+        What differences are multiplied with before they are squared: one over the standard deviation of
+        each dimension, 0 where it does not vary. None where frames are not standardized.
     inertia_ : float
         Sum of the squared distances of the fitted frames to their codewords.
     inertias_ : list of float
@@ -66,6 +82,7 @@ class Codebook(Estimator):
     """
 
     words_: NDArray[np.float32]
+    scale_: NDArray[np.float32] | None
     inertia_: float
     inertias_: list[float]
     n_frames_: int
@@ -78,12 +95,14 @@ class Codebook(Estimator):
         n_words: int = 4000,
         n_iterations: int = 25,
         tolerance: float = 1e-4,
+        standardize: bool = True,
         n_threads: int | None = None,
         random_state: int = 0,
     ) -> None:
         self.n_words = n_words
         self.n_iterations = n_iterations
         self.tolerance = tolerance
+        self.standardize = standardize
         self.n_threads = n_threads
         self.random_state = random_state
 
@@ -119,18 +138,19 @@ class Codebook(Estimator):
         n_threads = resolve_n_threads(self.n_threads)
         report = progress or silent
         rng = np.random.default_rng(self.random_state)
-        words = first_words(data, self.n_words, rng, n_threads)
+        scale = inverse_deviations(data) if self.standardize else None
+        words = first_words(data, scale, self.n_words, rng, n_threads)
         labels = np.empty(n_frames, np.int32)
         distances = np.empty(n_frames, np.float32)
         self.inertias_ = []
         for iteration in range(self.n_iterations):
-            self.inertias_.append(assign_frames(words, data, labels, distances, n_threads))
+            self.inertias_.append(assign_frames(words, scale, data, labels, distances, n_threads))
             words = moved_words(words, data, labels, distances, rng, n_threads)
             report("k-means", iteration + 1, self.n_iterations, {"inertia": self.inertias_[-1]})
             if iteration and self.inertias_[-2] - self.inertias_[-1] < self.tolerance * self.inertias_[-2]:
                 break
-        self.words_ = words
-        self.inertia_ = assign_frames(words, data, labels, distances, n_threads)
+        self.words_, self.scale_ = words, scale
+        self.inertia_ = assign_frames(words, scale, data, labels, distances, n_threads)
         self.n_frames_ = n_frames
         self.frame_config_ = dict(frame_config or {})
         self.songs_ = None if song_ids is None else digests(song_ids)
@@ -170,8 +190,9 @@ class Codebook(Estimator):
 
     @property
     def digest(self) -> str:
-        """Tells these codewords from all others: eight hexadecimal digits."""
-        return f"{zlib.crc32(np.ascontiguousarray(self._fitted()).data):08x}"
+        """Tells these codewords, and how distances to them are measured, from all others: eight digits."""
+        of_words = zlib.crc32(np.ascontiguousarray(self._fitted()).data)
+        return f"{of_words if self.scale_ is None else zlib.crc32(self.scale_.data, of_words):08x}"
 
     def seen(self, song_ids: Sequence[str]) -> list[str]:
         """Return those of ``song_ids`` that it was learned from; none where that is not known."""
@@ -187,6 +208,7 @@ class Codebook(Estimator):
             "n_dims": words.shape[1],
             "n_iterations": self.n_iterations,
             "tolerance": self.tolerance,
+            "standardize": self.scale_ is not None,
             "random_state": self.random_state,
             "n_frames": self.n_frames_,
             "n_songs": None if self.songs_ is None else len(self.songs_),
@@ -195,8 +217,9 @@ class Codebook(Estimator):
             "frames": self.frame_config_,
         }
         with new_directory(Path(directory), kind="codebook", config=config, overwrite=overwrite) as beside:
-            songs = {} if self.songs_ is None else {"songs": self.songs_}
-            save_file({"words": words, **songs}, beside / "codebook.safetensors")
+            known = {"words": words, "scale": self.scale_, "songs": self.songs_}
+            tensors = {name: tensor for name, tensor in known.items() if tensor is not None}
+            save_file(tensors, beside / "codebook.safetensors")
 
     @classmethod
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
@@ -206,13 +229,18 @@ class Codebook(Estimator):
             n_words=config["n_words"],
             n_iterations=config["n_iterations"],
             tolerance=config["tolerance"],
+            standardize=config.get("standardize", False),  # which older ones know nothing of
             n_threads=n_threads,
             random_state=config["random_state"],
         )
-        # Older codebooks do not know their songs.
-        names = ["words"] if config.get("n_songs") is None else ["words", "songs"]
+        names = ["words"]
+        if codebook.standardize:
+            names.append("scale")
+        if config.get("n_songs") is not None:  # nor do they know their songs
+            names.append("songs")
         tensors = read_tensors(Path(directory) / "codebook.safetensors", *names)
-        codebook.words_, codebook.songs_ = tensors["words"], tensors.get("songs")
+        codebook.words_ = tensors["words"]
+        codebook.scale_, codebook.songs_ = tensors.get("scale"), tensors.get("songs")
         if codebook.words_.shape != (config["n_words"], config["n_dims"]):
             raise InputError(
                 f"{directory}: the codewords have shape {codebook.words_.shape}, the config says "
@@ -233,7 +261,7 @@ class Codebook(Estimator):
     def _nearest_word(self) -> _core.NearestWord:
         # Made once: packing the codewords costs as much as searching a few thousand frames.
         if "_search" not in self.__dict__:
-            self._search = _core.NearestWord(self._fitted())
+            self._search = _core.NearestWord(self._fitted(), self.scale_)
         return self._search
 
 
@@ -243,6 +271,7 @@ def fit_codebook(
     n_words: int = 4000,
     n_iterations: int = 25,
     tolerance: float = 1e-4,
+    standardize: bool = True,
     max_frames: int = 1_000_000,
     n_threads: int | None = None,
     random_state: int = 0,
@@ -254,7 +283,7 @@ def fit_codebook(
     ----------
     features : SongFeatures
         Songs of kind "mfcc".
-    n_words, n_iterations, tolerance, n_threads, random_state
+    n_words, n_iterations, tolerance, standardize, n_threads, random_state
         As for :class:`Codebook`.
     max_frames : int
         Most frames in the sample, which is drawn without replacement and evenly over all frames; a million
@@ -271,6 +300,7 @@ def fit_codebook(
         n_words=n_words,
         n_iterations=n_iterations,
         tolerance=tolerance,
+        standardize=standardize,
         n_threads=n_threads,
         random_state=random_state,
     )

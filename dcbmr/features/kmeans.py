@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,25 +9,39 @@ from dcbmr import _core
 from dcbmr.base.arrays import blocks
 from dcbmr.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
-
 # Frames handed to a kernel at once: Ctrl-C is heard, and a bag of words of many short songs is filled.
 BLOCK_FRAMES = 1 << 16
 # Frames a codeword from which the first codewords are drawn.
 _SEED_FRAMES = 64
 
 
+def inverse_deviations(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one over the standard deviation of each dimension, (n_dims,), and 0 for what does not vary.
+
+    In two passes over blocks, in float64: cepstra lie far from zero.
+    """
+    sums, squares = np.zeros((2, frames.shape[1]))
+    for rows in blocks(len(frames), BLOCK_FRAMES):
+        sums += frames[rows].sum(axis=0, dtype=np.float64)
+    mean = sums / len(frames)
+    for rows in blocks(len(frames), BLOCK_FRAMES):
+        squares += np.square(frames[rows] - mean).sum(axis=0)
+    deviations = np.sqrt(squares / len(frames))
+    # What is rounding of a constant is none.
+    varies = deviations > 1e-6 * np.abs(mean)
+    return np.divide(1, deviations, out=np.zeros_like(deviations), where=varies).astype(np.float32)
+
+
 def assign_frames(
     words: NDArray[np.float32],
+    scale: NDArray[np.float32] | None,
     frames: NDArray[np.float32],
     labels: NDArray[np.int32],
     distances: NDArray[np.float32],
     n_threads: int,
 ) -> float:
     """Find the codeword of every frame and return the inertia."""
-    search = _core.NearestWord(words)
+    search = _core.NearestWord(words, scale)
     inertia = 0.0
     for rows in blocks(len(frames), BLOCK_FRAMES):
         search.assign(frames[rows], labels[rows], distances[rows], n_threads)
@@ -38,7 +50,11 @@ def assign_frames(
 
 
 def first_words(
-    frames: NDArray[np.float32], n_words: int, rng: np.random.Generator, n_threads: int
+    frames: NDArray[np.float32],
+    scale: NDArray[np.float32] | None,
+    n_words: int,
+    rng: np.random.Generator,
+    n_threads: int,
 ) -> NDArray[np.float32]:
     """Draw frames to start from, each batch in proportion to the squared distance from those before.
 
@@ -53,7 +69,7 @@ def first_words(
     picks = rng.choice(len(frames), 1)
     words = [frames[picks]]
     for batch in np.diff(np.unique(np.linspace(1, n_words, 21).astype(int))):
-        assign_frames(words[-1], frames, labels, distances, n_threads)
+        assign_frames(words[-1], scale, frames, labels, distances, n_threads)
         np.minimum(nearest, distances, out=nearest)
         weights = nearest.astype(np.float64)
         if np.count_nonzero(weights) < batch:

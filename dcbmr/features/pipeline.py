@@ -57,6 +57,8 @@ class FeaturePipeline:
         Words of the codebook, for kinds that are made of words; the paper's 4000.
     variance : float
         Share of the variance that the PCA keeps, in (0, 1]; the paper's 0.95.
+    standardize : bool
+        Learn the codebook from standardized frames: see :class:`dcbmr.Codebook`.
     weighting : {"count", "sqrt"}
         Word counts as they are, as in the paper, or their square roots, which hold back the words of long
         notes.
@@ -87,6 +89,7 @@ class FeaturePipeline:
         *,
         n_words: int = 4000,
         variance: float = 0.95,
+        standardize: bool = True,
         weighting: Literal["count", "sqrt"] = "count",
         codebook: Codebook | None = None,
         n_threads: int | None = None,
@@ -104,6 +107,7 @@ class FeaturePipeline:
         self.kind = kind
         self.n_words = n_words if codebook is None else codebook.n_words
         self.variance = variance
+        self.standardize = standardize if codebook is None else codebook.standardize
         self.weighting = weighting
         self.n_threads = n_threads
         self.random_state = random_state
@@ -120,7 +124,11 @@ class FeaturePipeline:
         """Return what the features depend on, for JSON: ``feature`` is the kind."""
         settings: dict[str, Any] = {"feature": self.kind, "source": self.source}
         if self._words is not None:
-            settings |= {"n_words": self.n_words, "weighting": self.weighting}
+            settings |= {
+                "n_words": self.n_words,
+                "standardize": self.standardize,
+                "weighting": self.weighting,
+            }
         if self._reduces:
             settings["variance"] = self.variance
         return settings
@@ -176,6 +184,7 @@ class FeaturePipeline:
                 features,
                 n_words=self.n_words,
                 n_iterations=_N_ITERATIONS,
+                standardize=self.standardize,
                 n_threads=self.n_threads,
                 random_state=self.random_state,
                 progress=progress,
@@ -266,6 +275,7 @@ class FeaturePipeline:
         config: Mapping[str, Any] = read_config(directory, kind=_KIND)
         pipeline = cls(
             config["feature"],
+            standardize=config.get("standardize", False),  # which older ones know nothing of
             **{name: config[name] for name in ("n_words", "variance", "weighting") if name in config},
             n_threads=n_threads,
             random_state=config["random_state"],

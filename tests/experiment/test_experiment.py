@@ -137,7 +137,7 @@ def counted(monkeypatch):
 
     class Counting:
         def __init__(self, codebook):
-            self._search, self._size = _core.NearestWord(codebook.words_), codebook.n_words
+            self._search, self._size = _core.NearestWord(codebook.words_, codebook.scale_), codebook.n_words
 
         def assign(self, rows, *rest):
             frames[self._size] += len(rows)

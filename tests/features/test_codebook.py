@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dcbmr import PCA, Codebook, InputError, _core, bag_of_words, fit_codebook
+from dcbmr.features.kmeans import inverse_deviations
 from dcbmr.features.memory import VectorFeatures
 
 
@@ -38,10 +40,10 @@ class Frames:
         return self.songs[song]
 
 
-def nearest(words, frames, n_threads=1):
+def nearest(words, frames, n_threads=1, scale=None):
     labels = np.empty(len(frames), np.int32)
     distances = np.empty(len(frames), np.float32)
-    _core.NearestWord(words).assign(frames, labels, distances, n_threads)
+    _core.NearestWord(words, scale).assign(frames, labels, distances, n_threads)
     return labels, distances
 
 
@@ -58,11 +60,13 @@ def clusters(rng, n_frames, n_words, n_dims):
 
 @pytest.mark.parametrize("n_frames", [1, 7, 63, 64, 65, 500])
 @pytest.mark.parametrize(("n_words", "n_dims"), [(1, 1), (2, 3), (47, 39), (48, 39), (49, 39), (500, 40)])
-def test_nearest_word(isa, rng, n_frames, n_words, n_dims):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_nearest_word(isa, rng, n_frames, n_words, n_dims, scaled):
     frames = clusters(rng, n_frames, 60, n_dims)
     words = clusters(rng, n_words, 60, n_dims)
-    labels, distances = nearest(words, frames)
-    exact = reference.squared_distances(frames, words)
+    scale = (rng.random(n_dims) * np.geomspace(0.01, 10, n_dims)).astype(np.float32) if scaled else None
+    labels, distances = nearest(words, frames, scale=scale)
+    exact = reference.squared_distances(frames, words, 1.0 if scale is None else scale)
     rows = np.arange(n_frames)
     # The word found may be another one only where both are as near but for rounding.
     np.testing.assert_allclose(exact[rows, labels], exact.min(axis=1), rtol=1e-5)
@@ -88,6 +92,15 @@ def test_skipping_groups_skips_no_nearest_word(isa, rng):
         labels, _ = nearest(words, frames)
         exact = reference.squared_distances(frames, words)
         np.testing.assert_allclose(exact[np.arange(len(frames)), labels], exact.min(axis=1), rtol=1e-5)
+
+
+def test_words_that_differ_where_nothing_counts_are_equal(isa, rng):
+    words = rng.integers(-1, 2, (300, 5)).astype(np.float32)
+    words[:, 3] = rng.random(300)
+    labels, distances = nearest(words, words, scale=np.array([1, 2, 0.5, 0, 1], np.float32))
+    seen = words[:, [0, 1, 2, 4]]
+    np.testing.assert_array_equal(labels, [np.flatnonzero((seen == w).all(axis=1))[0] for w in seen])
+    np.testing.assert_array_equal(distances, 0)
 
 
 def test_the_lowest_of_equal_words_wins(isa, rng):
@@ -148,6 +161,8 @@ def test_kernel_refuses_what_it_cannot_use():
             search.assign(*bad, 1)
     with pytest.raises(ValueError, match="words"):
         _core.NearestWord(words[:0])
+    with pytest.raises(ValueError, match="scale"):
+        _core.NearestWord(words, np.ones(3, np.float32))
 
 
 def test_packing_words_holds_up_nobody(rng):
@@ -170,22 +185,66 @@ def test_packing_words_holds_up_nobody(rng):
     assert packed
 
 
-def test_one_step_is_lloyds(rng):
+@pytest.mark.parametrize("standardize", [True, False])
+def test_one_step_is_lloyds(rng, standardize):
     frames = clusters(rng, 3000, 20, 8)
-    codebook = Codebook(n_words=20, n_iterations=0).fit(frames)
-    labels, inertia, moved = reference.lloyd_step(frames, codebook.words_)
+    codebook = Codebook(n_words=20, n_iterations=0, standardize=standardize).fit(frames)
+    scale = 1 / frames.std(axis=0, dtype=float) if standardize else 1.0
+    labels, inertia, moved = reference.lloyd_step(frames, codebook.words_, scale)
     np.testing.assert_array_equal(codebook.assign(frames), labels)
     assert codebook.inertia_ == pytest.approx(inertia, rel=1e-5)
-    stepped = Codebook(n_words=20, n_iterations=1).fit(frames)
+    stepped = Codebook(n_words=20, n_iterations=1, standardize=standardize).fit(frames)
     np.testing.assert_allclose(stepped.words_, moved, rtol=1e-4, atol=1e-4)
+
+
+def test_standardization_makes_units_of_dimensions_nothing(rng):
+    """What is left of them is rounding; without standardization they decide which words there are."""
+    frames = clusters(rng, 3000, 20, 6)
+    units = np.array([1e-3, 1, 100, 7, 0.1, 50], np.float32)
+
+    def words(frames, **options):
+        return Codebook(n_words=20, n_iterations=3, **options).fit(frames)
+
+    ours, other = words(frames), words(frames * units + 300)
+    np.testing.assert_array_equal(ours.assign(frames), other.assign(frames * units + 300))
+    np.testing.assert_allclose(other.words_, ours.words_ * units + 300, rtol=1e-4)
+    raw, other = words(frames, standardize=False), words(frames * units, standardize=False)
+    assert (raw.assign(frames) != other.assign(frames * units)).mean() > 0.2
+
+
+def test_words_of_standardized_frames_are_those_of_scikit_learn(rng):
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import StandardScaler
+
+    frames = clusters(rng, 4000, 16, 8)
+    scaler = StandardScaler().fit(frames.astype(float))
+    codebook = Codebook(n_words=16, n_iterations=200, tolerance=0).fit(frames)
+    np.testing.assert_allclose(codebook.scale_, 1 / scaler.scale_, rtol=1e-6)
+    start = scaler.transform(Codebook(n_words=16, n_iterations=0).fit(frames).words_)
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        peer = KMeans(16, init=start, n_init=1, max_iter=200, tol=0, algorithm="lloyd")
+        peer.fit(scaler.transform(frames))
+    assert codebook.inertia_ == pytest.approx(peer.inertia_, rel=1e-4)
+    np.testing.assert_array_equal(codebook.assign(frames), peer.labels_)
+
+
+def test_deviations_do_not_depend_on_blocks(rng, monkeypatch):
+    frames = clusters(rng, 10_000, 20, 5)
+    frames[:, 1] = 1e4
+    whole = inverse_deviations(frames)
+    monkeypatch.setattr("dcbmr.features.kmeans.BLOCK_FRAMES", 333)
+    np.testing.assert_allclose(inverse_deviations(frames), whole, rtol=1e-6)
+    assert whole[1] == 0
+    np.testing.assert_allclose(1 / whole[[0, 2, 3, 4]], frames[:, [0, 2, 3, 4]].std(0, float), rtol=1e-6)
 
 
 def test_converges_where_scikit_learn_does(rng):
     from sklearn.cluster import KMeans
 
     frames = clusters(rng, 4000, 16, 8)
-    codebook = Codebook(n_words=16, n_iterations=200, tolerance=0).fit(frames)
-    start = Codebook(n_words=16, n_iterations=0).fit(frames).words_
+    codebook = Codebook(n_words=16, n_iterations=200, tolerance=0, standardize=False).fit(frames)
+    start = Codebook(n_words=16, n_iterations=0, standardize=False).fit(frames).words_
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         peer = KMeans(16, init=start, n_init=1, max_iter=200, tol=0, algorithm="lloyd").fit(frames)
@@ -275,7 +334,7 @@ def test_refitting_forgets_the_old_words(rng):
     codebook.fit(frames + 100)
     np.testing.assert_array_equal(
         codebook.assign(frames + 100),
-        reference.squared_distances(frames + 100, codebook.words_).argmin(axis=1),
+        reference.squared_distances(frames + 100, codebook.words_, codebook.scale_).argmin(axis=1),
     )
 
 
@@ -286,6 +345,8 @@ def test_save_and_load(rng, tmp_path):
     loaded = Codebook.load(str(tmp_path / "codebook"))
     np.testing.assert_array_equal(loaded.words_, codebook.words_)
     np.testing.assert_array_equal(loaded.assign(frames), codebook.assign(frames))
+    np.testing.assert_array_equal(loaded.scale_, codebook.scale_)
+    assert (loaded.standardize, loaded.digest) == (True, codebook.digest)
     assert loaded.frame_config_ == {"n_mfcc": 13}
     assert loaded.inertia_ == codebook.inertia_
     assert (loaded.seen(["s0", "s1"]), loaded.seen([])) == (["s0"], [])
@@ -294,6 +355,24 @@ def test_save_and_load(rng, tmp_path):
     (tmp_path / "codebook" / "codebook.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="damaged"):
         Codebook.load(tmp_path / "codebook")
+
+
+def test_older_codebooks_are_of_raw_frames(rng, tmp_path):
+    frames = clusters(rng, 500, 10, 4)
+    raw = Codebook(n_words=10, standardize=False).fit(frames)
+    raw.save(tmp_path / "codebook")
+    config = json.loads((tmp_path / "codebook" / "config.json").read_text())
+    assert config.pop("standardize") is False  # as it was before there was a choice
+    (tmp_path / "codebook" / "config.json").write_text(json.dumps(config))
+    older = Codebook.load(tmp_path / "codebook")
+    assert (older.standardize, older.scale_) == (False, None)
+    assert older.digest == raw.digest == f"{zlib.crc32(raw.words_.tobytes()):08x}"
+    np.testing.assert_array_equal(
+        older.assign(frames), reference.squared_distances(frames, raw.words_).argmin(axis=1)
+    )
+    standardized = Codebook(n_words=10).fit(frames)
+    standardized.words_ = raw.words_
+    assert standardized.digest != raw.digest
 
 
 def test_songs_of_any_name_and_of_older_codebooks(rng, tmp_path):

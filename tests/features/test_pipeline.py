@@ -1,5 +1,7 @@
 """From what a store holds to the features of a regressor: each frame assigned once, learned parts kept."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.sparse import issparse
@@ -87,6 +89,7 @@ def test_save_and_load(small_world, tmp_path, kind):
     assert made.kind == kind
     pipeline.save(tmp_path / "pipeline")
     loaded = FeaturePipeline.load(tmp_path / "pipeline")
+    assert loaded.standardize or kind in ("mel", "mfcc")
     assert (repr(loaded), loaded.settings()) == (repr(pipeline), pipeline.settings())
     again = loaded.transform(features)
     if kind in ("mel", "mfcc"):
@@ -99,6 +102,19 @@ def test_save_and_load(small_world, tmp_path, kind):
         assert loaded.codebook_.seen(store.song_ids) == list(store.song_ids[:25])
     if kind == "bow_pca":
         assert loaded.pca_.seen(store.song_ids) == list(store.song_ids[:25])
+
+
+def test_standardization_is_a_setting(stored, tmp_path):
+    pipeline = FeaturePipeline("bow", n_words=16, standardize=False)
+    pipeline.fit_transform(stored.features(stored.song_ids))
+    assert pipeline.codebook_.scale_ is None
+    assert pipeline.settings()["standardize"] is False
+    pipeline.save(tmp_path / "pipeline")
+    config = json.loads((tmp_path / "pipeline" / "config.json").read_text())
+    del config["standardize"]  # as it was before there was a choice
+    (tmp_path / "pipeline" / "config.json").write_text(json.dumps(config))
+    assert FeaturePipeline.load(tmp_path / "pipeline").settings() == pipeline.settings()
+    assert FeaturePipeline("bow", codebook=pipeline.codebook_).settings()["standardize"] is False
 
 
 @pytest.mark.parametrize(

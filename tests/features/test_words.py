@@ -179,6 +179,10 @@ def test_commands(audio, store, tmp_path):
     np.testing.assert_array_equal(a.words_, b.words_)
     assert a.frame_config_ == b.frame_config_
     assert a.n_frames_ == n_frames
+    np.testing.assert_array_equal(a.scale_, b.scale_)
+    done = run("codebook", store, "-o", tmp_path / "raw", "--words", 20, "--no-standardize")
+    assert done.exit_code == 0, done.output
+    assert Codebook.load(tmp_path / "raw").scale_ is None
     # Both know their songs: not the one left out, not the file that is none.
     for learned in (a, b):
         assert learned.seen(["s5", "broken", "s4", "s0", "elsewhere"]) == ["s4", "s0"]
