@@ -23,6 +23,7 @@ from dcbmr.cli import (
     explain,
     factorize,
     featurize,
+    plugin,
     plugins,
     predict,
     recommend,
@@ -76,6 +77,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    plugin,
 ):
     cli.add_command(module.command)
 

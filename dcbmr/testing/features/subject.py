@@ -49,7 +49,8 @@ class Subject:
         chord = sum(np.sin(2 * np.pi * hz * time) for hz in 220 * 2 ** (rng.integers(0, 24, 3) / 12))
         beats = np.exp(-4 * (time % 0.5))
         noise = 0.02 * rng.standard_normal(len(time))
-        return (0.1 * chord * beats + noise).astype(np.float32)
+        song: NDArray[np.float32] = (0.1 * chord * beats + noise).astype(np.float32)
+        return song
 
     def pieces(self, samples: NDArray[np.float32], cuts: Sequence[int] = ()) -> list[Any]:
         """Return what an extractor is given of a song: samples or frames by kind, whole or in pieces."""
