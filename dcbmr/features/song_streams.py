@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcbmr import _core
 from dcbmr.contract.contract import resolved
+from dcbmr.contract.faults import calling, is_built_in
 from dcbmr.contract.features import (
     FeatureConfig,
     FeatureExtractor,
@@ -20,7 +21,6 @@ from dcbmr.contract.features import (
     StreamingExtractor,
     WholeExtractor,
 )
-from dcbmr.contract.registry import Plugin
 from dcbmr.features.outside import Outside
 
 Rows = dict[str, NDArray[Any]]
@@ -40,12 +40,11 @@ class JointStream(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes one kind: how it is offered, the extractor, and what comes out; of the host's own, no plugin."""
+    """Makes one kind: how it is offered, the extractor, and what comes out."""
 
     spec: FeatureSpec
     extractor: FeatureExtractor
     config: FeatureConfig
-    plugin: Plugin | None
 
     def stream(self) -> JointStream:
         """Begin a song."""
@@ -66,13 +65,13 @@ class Unit:
 
     def begin(self, path: str, cancelled: Event, timeout_s: float) -> JointStream:
         """Begin a song: what a plugin of others does is watched."""
-        plugin = self.makers[0].plugin
-        if plugin is None or plugin.is_built_in:
+        spec = self.makers[0].spec
+        if is_built_in(spec):
             return self.stream()
         return Outside(
             self.stream,
             {maker.spec.name: maker.config for maker in self.makers},
-            plugin=f"{plugin} {plugin.version}",
+            package=spec.package,
             path=path,
             cancelled=cancelled,
             timeout_s=timeout_s,
@@ -91,7 +90,8 @@ def units_of(makers: Iterable[Maker]) -> list[Unit]:
             groups.setdefault((maker.extractor.sr, maker.spec.joint or maker.spec.name), []).append(maker)
     for (sr, _), together in groups.items():
         join = together[0].spec.joint if len(together) > 1 else None
-        joined = join and resolved(join)({maker.spec.name: maker.extractor for maker in together})
+        with calling(together[0].spec, "joint"):
+            joined = join and resolved(join)({maker.spec.name: maker.extractor for maker in together})
         if joined:
             units.append(Unit(tuple(together), joined.stream, sr, ()))
         else:
@@ -178,15 +178,7 @@ class SongStreams:
 
     def _frames(self, made: Rows, sources: Sequence[str]) -> Rows:
         """Return the frames of some kinds as a store gives them back."""
-        return {source: self._as_stored(source, made.get(source)) for source in sources}
-
-    def _as_stored(self, kind: str, rows: NDArray[Any] | None) -> NDArray[np.float32]:
-        config = self._configs[kind]
-        if rows is None:
-            return np.empty((0, config.n_dims), np.float32)
-        if config.dtype == "<f2":
-            return _core.to_half(rows).view(np.float16).astype(np.float32)
-        return rows.astype(np.float32, copy=False)
+        return {source: _as_stored(made.get(source), self._configs[source]) for source in sources}
 
     def __enter__(self) -> Self:
         return self
@@ -197,3 +189,42 @@ class SongStreams:
         for _, stream in self._streams:
             if isinstance(stream, Outside):
                 stream.close()
+
+
+def rows_of_frames(
+    maker: Maker, frames: Rows, song: str, cancelled: Event, timeout_s: float
+) -> NDArray[np.float32]:
+    """Return the rows, (n, n_dims), of a kind that is made of others, as a store would give them back.
+
+    Parameters
+    ----------
+    maker : Maker
+    frames : mapping of str to ndarray of shape (n_frames, n_dims), float32
+        All that a store has of the song, of each kind that this one is made of.
+    song : str
+        For the messages.
+    cancelled : Event
+        Ends the waiting for a plugin.
+    timeout_s : float
+        What a plugin may take.
+
+    Raises
+    ------
+    AudioError
+        A plugin failed, or took too long.
+    """
+    (unit,) = units_of([maker])
+    kind = maker.spec.name
+    stream = unit.begin(song, cancelled, timeout_s)
+    with SongStreams([kind], [(unit, stream)], {kind: maker.config}):
+        parts = [stream.accept(frames), stream.finish()]
+    return np.concatenate([_as_stored(part.get(kind), maker.config) for part in parts])
+
+
+def _as_stored(rows: NDArray[Any] | None, config: FeatureConfig) -> NDArray[np.float32]:
+    """Return rows as a store gives them back."""
+    if rows is None:
+        return np.empty((0, config.n_dims), np.float32)
+    if config.dtype == "<f2":
+        return _core.to_half(rows).view(np.float16).astype(np.float32)
+    return rows.astype(np.float32, copy=False)

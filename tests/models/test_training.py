@@ -221,9 +221,10 @@ class Faulty:
 @pytest.fixture
 def faulty(monkeypatch):
     """The regressors "faulty" and "faulty-users" of the installed distribution "dcbmr-faulty" 3.1."""
+    package = "dcbmr-faulty 3.1"
     specs = (
-        RegressorSpec("faulty", Faulty, "zeros"),
-        RegressorSpec("faulty-users", Faulty, "zeros for users of its own", has_users=True),
+        RegressorSpec("faulty", Faulty, "zeros", package=package),
+        RegressorSpec("faulty-users", Faulty, "zeros for users", has_users=True, package=package),
     )
     installed = registry.plugins()
     about = {"name": "faulty", "distribution": "dcbmr-faulty", "version": "3.1"}
@@ -303,7 +304,7 @@ def test_the_command_takes_a_kind(small_world, tmp_path):
         (
             "linear",
             "mel",
-            "'linear' takes one vector a song, which 'mel' is not; .* has bow and bow_pca for it",
+            "'linear' takes one vector a song, which 'mel' is not; .* has stats and bow and bow_pca for it",
         ),
         ("linear", "tempo", "unknown kind of feature 'tempo'"),
     ],
