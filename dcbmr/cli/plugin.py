@@ -16,7 +16,7 @@ def command() -> None:
     """
 
 
-@command.command("new")
+@command.command("new", short_help="Write a package that works, to be changed.")
 @click.argument("name")
 @click.option(
     "--kind",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from dcbmr.base.directory import check_writable
 from dcbmr.contract.contract import CONTRACT_VERSION
-from dcbmr.errors import InputError
+from dcbmr.errors import DcbmrError, InputError
 from dcbmr.scaffold.names import Names, checked_names
 
 KINDS = ("regressor", "loss", "features")
@@ -62,6 +63,8 @@ def new_package(name: str, *, kind: str, output: Path | str | None = None) -> Pa
     ------
     InputError
         The name is none, or taken; the folder exists.
+    DcbmrError
+        The disk is full, or cannot be written.
     """
     if kind not in KINDS:
         raise InputError(f"kind: wanted {', '.join(KINDS)}; got {kind!r}")
@@ -70,15 +73,23 @@ def new_package(name: str, *, kind: str, output: Path | str | None = None) -> Pa
     if place.exists() or place.is_symlink():
         raise InputError(f"{place} exists, and nothing in it is overwritten; give another folder by --output")
     check_writable(place)
+    try:
+        _write(_texts(names, kind), place)
+    except OSError as error:
+        raise DcbmrError(f"{place} could not be written: {error.strerror}") from error
+    return place
+
+
+def _write(texts: Mapping[str, str], place: Path) -> None:
+    """Write files beside their folder's place, and put it there when it is whole."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
         made = Path(beside, "package")
-        for path, text in _texts(names, kind).items():
+        for path, text in texts.items():
             file = made / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
         os.rename(made, place)
-    return place
 
 
 def _texts(names: Names, kind: str) -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_what_cannot_be_a_name_is_refused(name):
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("linear", "regressor", "offered by plugin 'linear' of dcbmr already"),
+        ("linear", "regressor", "offered by plugin 'linear' of dcbmr"),
         ("mse", "loss", "offered by plugin 'torch'"),
         ("mel", "features", "offered by plugin 'spectra'"),
         ("bow", "features", "offered by dcbmr itself"),
@@ -68,6 +68,12 @@ def test_nothing_is_overwritten_and_a_wrong_kind_is_named(tmp_path):
     with pytest.raises(dcbmr.InputError, match="wanted regressor, loss, features; got 'feature'"):
         new_package("novel", kind="feature", output=tmp_path / "other")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a file system where nothing can be written")
+def test_where_nothing_can_be_written():
+    with pytest.raises(dcbmr.DcbmrError, match="/proc/novel (could not|cannot) be written"):
+        new_package("novel", kind="loss", output="/proc/novel")
 
 
 class Environment:
