@@ -28,6 +28,7 @@ from dcbmr.cli import (
     explain,
     factorize,
     featurize,
+    plugin,
     plugins,
     predict,
     recommend,
@@ -89,6 +90,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    plugin,
     doctor,
 ):
     cli.add_command(module.command)
