@@ -100,8 +100,7 @@ def test_a_song_is_made_once_on_any_number_of_threads(store, monkeypatch):
     )
     told = []
     pipeline = dcbmr.FeaturePipeline("stats", n_threads=2)
-    songs = ["song1", "song0"]
-    first = pipeline.read(store, songs, progress=lambda *what: told.append(what[:3]))["stats"]
+    first = pipeline.learn(store, ["song1", "song0"], progress=lambda *what: told.append(what[:3]))
     assert told == [("make stats", 1, 2), ("make stats", 2, 2)]
     again = pipeline.make(store.song_ids, pipeline.read(store, store.song_ids)).vectors()
     assert sorted(asked) == ["song0", "song1", "song2"]
