@@ -285,8 +285,10 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write readable JSON; NaN is refused, since it is not JSON."""
-    file.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+    """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+    partial.replace(file)
 
 
 def _sync(directory: Path) -> None:

@@ -43,6 +43,8 @@ class FeatureConfig:
         user brought.
     licence : str
         Of the weights that made them; empty where there are none.
+    is_embedding : bool
+        Of vectors: their dimensions are coordinates in one space, see :class:`FeatureSpec`.
     contract : int, optional
         The version of the contract that the plugin was made for; None where nobody made them, or it was not
         kept.
@@ -57,6 +59,7 @@ class FeatureConfig:
     made_of: Mapping[str, FeatureConfig] = field(default_factory=dict)
     package: str = ""
     licence: str = ""
+    is_embedding: bool = False
     contract: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class FeatureConfig:
             made_of={source.kind: source for source in sources},
             package=values["package"],
             licence=values["licence"],
+            is_embedding=values.get("is_embedding", False),  # which older ones do not say
             contract=values.get("contract"),
         )
 
@@ -228,6 +232,11 @@ class FeatureSpec:
         ``{kind: rows}``. It returns None where these extractors have nothing to share.
     has_check : bool
         It can say before the work what is wrong with its parameters: ``check``.
+    is_embedding : bool
+        Of vectors: their dimensions are coordinates in one space, as a network's embedding has them or a PCA,
+        so that their sizes tell something. Before a regressor takes vectors their mean is taken off and all
+        dimensions are multiplied with one number; otherwise each is divided by its own deviation, since
+        dimensions of different units are not to be compared.
     package : str
         "distribution version" of the plugin that offers it, filled by the host.
     """
@@ -242,6 +251,7 @@ class FeatureSpec:
     made_of: tuple[str, ...] = ()
     joint: str | Callable[..., Any] | None = field(default=None, repr=False)
     has_check: bool = False
+    is_embedding: bool = False
     package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:
