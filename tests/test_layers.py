@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},
     "cli": {"click", "rich"},
 }
+OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_pytest": {"pytest"}}
 # The kernels are called by who checks what goes into them.
 KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
 
@@ -112,7 +113,7 @@ def test_plugins_use_public_names_only(path):
     import dcbmr
 
     package = path.relative_to(ROOT / "plugins").parts[0]
-    allowed = {"numpy", "scipy", "safetensors", package} | ({"torch"} if package == "dcbmr_torch" else set())
+    allowed = {"numpy", "scipy", "safetensors", package} | OF_PLUGINS.get(package, set())
     for name in imports(path):
         top, *rest = name.split(".")
         if top == "dcbmr":

@@ -27,6 +27,7 @@ from dcbmr.cli import (
     explain,
     factorize,
     featurize,
+    plugin,
     plugins,
     predict,
     recommend,
@@ -87,6 +88,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    plugin,
     doctor,
 ):
     cli.add_command(module.command)

@@ -35,6 +35,7 @@ from dcbmr_torch.training import (
     memory_of,
     predict,
     resolve_device,
+    songs_to_learn_from,
     torch_session,
     train,
 )
@@ -92,7 +93,7 @@ class NetworkRegressor(Training, ABC):
             examples = self.examples(songs, device)
             n_factors = target.song_factors.shape[1]
             network = self._standardized(examples.n_dims, n_factors)
-            learn = np.flatnonzero(~target.validation)
+            learn = songs_to_learn_from(target)
             rng = np.random.default_rng([self.random_state, 0x57A7])
             loss = get_loss(self.loss, target, **self.loss_params)
             # The outputs are standardized by what they are drawn to.
