@@ -123,6 +123,21 @@ def test_plugins_use_public_names_only(path):
             assert top in STDLIB | allowed, f"{package} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_examples_use_public_names_only(path):
+    import dcbmr_torch
+
+    import dcbmr
+
+    for name in imports(path):
+        top, *rest = name.split(".")
+        public = {"dcbmr": dcbmr.__all__, "dcbmr_torch": dcbmr_torch.__all__}.get(top)
+        if public is not None and rest:
+            assert rest[0] in public, f"{name} is not public"
+
+
 def test_only_bindings_includes_pybind11():
     found = {p.name for p in (ROOT / "csrc").rglob("*.*") if "pybind11" in p.read_text()}
     assert found == {"bindings.cpp"}
