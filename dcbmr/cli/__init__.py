@@ -37,6 +37,7 @@ from dcbmr.cli import (
     stack,
     tags,
     train,
+    tune,
     vectors,
 )
 from dcbmr.cli._common import Run
@@ -74,6 +75,7 @@ def cli(context: click.Context, no_plugins: bool) -> None:
 for module in (
     dataset,
     split,
+    tune,
     factorize,
     featurize,
     codebook,
