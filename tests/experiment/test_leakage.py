@@ -44,6 +44,8 @@ def files(directory):
             name = path.relative_to(directory)
             if MAY_DIFFER.isdisjoint({str(name), name.parts[0]}):
                 content = path.read_bytes()
+                if path.suffix == ".jsonl":  # within an epoch a fit reports by the clock
+                    content = b"".join(line for line in content.splitlines(True) if b"validation_" in line)
                 found[str(name)] = _TIME.sub(rb"\1", content) if path.suffix.startswith(".json") else content
     return found
 
