@@ -7,8 +7,8 @@
     python benchmarks/counts.py build/kernels --body FROM TO | llvm-mca -mcpu=znver3
 
 Valgrind's callgrind counts how often each instruction runs (it knows AVX2, not AVX-512), objdump says what it
-does. The last number, how often the kernel runs, divides the counts. --body prints the instructions between two
-addresses, jumps and calls apart, for a model of a processor's ports.
+does. The last number, how often the kernel runs, divides the counts. --body prints the instructions between
+two addresses, jumps and calls apart, for a model of a processor's ports.
 """
 
 import collections
