@@ -20,6 +20,7 @@ from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
     compare,
+    dataset,
     demo,
     doctor,
     evaluate,
@@ -27,6 +28,7 @@ from dcbmr.cli import (
     explain,
     factorize,
     featurize,
+    plugin,
     plugins,
     predict,
     recommend,
@@ -71,6 +73,7 @@ def cli(context: click.Context, no_plugins: bool) -> None:
 
 
 for module in (
+    dataset,
     split,
     tune,
     factorize,
@@ -89,6 +92,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    plugin,
     doctor,
 ):
     cli.add_command(module.command)
