@@ -44,6 +44,8 @@ def files(directory):
             name = path.relative_to(directory)
             if MAY_DIFFER.isdisjoint({str(name), name.parts[0]}):
                 content = path.read_bytes()
+                if path.suffix == ".jsonl":  # within an epoch a fit reports by the clock
+                    content = b"".join(line for line in content.splitlines(True) if b"validation_" in line)
                 found[str(name)] = _TIME.sub(rb"\1", content) if path.suffix.startswith(".json") else content
     return found
 
@@ -60,7 +62,7 @@ def runs(small_world, tmp_path_factory):
     for name, table in (("as played", plays), ("changed", other_plays(plays, split.heldout_songs))):
         table.write_parquet(root / f"{name}.parquet")
         data = DataSettings(
-            plays=root / f"{name}.parquet", audio=small_world / "audio", songs=small_world / "songs.tsv"
+            plays=(root / f"{name}.parquet",), audio=small_world / "audio", songs=small_world / "songs.tsv"
         )
         found[name] = run_experiment(replace(CONFIG, world=None, data=data), root / name)
     return root, found["as played"], found["changed"]
