@@ -1,4 +1,4 @@
-"""Linear regression from a vector a song to the song factors."""
+"""Ridge regression from a vector a song to the song factors, linear and with a kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DCBMR_CONTRACT = 2
 
 @hookimpl
 def dcbmr_regressors() -> Iterable[RegressorSpec]:
-    """Offer ridge regression."""
+    """Offer both."""
     return [
         RegressorSpec(
             "linear",
@@ -19,5 +19,12 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
             "ridge regression on a vector a song, its lambda by leave-one-out",
             losses=("mse", "wpe"),
             has_check=True,
-        )
+        ),
+        RegressorSpec(
+            "kernel_ridge",
+            "dcbmr_linear.kernel_ridge:KernelRidge",
+            "ridge regression with a Gaussian kernel, its width and lambda by leave-one-out",
+            kind="stats",
+            has_check=True,
+        ),
     ]

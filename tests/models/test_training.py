@@ -392,7 +392,10 @@ def test_the_command_trains_and_says_who_was_left_out(small_world, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--regressor", "forest"], "unknown regressor 'forest'; installed: cnn, linear, mlp, mlr"),
+        (
+            ["--regressor", "forest"],
+            "unknown regressor 'forest'; installed: cnn, kernel_ridge, linear, mlp, mlr",
+        ),
         (["--loss", "hinge"], "'linear' has no loss 'hinge': it takes mse, wpe"),
         (["--device", "cpu"], "'linear' has no device to choose"),
         (["--set", "depth=3"], "no parameter 'depth'; there are regularization"),

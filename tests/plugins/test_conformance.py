@@ -7,6 +7,7 @@ import dcbmr.testing
 REGRESSORS = {
     "linear": {},
     "linear-wpe": {"loss": "wpe"},
+    "kernel_ridge": {},
     "mlr": {},
     "mlp": {"hidden": 32, "epochs": 40, "batch_size": 8, "learning_rate": 1e-3},
     "cnn": {"channels": (16, 16), "hidden": (32,), "epochs": 20, "batch_size": 16},

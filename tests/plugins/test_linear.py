@@ -174,7 +174,8 @@ def test_small_pieces_are_the_whole(rng, monkeypatch, loss, n_songs, n_dims):
     target = replace(target, groups=rng.integers(0, 9, n_songs))
     whole = Linear(loss=loss).fit(songs, target)
     for numbers in (7, 20 * n_dims):
-        monkeypatch.setattr("dcbmr_linear.linear._GATHERED", numbers)
+        for module in ("ridge", "linear"):
+            monkeypatch.setattr(f"dcbmr_linear.{module}.GATHERED", numbers)
         pieces = Linear(loss=loss).fit(songs, target)
         np.testing.assert_allclose(pieces.weights_, whole.weights_, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(
@@ -185,7 +186,8 @@ def test_small_pieces_are_the_whole(rng, monkeypatch, loss, n_songs, n_dims):
 @pytest.mark.parametrize("loss", ["mse", "wpe"])
 def test_no_copy_of_the_vectors_is_made(rng, monkeypatch, loss):
     songs, target = world(rng, n_songs=8000, n_dims=100, n_users=20)
-    monkeypatch.setattr("dcbmr_linear.linear._GATHERED", 1 << 14)
+    for module in ("ridge", "linear"):
+        monkeypatch.setattr(f"dcbmr_linear.{module}.GATHERED", 1 << 14)
     tracemalloc.start()
     try:
         Linear(loss=loss).fit(songs, target)
