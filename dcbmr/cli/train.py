@@ -53,8 +53,9 @@ from dcbmr.cli._common import (
     "kinds",
     multiple=True,
     help="Kind of feature to train on, any of the regressor's shape: mel or mfcc, bow or bow_pca, or another "
-    "that FEATURES has. Repeated, vectors of several kinds side by side, each standardized; songs that lack "
-    "vectors of --vectors have the mean there.  [default: the regressor's own]",
+    "that FEATURES has. Vectors are standardized on the training songs: each dimension, or an embedding (of "
+    "--vectors: columns without names) as a whole. Repeated, vectors of several kinds side by side; songs "
+    "that lack vectors of --vectors have the mean there.  [default: the regressor's own]",
 )
 @click.option(
     "--validation",

@@ -43,6 +43,8 @@ class FeatureConfig:
         user brought.
     licence : str
         Of the weights that made them; empty where there are none.
+    is_embedding : bool
+        Of vectors: their dimensions are coordinates in one space, see :class:`FeatureSpec`.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class FeatureConfig:
     made_of: Mapping[str, FeatureConfig] = field(default_factory=dict)
     package: str = ""
     licence: str = ""
+    is_embedding: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it for ``config.json``, where ``kind`` says what a directory holds."""
@@ -74,6 +77,7 @@ class FeatureConfig:
             made_of={source.kind: source for source in sources},
             package=values["package"],
             licence=values["licence"],
+            is_embedding=values.get("is_embedding", False),  # which older ones do not say
         )
 
     def made_alike(self) -> dict[str, Any]:
@@ -223,6 +227,11 @@ class FeatureSpec:
         ``{kind: rows}``. It returns None where these extractors have nothing to share.
     has_check : bool
         It can say before the work what is wrong with its parameters: ``check``.
+    is_embedding : bool
+        Of vectors: their dimensions are coordinates in one space, as a network's embedding has them or a PCA,
+        so that their sizes tell something. Before a regressor takes vectors their mean is taken off and all
+        dimensions are multiplied with one number; otherwise each is divided by its own deviation, since
+        dimensions of different units are not to be compared.
     """
 
     name: str
@@ -235,6 +244,7 @@ class FeatureSpec:
     made_of: tuple[str, ...] = ()
     joint: str | Callable[..., Any] | None = field(default=None, repr=False)
     has_check: bool = False
+    is_embedding: bool = False
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""

@@ -81,7 +81,7 @@ class VectorsInHand(StoredKind):
         if self._under is not None and (rows < 0).any():
             others = [song for song, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
             found[rows < 0] = self._under.features(others).vectors()
-        return VectorFeatures(self.kind, wanted, found)
+        return VectorFeatures(self.kind, wanted, found, is_embedding=self.config.is_embedding)
 
     def check(self) -> list[str]:
         """Return none: what is in memory is not damaged."""

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from dcbmr.base.directory import kind_of, new_directory, read_config
 from dcbmr.base.progress import Progress
-from dcbmr.base.tensors import load_tensors, save_tensors
 from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import InputError
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline, Learned
-from dcbmr.features.standardization import Standardization
+from dcbmr.features.standardization import (
+    Standardization,
+    load_standardizations,
+    save_standardizations,
+)
 from dcbmr.features.stored_kind import is_brought
 
 if TYPE_CHECKING:
@@ -30,10 +33,10 @@ JOINED = "joined features"
 class JoinedPipeline:
     """Turns what a store holds of songs into one vector of several kinds, side by side.
 
-    Each part is standardized on the training songs: its mean taken off, and one deviation for the whole part
-    (see :class:`Standardization`), so that columns of unlike units are better parts of their own. None may
-    have frames. A song that lacks a part that a user brought, such as tags, has the training mean there, and
-    a column for each such part says whether it is known; parts that are made of audio are needed.
+    Each part, as :class:`FeaturePipeline` makes it, is brought to one scale on the training songs: its mean
+    taken off, and one deviation for the whole of it (see :class:`Standardization`). None may have frames. A
+    song that lacks a part that a user brought, such as tags, has the training mean there, and a column for
+    each such part says whether it is known; parts that are made of audio are needed.
 
     Parameters
     ----------
@@ -80,7 +83,7 @@ class JoinedPipeline:
         for part in self.parts:
             yield from part.learned()
         for part, scale in zip(self.parts, self._scales, strict=False):
-            yield f"standardization of {part.kind!r}", scale
+            yield f"scale of {part.kind!r}", scale
 
     def check_store(self, store: FeatureStore) -> None:
         """Raise InputError when a part cannot be made of what a store holds."""
@@ -104,12 +107,14 @@ class JoinedPipeline:
         there = (part for part in self.parts if part.kind in store)
         return list(dict.fromkeys(song for part in there for song in part.songs_in(store)))
 
-    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
+    def read(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, SongFeatures]:
         """Return what a store holds of songs, by kind; of parts that may lack, the songs that are there."""
         found: dict[str, SongFeatures] = {}
         for part, optional in zip(self.parts, self._which_optional(store), strict=True):
             if not optional:
-                found |= part.read(store, song_ids)
+                found |= part.read(store, song_ids, progress=progress)
             elif part.kind in store:
                 there = store[part.kind]
                 found[part.kind] = there.features(song for song in dict.fromkeys(song_ids) if song in there)
@@ -120,7 +125,7 @@ class JoinedPipeline:
     ) -> SongFeatures:
         """Learn what the parts need, their means and scales, from training songs; return these songs."""
         self._optional = self._which_optional(store)
-        found = self.read(store, song_ids)
+        found = self.read(store, song_ids, progress=progress)
         for source, features in found.items():
             if not len(features.song_ids):
                 raise InputError(f"no training song has features of kind {source!r}")
@@ -203,12 +208,7 @@ class JoinedPipeline:
         with new_directory(Path(directory), kind=JOINED, config=config, overwrite=overwrite) as new:
             for number, part in enumerate(self.parts):
                 part.save(new / f"part{number:02}")
-            tensors = {
-                f"{name}{number:02}": getattr(scale, f"{name}_")
-                for number, scale in enumerate(self._scales)
-                for name in _TENSORS
-            }
-            save_tensors(new, tensors, {}, name="standardization", format_version=1)
+            save_standardizations(new, self._scales)
 
     @classmethod
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
@@ -223,15 +223,8 @@ class JoinedPipeline:
             ]
         )
         joined._optional = tuple(config["optional"])
-        _, tensors = load_tensors(directory, name="standardization", format_version=1)
-        joined._scales = [
-            Standardization(*(tensors[f"{name}{number:02}"] for name in _TENSORS))
-            for number in range(n_parts + 1)
-        ]
+        joined._scales = load_standardizations(directory, n_parts + 1)
         return joined
-
-
-_TENSORS = ("mean", "scale", "songs")
 
 
 def load_pipeline(directory: Path, *, n_threads: int | None = None) -> FeaturePipeline | JoinedPipeline:

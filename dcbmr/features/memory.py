@@ -109,6 +109,8 @@ class VectorFeatures:
     song_ids : sequence of str
     matrix : ndarray or csr_array of shape (n_songs, n_dims), float32
         One row for each song; not copied.
+    is_embedding : bool
+        Its dimensions are coordinates in one space: see :class:`dcbmr.FeatureSpec`.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class VectorFeatures:
         kind: str,
         song_ids: Sequence[str],
         matrix: NDArray[np.float32] | csr_array,
+        *,
+        is_embedding: bool = False,
     ) -> None:
         if len(song_ids) != matrix.shape[0]:
             raise InputError(f"{len(song_ids)} song ids, but {matrix.shape[0]} vectors")
@@ -124,6 +128,7 @@ class VectorFeatures:
         self.n_dims = int(matrix.shape[1])
         self.dtype: np.dtype[Any] = matrix.dtype
         self.n_frames: NDArray[np.int64] = np.ones(len(song_ids), np.int64)
+        self.is_embedding = is_embedding
         self._matrix = matrix
 
     def vectors(self) -> NDArray[np.float32] | csr_array:

@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from dcbmr.base.arrays import unit_rows
 from dcbmr.base.progress import Progress
 from dcbmr.base.spelling import look_up
-from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import InputError
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.standardization import dense
@@ -30,9 +29,9 @@ def similar_features(
 ) -> TopSongs:
     """Return the songs of a store whose vectors are nearest to those of some songs, themselves left out.
 
-    The score is the cosine of the vectors after each dimension's mean over the songs of the store is taken
-    off and, of kinds as they are stored, its deviation divided out, so that no unit counts more than another;
-    principal components keep their sizes.
+    The score is the cosine of the vectors, as a model takes them (see :class:`dcbmr.FeaturePipeline`), after
+    each dimension's mean over the songs of the store is taken off: no unit of a kind as it is stored counts
+    more than another, and principal components keep their sizes.
 
     Parameters
     ----------
@@ -70,8 +69,7 @@ def similar_features(
     row_of = {song: row for row, song in enumerate(stored.song_ids)}
     rows = np.array([look_up(song, row_of, "song") for song in song_ids], np.int64)
     made = pipeline.learn(features, stored.song_ids, progress=progress)
-    is_made = kind in {host.name for host in HOST_KINDS}
-    vectors = _directions(dense(made.vectors()), equal_dimensions=not is_made)
+    vectors = _directions(dense(made.vectors()))
     for song, row in zip(song_ids, rows, strict=True):
         if not vectors[row].any():
             raise InputError(f"song {song!r} is like the mean of all songs: there is nothing to compare")
@@ -82,13 +80,6 @@ def similar_features(
     return TopSongs(found.songs, found.scores, stored.song_ids)
 
 
-def _directions(vectors: NDArray[np.float32], *, equal_dimensions: bool) -> NDArray[np.float32]:
-    """Return vectors of length one, from the mean; those at the mean, and what does not vary, are zero."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    apart = vectors - mean.astype(np.float32)
-    deviation = np.sqrt(np.square(apart).mean(axis=0, dtype=np.float64))
-    varies = deviation > 1e-6 * np.abs(mean)
-    if equal_dimensions:
-        apart /= np.where(varies, deviation, 1).astype(np.float32)
-    apart[:, ~varies] = 0
-    return unit_rows(apart)
+def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of length one, from the mean; those at the mean are zero."""
+    return unit_rows(vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32))

@@ -15,8 +15,10 @@ from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook, fit_codebook
 from dcbmr.features.counted import count_words
+from dcbmr.features.made import MadeKind
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pca import PCA
+from dcbmr.features.standardization import Standardization, load_standardizations, save_standardizations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +43,11 @@ class Learned(Protocol):
 class FeaturePipeline:
     """Turns what a store holds of songs into the kind of feature that a regressor takes.
 
-    For a kind as it is stored, such as "mel", or whatever a plugin or a user brought, that is nothing. Others
-    are made of MFCCs: a codebook counts the words of a song's frames ("bow"), and a PCA reduces the counts
-    ("bow_pca"). Both are learned from training songs and travel with the model, so that a model predicts from
-    an audio file alone.
+    Frames as they are stored, such as "mel", stay as they are. Vectors as they are stored, whatever a plugin
+    or a user brought, are standardized: each dimension by its own deviation, so that no unit counts more than
+    another, or those of an embedding by one number. Others are made of MFCCs: a codebook counts the words of
+    a song's frames ("bow"), and a PCA reduces the counts ("bow_pca"). All this is learned from training songs
+    and travels with the model, so that a model predicts from an audio file alone.
 
     Of the songs of a store each frame is assigned once: the counts stay with the open store, for all
     pipelines that have the same codebook.
@@ -75,6 +78,7 @@ class FeaturePipeline:
         The stored kind that :meth:`transform` takes.
     codebook_ : Codebook or None
     pca_ : PCA or None
+    standardization_ : Standardization or None
 
     Raises
     ------
@@ -113,6 +117,8 @@ class FeaturePipeline:
         self.random_state = random_state
         self.codebook_ = codebook
         self.pca_: PCA | None = None
+        self.standardization_: Standardization | None = None
+        self._is_learned = False
         self.source: str = frames if codebook is None or words is None else words
         self._words = words
 
@@ -136,8 +142,9 @@ class FeaturePipeline:
     @property
     def is_fitted(self) -> bool:
         """Whether nothing is left to learn from training songs."""
-        needs_words = self._words is not None and self.codebook_ is None
-        return not needs_words and (self.pca_ is not None or not self._reduces)
+        if self._words is None:
+            return self._is_learned
+        return self.codebook_ is not None and (self.pca_ is not None or not self._reduces)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -155,6 +162,8 @@ class FeaturePipeline:
             yield "codebook", self.codebook_
         if self.pca_ is not None:
             yield "PCA", self.pca_
+        if self.standardization_ is not None:
+            yield f"standardization of {self.kind!r}", self.standardization_
 
     @property
     def reads_words(self) -> bool:
@@ -178,7 +187,12 @@ class FeaturePipeline:
         """
         self._check_source(features)
         if self._words is None:
-            return features
+            if isinstance(features, VectorFeatures):
+                self.standardization_ = Standardization.fit(
+                    features.vectors(), features.song_ids, one_by_one=not features.is_embedding
+                )
+            self._is_learned = True
+            return self._as_stored(features)
         if self.codebook_ is None:
             self.codebook_ = fit_codebook(
                 features,
@@ -201,22 +215,28 @@ class FeaturePipeline:
         if not self.is_fitted:
             raise InputError(f"this pipeline to {self.kind!r} is not fitted yet: call fit_transform first")
         if self._words is None:
-            return features
+            return self._as_stored(features)
         return self._vectors(features, self._counts(features, progress))
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what the kind is made of."""
         return store[self.source].song_ids
 
-    def read(self, store: FeatureStore, song_ids: Sequence[str]) -> dict[str, SongFeatures]:
-        """Return what a store holds of songs, by kind."""
-        return {self.source: store[self.source].features(song_ids)}
+    def read(
+        self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, SongFeatures]:
+        """Return what a store holds of songs, by kind; ``progress`` is told of what it makes of frames."""
+        stored = store[self.source]
+        if isinstance(stored, MadeKind):
+            stored.make(song_ids, n_threads=self.n_threads, progress=progress)
+        return {self.source: stored.features(song_ids)}
 
     def learn(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> SongFeatures:
         """Learn what the kind needs from training songs of a store; see :meth:`fit_transform`."""
-        return self.fit_transform(store[self.source].features(song_ids), progress=progress)
+        found = self.read(store, song_ids, progress=progress)
+        return self.fit_transform(found[self.source], progress=progress)
 
     def make(
         self,
@@ -227,6 +247,13 @@ class FeaturePipeline:
     ) -> SongFeatures:
         """Return the features of songs, of what was ``found`` of them, by kind; see :meth:`transform`."""
         return self.transform(found[self.source], progress=progress)
+
+    def _as_stored(self, features: SongFeatures) -> SongFeatures:
+        """Return features of a kind as it is stored, vectors standardized."""
+        if self.standardization_ is None:
+            return features
+        vectors = self.standardization_.transform(features.vectors())
+        return VectorFeatures(self.kind, features.song_ids, vectors)
 
     def _vectors(self, features: SongFeatures, counts: csr_array) -> VectorFeatures:
         vectors = counts if self.pca_ is None else self.pca_.transform(counts)
@@ -261,12 +288,15 @@ class FeaturePipeline:
         """Write the pipeline to a directory of its own: its settings, the codebook and the PCA."""
         if not self.is_fitted:
             raise InputError(f"this pipeline to {self.kind!r} is not fitted yet: there is nothing to save")
-        config = {**self.settings(), "random_state": self.random_state}
+        is_standardized = self.standardization_ is not None
+        config = {**self.settings(), "random_state": self.random_state, "is_standardized": is_standardized}
         with new_directory(Path(directory), kind=_KIND, config=config, overwrite=overwrite) as new:
             if self.codebook_ is not None:
                 self.codebook_.save(new / "codebook")
             if self.pca_ is not None:
                 self.pca_.save(new / "pca")
+            if self.standardization_ is not None:
+                save_standardizations(new, [self.standardization_])
 
     @classmethod
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
@@ -285,6 +315,9 @@ class FeaturePipeline:
             pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
         if pipeline._reduces:
             pipeline.pca_ = PCA.load(directory / "pca", n_threads=n_threads)
+        pipeline._is_learned = True
+        if config.get("is_standardized"):  # as vectors are not in older models
+            [pipeline.standardization_] = load_standardizations(directory, 1)
         return pipeline
 
 

@@ -108,10 +108,7 @@ class Recipe:
             if kind == WORDS.name and codebook is not None:
                 made = _maker(WORDS, Words(codebook, sources=sources), None, None, sources)
             else:
-                spec, plugin = registry.find_extractor(kind), registry.owner_of(kind)
-                own = params.get(kind, {})
-                extractor = registry.get_extractor(kind, sources=sources, **own)
-                made = _maker(spec, extractor, plugin, own, sources)
+                made = maker_of(kind, sources, **params.get(kind, {}))
             makers[kind] = made
         self.kinds = kinds
         self.configs = tuple(makers[kind].config for kind in kinds)
@@ -161,6 +158,20 @@ def factories_of(kinds: Iterable[str]) -> dict[str, Any]:
     return {kind: registry.resolve(specs[kind]) for kind in with_sources(kinds) if kind in specs}
 
 
+def maker_of(kind: str, sources: Mapping[str, FeatureConfig], **params: Any) -> Maker:
+    """Return what makes a kind that a plugin offers, of ``sources`` where it is made of others.
+
+    Raises
+    ------
+    InputError
+        A kind or a parameter that nobody knows, or one out of its range.
+    DcbmrError
+        The extractor is not what its plugin says.
+    """
+    extractor = registry.get_extractor(kind, sources=sources, **params)
+    return _maker(registry.find_extractor(kind), extractor, registry.owner_of(kind), params, sources)
+
+
 def _maker(
     spec: FeatureSpec,
     extractor: FeatureExtractor,
@@ -198,6 +209,7 @@ def _maker(
         made_of=sources,
         package="" if plugin is None else plugin.package,
         licence=spec.licence,
+        is_embedding=spec.is_embedding,
     )
     return Maker(spec, extractor, config, plugin)
 

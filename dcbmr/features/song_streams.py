@@ -178,15 +178,7 @@ class SongStreams:
 
     def _frames(self, made: Rows, sources: Sequence[str]) -> Rows:
         """Return the frames of some kinds as a store gives them back."""
-        return {source: self._as_stored(source, made.get(source)) for source in sources}
-
-    def _as_stored(self, kind: str, rows: NDArray[Any] | None) -> NDArray[np.float32]:
-        config = self._configs[kind]
-        if rows is None:
-            return np.empty((0, config.n_dims), np.float32)
-        if config.dtype == "<f2":
-            return _core.to_half(rows).view(np.float16).astype(np.float32)
-        return rows.astype(np.float32, copy=False)
+        return {source: _as_stored(made.get(source), self._configs[source]) for source in sources}
 
     def __enter__(self) -> Self:
         return self
@@ -197,3 +189,42 @@ class SongStreams:
         for _, stream in self._streams:
             if isinstance(stream, Outside):
                 stream.close()
+
+
+def rows_of_frames(
+    maker: Maker, frames: Rows, song: str, cancelled: Event, timeout_s: float
+) -> NDArray[np.float32]:
+    """Return the rows, (n, n_dims), of a kind that is made of others, as a store would give them back.
+
+    Parameters
+    ----------
+    maker : Maker
+    frames : mapping of str to ndarray of shape (n_frames, n_dims), float32
+        All that a store has of the song, of each kind that this one is made of.
+    song : str
+        For the messages.
+    cancelled : Event
+        Ends the waiting for a plugin.
+    timeout_s : float
+        What a plugin may take.
+
+    Raises
+    ------
+    AudioError
+        A plugin failed, or took too long.
+    """
+    (unit,) = units_of([maker])
+    kind = maker.spec.name
+    stream = unit.begin(song, cancelled, timeout_s)
+    with SongStreams([kind], [(unit, stream)], {kind: maker.config}):
+        parts = [stream.accept(frames), stream.finish()]
+    return np.concatenate([_as_stored(part.get(kind), maker.config) for part in parts])
+
+
+def _as_stored(rows: NDArray[Any] | None, config: FeatureConfig) -> NDArray[np.float32]:
+    """Return rows as a store gives them back."""
+    if rows is None:
+        return np.empty((0, config.n_dims), np.float32)
+    if config.dtype == "<f2":
+        return _core.to_half(rows).view(np.float16).astype(np.float32)
+    return rows.astype(np.float32, copy=False)

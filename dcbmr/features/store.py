@@ -11,6 +11,7 @@ from typing import Self
 from dcbmr.base.directory import kind_of, read_config
 from dcbmr.contract.kinds import is_kind_name
 from dcbmr.errors import InputError
+from dcbmr.features.made import MadeKind, frames_for
 from dcbmr.features.stored_kind import STORE, StoredKind, is_brought, open_kind
 
 FEATURES = "features"
@@ -20,13 +21,16 @@ UNFINISHED = "unfinished.json"  # there from before the first song until after t
 class FeatureStore:
     """What :func:`dcbmr.featurize` wrote: the features of many songs, of one kind or several.
 
-    ``store["mel"]`` is the kind "mel", a mapping from song id to frames; it is opened on first use, once.
+    ``store["mel"]`` is the kind "mel", a mapping from song id to frames; it is opened on first use, once. A
+    kind that it lacks, but which a plugin makes of frames that it has, is there as well: ``store["stats"]``
+    of "mel" and "mfcc". Its songs are made when they are asked for, and have the numbers that
+    :func:`dcbmr.featurize` would have stored.
 
     Attributes
     ----------
     directory : Path
     kinds : tuple of str
-        The kinds that it has.
+        The kinds that are stored.
     n_wanted : int or None
         How many songs featurize is to have written when it ends; None where it has ended.
     """
@@ -82,16 +86,25 @@ class FeatureStore:
 
     def __getitem__(self, kind: str) -> StoredKind:
         if kind not in self._open:
-            if kind not in self.kinds:
+            if kind in self.kinds:
+                self._open[kind] = open_kind(self.directory / kind, kind)
+            elif kind in self:
+                frames = {source: self[source] for source in frames_for(kind)}
+                self._open[kind] = MadeKind(kind, frames, self.directory)
+            else:
                 has = f"it has {', '.join(self.kinds)}" if self.kinds else "it has none"
+                made_of = frames_for(kind)
+                which = f", which is made of {' and '.join(made_of)}" if made_of else ""
                 raise InputError(
-                    f"{self.directory} has no features of kind {kind!r}: {has}; see dcbmr featurize"
+                    f"{self.directory} has no features of kind {kind!r}{which}: {has}; see dcbmr featurize"
                 )
-            self._open[kind] = open_kind(self.directory / kind, kind)
         return self._open[kind]
 
     def __contains__(self, kind: object) -> bool:
-        return kind in self.kinds
+        if kind in self.kinds or not isinstance(kind, str):
+            return kind in self.kinds
+        frames = frames_for(kind)
+        return len(frames) > 0 and all(source in self for source in frames)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.kinds)

@@ -205,7 +205,8 @@ class StoredKind(Mapping[str, Frames]):
         """
         wanted, rows = self._find(song_ids)
         if self.shape == "vectors":
-            return VectorFeatures(self.kind, wanted, self._vectors(np.array(rows, np.int64)))
+            vectors = self._vectors(np.array(rows, np.int64))
+            return VectorFeatures(self.kind, wanted, vectors, is_embedding=self.config.is_embedding)
         return StoreFeatures(self, wanted, rows)
 
     def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -273,14 +274,23 @@ def in_memory(config: FeatureConfig, song_ids: Sequence[str], rows: Sequence[NDA
         return MemoryFeatures(config.kind, song_ids, rows)
     if _is_words(config):
         return VectorFeatures(config.kind, song_ids, _counts(rows, config.settings["n_words"]))
-    vectors = np.empty((0, config.n_dims), np.float32)
-    return VectorFeatures(config.kind, song_ids, np.concatenate([vectors, *rows], dtype=np.float32))
+    vectors = np.concatenate([np.empty((0, config.n_dims), np.float32), *rows], dtype=np.float32)
+    return VectorFeatures(config.kind, song_ids, vectors, is_embedding=config.is_embedding)
 
 
 def brought_config(kind: str, n_dims: int, columns: Sequence[str]) -> FeatureConfig:
-    """Return what is known of vectors that a user brings; ``columns`` name the dimensions, or are none."""
-    settings = {"origin": _BROUGHT} | ({"columns": list(columns)} if columns else {})
-    return FeatureConfig(kind=kind, shape="vectors", dtype="<f4", n_dims=n_dims, settings=settings)
+    """Return what is known of vectors that a user brings; ``columns`` name the dimensions, or are none.
+
+    What has names are measures of their own, in units of their own; what has none is an embedding.
+    """
+    return FeatureConfig(
+        kind=kind,
+        shape="vectors",
+        dtype="<f4",
+        n_dims=n_dims,
+        settings={"origin": _BROUGHT} | ({"columns": list(columns)} if columns else {}),
+        is_embedding=not columns,
+    )
 
 
 def is_brought(config: FeatureConfig) -> bool:

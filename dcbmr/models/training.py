@@ -268,7 +268,7 @@ def train(
         checkpoint = Path(checkpoint)
         _claim_checkpoint(checkpoint, settings, resume=resume)
     if pipeline.is_fitted:
-        found = pipeline.read(features, songs.song_ids)
+        found = pipeline.read(features, songs.song_ids, progress=progress)
         prepared = pipeline.make(songs.song_ids, found, progress=progress)
     else:
         prepared = pipeline.learn(features, songs.song_ids, progress=progress)

@@ -15,5 +15,6 @@ def dcbmr_features():
             summary="embeddings of a CLAP audio encoder, a mean over windows; --set clap.weights=PATH",
             licence="that of the weights you bring (laion/larger_clap_general: Apache-2.0)",
             has_check=True,
+            is_embedding=True,
         )
     ]

@@ -24,8 +24,11 @@ def vectors():
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, vectors):
     root = tmp_path_factory.mktemp("neighbours")
+    rows = [",".join([song, *map(str, vector)]) for song, vector in zip(SONGS, vectors, strict=True)]
+    (root / "v.csv").write_text("\n".join(["song,a,b,c,d,e,f", *rows, ""]))
+    dcbmr.bring_vectors(root / "v.csv", root / "features", kind="v")
     np.savez(root / "v.npz", ids=np.array(SONGS), vectors=vectors)
-    dcbmr.bring_vectors(root / "v.npz", root / "features", kind="v")
+    dcbmr.bring_vectors(root / "v.npz", root / "features", kind="space")
     return dcbmr.FeatureStore.open(root / "features")
 
 
@@ -38,6 +41,14 @@ def test_neighbours_are_those_by_the_cosine_of_equal_dimensions(store, vectors):
         expected = [i for i in np.argsort(-cosine) if i != row]
         assert [song for song, _ in top[query]] == [SONGS[i] for i in expected]
         np.testing.assert_allclose([score for _, score in top[query]], cosine[expected], atol=1e-5)
+
+
+def test_dimensions_of_an_embedding_keep_their_sizes(store, vectors):
+    """Columns without names are one space."""
+    [top] = dcbmr.similar_features(store, "space", ["song3"], k=1)
+    apart = vectors - vectors.mean(axis=0)
+    unit = apart / np.linalg.norm(apart, axis=1, keepdims=True)
+    assert top[0][0] == SONGS[np.argsort(-(unit @ unit[3]))[1]]
 
 
 def test_kinds_are_made_of_what_is_stored(small_world):
@@ -60,7 +71,7 @@ def test_kinds_are_made_of_what_is_stored(small_world):
     ("kind", "song", "message"),
     [
         ("v", "sonk3", "unknown song 'sonk3'.*did you mean 'song3'"),
-        ("w", "song3", "has no features of kind 'w': it has v"),
+        ("w", "song3", "has no features of kind 'w': it has space, v"),
     ],
 )
 def test_what_cannot_be_compared(store, kind, song, message):

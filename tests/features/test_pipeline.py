@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 
 from dcbmr import FeaturePipeline, FeatureStore, InputError, MemoryFeatures
 from dcbmr.features import counted
+from dcbmr.features.memory import VectorFeatures
 
 
 @pytest.fixture
@@ -137,3 +138,45 @@ def test_an_unfitted_pipeline_says_so(stored, tmp_path):
         pipeline.transform(stored.features(stored.song_ids))
     with pytest.raises(InputError, match="there is nothing to save"):
         pipeline.save(tmp_path / "pipeline")
+
+
+def test_vectors_as_they_are_stored_are_standardized_by_dimension(tmp_path):
+    """On the training songs; a dimension that is the same for all of them tells nothing."""
+    songs = [f"song{i}" for i in range(30)]
+    rng = np.random.default_rng(0)
+    vectors = rng.normal([0, 2000, 5], [1e-3, 10, 0], (30, 3)).astype(np.float32)
+    vectors[25, 2] = 7  # but not for others
+    pipeline = FeaturePipeline("v")
+    with pytest.raises(InputError, match="this pipeline to 'v' is not fitted yet"):
+        pipeline.transform(VectorFeatures("v", songs, vectors))
+    learned = pipeline.fit_transform(VectorFeatures("v", songs[:20], vectors[:20])).vectors()
+    made = pipeline.transform(VectorFeatures("v", songs, vectors)).vectors()
+    wanted = (vectors - vectors[:20].mean(0)) / np.where([True, True, False], vectors[:20].std(0), np.inf)
+    np.testing.assert_allclose(made, wanted, atol=1e-4)
+    np.testing.assert_array_equal(learned, made[:20])
+    [(name, seen)] = [(name, part.seen(["song3", "song20"])) for name, part in pipeline.learned()]
+    assert (name, seen) == ("standardization of 'v'", ["song3"])
+    pipeline.save(tmp_path / "p")
+    again = FeaturePipeline.load(tmp_path / "p")
+    np.testing.assert_array_equal(again.transform(VectorFeatures("v", songs, vectors)).vectors(), made)
+
+
+def test_an_embedding_has_one_scale():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal([0, 200], [1, 10], (50, 2)).astype(np.float32)
+    features = VectorFeatures("v", [f"song{i}" for i in range(50)], vectors, is_embedding=True)
+    made = FeaturePipeline("v").fit_transform(features).vectors()
+    scale = np.sqrt(vectors.var(0, dtype=np.float64).mean())
+    np.testing.assert_allclose(made, (vectors - vectors.mean(0)) / scale, atol=1e-4)
+
+
+def test_vectors_of_models_made_before_they_were_standardized_stay_as_they_are(tmp_path):
+    features = VectorFeatures("v", ["a", "b"], np.array([[1, 2], [3, 5]], np.float32))
+    pipeline = FeaturePipeline("v")
+    pipeline.fit_transform(features)
+    pipeline.save(tmp_path / "p")
+    file = tmp_path / "p" / "config.json"
+    config = json.loads(file.read_text())
+    del config["is_standardized"]
+    file.write_text(json.dumps(config))
+    assert FeaturePipeline.load(tmp_path / "p").transform(features) is features
