@@ -324,7 +324,7 @@ class Plan:
                 "package": self._package_of(row.regressor),
             }
             defaults = {"params": declared, "loss_params": of_loss, "validation_fraction": 0.1}
-            yield Stage("train", self._label(label, number), settings, defaults, inputs)
+            yield Stage(f"train-{row.regressor}", self._label(label, number), settings, defaults, inputs)
 
     @staticmethod
     def _package_of(regressor: str) -> str | None:

@@ -46,19 +46,29 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     """Add the checks of each name that was asked for."""
     for name in session.config.getoption("dcbmr"):
-        items += _Suite.from_parent(session, name=name, nodeid=f"dcbmr::{name}").collect()
+        suite = _Suite.from_parent(
+            session, name=name, nodeid=f"dcbmr::{name}", checks=_checks(name, session.config)
+        )
+        items += session.genitems(suite)
+
+
+def _checks(name: str, config: pytest.Config) -> dict[str, list[Check]]:
+    import dcbmr
+    from dcbmr.testing import named_checks
+
+    try:
+        return named_checks(name, settings=config.getoption("dcbmr_set"))
+    except dcbmr.InputError as error:
+        raise pytest.UsageError(f"--dcbmr {name}: {error}") from None
 
 
 class _Suite(pytest.Collector):
-    def collect(self) -> Iterator[pytest.Item]:
-        import dcbmr
-        from dcbmr.testing import named_checks
+    def __init__(self, *, checks: dict[str, list[Check]], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.checks = checks
 
-        try:
-            found = named_checks(self.name, settings=self.config.getoption("dcbmr_set"))
-        except dcbmr.InputError as error:
-            raise pytest.UsageError(f"--dcbmr {self.name}: {error}") from None
-        for what, checks in found.items():
+    def collect(self) -> Iterator[pytest.Item]:
+        for what, checks in self.checks.items():
             for check in checks:
                 yield _Item.from_parent(self, name=f"{what}::{check}", check=check)
 

@@ -194,7 +194,7 @@ def test_the_command_says_what_it_made_and_factorize_takes_it(files, made, name,
         assert "no CONFIG.toml: models predict from audio or vectors" in done.output
     else:
         data = read_config(made / "CONFIG.toml").data
-        assert (data.plays, data.songs) == (made / "plays.parquet", made / "songs.tsv")
+        assert (data.plays, data.songs) == ((made / "plays.parquet",), made / "songs.tsv")
         assert (data.tags is None, data.audio is None) == (name == "yambda", name in ("yambda", "hetrec2011"))
     words = ["factorize", str(made / "plays.parquet"), "-o", str(tmp_path / "f"), "--factors", "2"]
     done = CliRunner().invoke(cli, words)

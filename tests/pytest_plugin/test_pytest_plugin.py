@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import dcbmr.testing
+
 
 def run(*words, cwd):
     done = subprocess.run(
@@ -48,6 +50,7 @@ def test_without_paths_the_suite_alone_and_with_paths_both(folder):
     assert "dcbmr::linear::regressor::save_and_load PASSED" in said
     assert "linear: fit never reports" in run("-rs", "--dcbmr", "linear", cwd=folder)[1]
     assert "test_own" not in said
+    assert f"collected {len(dcbmr.testing.regressor_checks('linear'))} items" in said
     code, said = run("-v", "--dcbmr", "mel", "-k", "silence or own", "test_own.py", cwd=folder)
     assert code == 0, said
     assert "dcbmr::mel::features::silence PASSED" in said
