@@ -118,6 +118,7 @@ class Recommender:
         known = cls(model, ids, song_factors, plays=plays, n_threads=n_threads)
         if features is None:
             return known
+        model.check_store(features)
         have = set(ids)
         new = [song for song in model.songs_in(features) if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known

@@ -285,6 +285,9 @@ def test_vectors_in_hand_are_checked_against_the_model(alone, store, tmp_path):
     view = with_vectors(None, vectors_file(tmp_path / "n.npz", ["song00"], n_dims=4), kind="mood")
     with pytest.raises(dcbmr.InputError, match="has vectors of 4 dimensions"):
         alone.predict_store(view)
+    # Also where no song of theirs is new.
+    with pytest.raises(dcbmr.InputError, match="has vectors of 4 dimensions"):
+        dcbmr.Recommender.from_model(alone, features=view)
 
 
 def test_columns_that_have_names_must_be_the_same(factors, tmp_path):
