@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -28,7 +28,7 @@ from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_s
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
 from dcbmr.features.recipe import TIMEOUT_S, Recipe
 from dcbmr.features.sources import KnownFiles, find_changes
-from dcbmr.features.store import FEATURES
+from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.features.stored_kind import in_memory
 from dcbmr.features.writer import check_made_alike
 
@@ -153,7 +153,9 @@ def featurize(
     config = {"kinds": list(recipe.kinds), "offset": offset, "duration": duration}
     resume = resume and root.exists()
     if resume:
-        check_made_alike(root, config, read_config(root, kind=FEATURES))
+        there = read_config(root, kind=FEATURES)
+        _check_kinds(root, recipe.kinds, there.get("kinds") or [])
+        check_made_alike(root, config, there)
     elif not overwrite and kind_of(root) == FEATURES:
         raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
     else:
@@ -180,6 +182,20 @@ def featurize(
             report.n_silent, report.n_same = listed[SILENT], listed[SAME]
     report.seconds = time.monotonic() - began
     return report
+
+
+def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Raise InputError where features that are to be continued lack a kind that is wanted."""
+    new = [kind for kind in wanted if kind not in there]
+    if not new:
+        return
+    holds = " and ".join(there) or "vectors that were brought"
+    store = FeatureStore.open(root, unfinished=True)
+    need_none = " and ".join(kind for kind in new if kind in store and kind not in store.kinds)
+    raise InputError(
+        f"{root} holds {holds}: --resume adds songs, not {' and '.join(new)}; featurize all kinds to another "
+        "directory" + (f", or leave out {need_none}: models make it of what is there" if need_none else "")
+    )
 
 
 def _compare(writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport) -> None:
