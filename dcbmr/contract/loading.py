@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
+from dcbmr.base.spelling import close_names
 from dcbmr.base.version import __version__
 from dcbmr.contract import hookspecs
 from dcbmr.contract.contract import CONTRACT_VERSION, LossSpec, RegressorSpec
@@ -76,7 +77,7 @@ class Skipped:
     contract: Any = None
 
     def __str__(self) -> str:
-        return f"{self.plugin} {self.why}, and is skipped{self.remedy and '; '}{self.remedy}"
+        return f"{self.plugin} {self.why}" + (f", and is skipped; {self.remedy}" if self.remedy else "")
 
 
 class _FaultError(Exception):
@@ -109,9 +110,10 @@ def load(entries: Iterable[EntryPoint], *, off: Iterable[str], only_built_in: bo
         origin, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
         plugin = Plugin(entry.name, origin, version, CONTRACT_VERSION)
         if only_built_in and not plugin.is_built_in:
-            skipped.append(Skipped(plugin, "is turned off by --no-plugins"))
+            skipped.append(Skipped(plugin, "is turned off by --no-plugins (leave that out to use it)"))
         elif named := off & {plugin.name, plugin.distribution}:
-            skipped.append(Skipped(plugin, f"is turned off by {OFF}={named.pop()}"))
+            name = named.pop()
+            skipped.append(Skipped(plugin, f"is turned off by {OFF}={name} (take it out of that to use it)"))
         else:
             try:
                 found.append(_loaded(entry, plugin))
@@ -145,15 +147,30 @@ def _loaded(entry: EntryPoint, plugin: Plugin) -> Plugin:
         ) from error
     contract = getattr(module, "DCBMR_CONTRACT", None)
     if contract != CONTRACT_VERSION:
-        raise _made_for_another(plugin, contract)
+        raise _made_for_another(plugin, contract, entry.module)
     manager = pluggy.PluginManager("dcbmr")
     manager.add_hookspecs(hookspecs)
     has = [name for name in dir(module) if manager.parse_hookimpl_opts(module, name) is not None]
     if unknown := sorted(set(has) - set(HOOKS)):
+        close = [name for hook in unknown for name in close_names(hook, HOOKS, n=1, cutoff=0.8)]
         raise _FaultError(
             f"has the hook {', '.join(unknown)}, which dcbmr {__version__} does not know: it knows "
             f"{', '.join(HOOKS)}",
-            f"upgrade dcbmr if it is a newer one (pip install --upgrade dcbmr), or {_remove(plugin)}",
+            f"call it {', '.join(close)} if it is misspelt"
+            if close
+            else f"upgrade dcbmr if it is a newer one (pip install --upgrade dcbmr), or {_remove(plugin)}",
+            contract,
+        )
+    if unmarked := [name for name in HOOKS if callable(getattr(module, name, None)) and name not in has]:
+        raise _FaultError(
+            f"has {', '.join(unmarked)} without the mark of a hook",
+            "put @dcbmr.hookimpl above",
+            contract,
+        )
+    if not has:
+        raise _FaultError(
+            f"offers nothing: {entry.value} has none of the hooks {', '.join(HOOKS)}",
+            "define one, marked by @dcbmr.hookimpl, in the module that the entry point names",
             contract,
         )
     try:
@@ -208,11 +225,15 @@ def _wrong_kind(plugin: Plugin, found: Iterable[Plugin]) -> str | None:
     return None
 
 
-def _made_for_another(plugin: Plugin, version: Any) -> _FaultError:
+def _made_for_another(plugin: Plugin, version: Any, module: str) -> _FaultError:
     if version is None:
         made = "declares no version of the contract (DCBMR_CONTRACT), as those do that were made before 2"
-    else:
-        made = f"was made for version {version} of the contract"
+        remedy = (
+            f"add DCBMR_CONTRACT = {CONTRACT_VERSION} to the module {module}; if it is not yours, upgrade it "
+            f"(pip install --upgrade {plugin.distribution})"
+        )
+        return _FaultError(f"{made}; dcbmr {__version__} has version {CONTRACT_VERSION}", remedy)
+    made = f"was made for version {version} of the contract"
     if isinstance(version, int) and version > CONTRACT_VERSION:
         remedy = f"upgrade dcbmr (pip install --upgrade dcbmr), or install a {plugin.distribution} for it"
     else:

@@ -82,14 +82,18 @@ def parse_regressor_settings(
     Raises
     ------
     InputError
-        As :func:`parse_settings`; or a parameter of a loss where the loss has none.
+        As :func:`parse_settings`; or a parameter of a loss where the loss has none, or without "loss.".
     """
     of_regressor: list[str] = []
     of_loss: list[str] = []
     for setting in settings:
         (of_loss if setting.startswith(LOSS_PREFIX) else of_regressor).append(setting)
-    params = parse_settings(registry.resolve(spec), of_regressor)
-    factory = registry.loss_factory(spec, loss)
+    regressor, factory = registry.resolve(spec), registry.loss_factory(spec, loss)
+    for setting in of_regressor:
+        name = setting.partition("=")[0]
+        if factory and name in registry.parameters(factory) and name not in registry.parameters(regressor):
+            raise InputError(f"--set {setting}: {name!r} is the loss's: --set {LOSS_PREFIX}{setting}")
+    params = parse_settings(regressor, of_regressor)
     if of_loss and factory is None:
         raise InputError(f"--set {of_loss[0]}: {registry.no_loss_params(spec)}")
     names = [setting.removeprefix(LOSS_PREFIX) for setting in of_loss]

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
+from dcbmr.base.spelling import close_names
 from dcbmr.contract.contract import (
     FactorTarget,
     HasCheck,
@@ -351,10 +352,16 @@ def _names_where_declared(factory: Any, parameter: str) -> dict[str, Any]:
 
 
 def resolve(spec: Spec) -> Any:
-    """Return the factory of a spec; DcbmrError says what to install when its module cannot be imported."""
+    """Return the factory of a spec; DcbmrError says what to do when it cannot be imported."""
     try:
         return spec.resolve()
     except (Exception, SystemExit) as error:
+        module, _, name = str(spec.factory).partition(":")
+        if isinstance(error, AttributeError) and error.name == name and error.obj is sys.modules.get(module):
+            hint = "".join(f"; did you mean {close!r}?" for close in close_names(name, dir(error.obj), n=1))
+            raise DcbmrError(
+                f"{named(spec)} has the factory {spec.factory!r}, and {module} has no {name!r}{hint}"
+            ) from error
         if is_built_in(spec):
             cure = "the built-in networks and torch losses: pip install 'dcbmr[torch]'"
         else:

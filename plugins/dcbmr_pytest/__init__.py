@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="A parameter of what --dcbmr names, as `dcbmr train --set` takes it; repeatable.",
+        help="A parameter of what --dcbmr names, as `dcbmr train --set` takes it, but of a "
+        "loss without `loss.`; repeatable.",
     )
 
 

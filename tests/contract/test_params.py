@@ -79,6 +79,7 @@ def test_settings_of_a_loss_reach_the_loss():
         ("mlp", "softmax", "loss.n_songs=x", "--set loss.n_songs=x: wanted a whole number, got 'x'"),
         ("mlp", "softmax", "loss.n_songs", "--set loss.n_songs: wanted name=value"),
         ("mlp", "wpe", "loss.unit_norm=yes", "no parameter 'unit_norm'; there are none"),
+        ("mlp", "softmax", "temperature=1", "'temperature' is the loss's: --set loss.temperature=1"),
         ("mlp", None, "loss_params=3", "loss_params is set by loss.NAME=VALUE"),
         ("mlp", None, "loss=wpe", "loss has a flag of its own"),
         ("linear", "wpe", "loss.x=1", "loss.x=1: regressor 'linear' computes its losses itself"),

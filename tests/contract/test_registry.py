@@ -67,7 +67,8 @@ def test_a_broken_plugin_is_named_and_skipped(install):
     [
         (
             "",
-            "declares no version of the contract .DCBMR_CONTRACT.*pip install --upgrade old-plugin",
+            "declares no version of the contract .*add DCBMR_CONTRACT = 2 to the module old_plugin.*"
+            "pip install --upgrade old-plugin",
         ),
         ("DCBMR_CONTRACT = 1", "was made for version 1 of the contract.*pip install --upgrade old-plugin"),
         ("DCBMR_CONTRACT = 3", "was made for version 3 of the contract.*pip install --upgrade dcbmr"),
@@ -208,9 +209,31 @@ def test_two_owners_of_a_name_are_both_named(install):
 def test_a_hook_that_nobody_knows_is_named(install):
     install("misspelt-plugin", GOOD.replace("dcbmr_regressors", "dcbmr_regresors"))
     with pytest.warns(
-        UserWarning, match="'misspelt_plugin'.*has the hook dcbmr_regresors, which.*knows dcbmr_regressors"
+        UserWarning,
+        match="'misspelt_plugin'.*has the hook dcbmr_regresors, which.*call it dcbmr_regressors if",
     ):
         assert "mean" not in dcbmr.regressors()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("@hookimpl", ""), "has dcbmr_regressors without the mark .*put @dcbmr.hookimpl above"),
+        ("DCBMR_CONTRACT = 2", "offers nothing: idle_plugin has none of the hooks dcbmr_regressors"),
+        (GOOD.replace("dcbmr_regressors", "dcbmr_rankers"), "has the hook dcbmr_rankers, .*upgrade dcbmr if"),
+    ],
+    ids=["unmarked", "empty", "newer"],
+)
+def test_a_plugin_whose_hooks_are_not_seen_is_named(install, text, message):
+    install("idle-plugin", text)
+    with pytest.warns(UserWarning, match=f"'idle_plugin' of idle-plugin 1.0 {message}"):
+        assert "mean" not in dcbmr.regressors()
+
+
+def test_a_factory_that_its_module_lacks_is_named(install):
+    install("mean-plugin", GOOD.replace("factory=Mean", "factory='mean_plugin:Maen'"))
+    with pytest.raises(DcbmrError, match="'mean_plugin:Maen', and mean_plugin has no 'Maen'.*mean 'Mean'"):
+        dcbmr.get_regressor("mean")
 
 
 def test_a_hook_with_arguments_names_its_plugin(install):
@@ -237,7 +260,7 @@ def test_a_plugin_that_is_turned_off(install, monkeypatch, named):
     monkeypatch.setenv("DCBMR_DISABLE_PLUGINS", named)
     assert "mean" not in dcbmr.regressors()
     assert ("x" in dcbmr.regressors()) == ("x_plugin" not in named)
-    off = "plugin 'mean_plugin' of mean-plugin 1.0 is turned off by DCBMR_DISABLE_PLUGINS=mean"
+    off = "plugin 'mean_plugin' of mean-plugin 1.0 is turned off by DCBMR_DISABLE_PLUGINS=mean.* .take it out"
     with pytest.raises(InputError, match=f"unknown regressor 'mean'; installed: .*; {off}"):
         dcbmr.get_regressor("mean")
 

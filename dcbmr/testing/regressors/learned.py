@@ -120,7 +120,10 @@ def check_same_seed_same_model(subject: Subject) -> None:
     """Who repeats an experiment gets its numbers again."""
     first, features, _ = subject.fitted()
     second, _, _ = subject.fitted()
-    cure = "draw random numbers from np.random.default_rng(self.random_state), and keep nothing outside self"
+    cure = (
+        "draw random numbers from np.random.default_rng(self.random_state), with random_state: int = 0 in "
+        "the constructor (None draws anew each time), and keep nothing outside self"
+    )
     assert_close(
         first.predict(features), second.predict(features), "predictions of two fits", cure, exact=True
     )
