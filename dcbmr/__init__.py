@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from dcbmr.ranking.ranks import HeldoutRanks
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
     from dcbmr.ranking.topk import TopSongs, top_songs
+    from dcbmr.recommendation.export import ExportReport, export_vectors
+    from dcbmr.recommendation.lists import ListsReport, save_lists
     from dcbmr.recommendation.recommender import Recommender
 
 
@@ -124,6 +126,7 @@ _HOME = {
     "DcbmrError": "errors",
     "Evaluation": "evaluation.kept",
     "Excerpt": "models.explain",
+    "ExportReport": "recommendation.export",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
     "FeatureConfig": "contract.features",
@@ -144,6 +147,7 @@ _HOME = {
     "Interval": "evaluation.statistics",
     "JoinedPipeline": "features.joined",
     "ListReport": "ranking.lists",
+    "ListsReport": "recommendation.lists",
     "LogMel": "audio.frames",
     "Loss": "contract.contract",
     "LossSpec": "contract.contract",
@@ -192,6 +196,7 @@ _HOME = {
     "evaluate_ranking": "ranking.report",
     "evaluate_tags": "evaluation.tags",
     "explain": "models.explain",
+    "export_vectors": "recommendation.export",
     "extractors": "contract.registry",
     "featurize": "features.featurize",
     "fit_codebook": "features.codebook",
@@ -211,6 +216,7 @@ _HOME = {
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
     "resolve_n_threads": "base.threads",
+    "save_lists": "recommendation.lists",
     "save_tensors": "base.tensors",
     "share_spectrum": "audio.frames",
     "shared_plays": "evaluation.play_figures",
@@ -233,6 +239,7 @@ __all__ = [
     "DcbmrError",
     "Evaluation",
     "Excerpt",
+    "ExportReport",
     "FactorTarget",
     "Factors",
     "FeatureConfig",
@@ -253,6 +260,7 @@ __all__ = [
     "Interval",
     "JoinedPipeline",
     "ListReport",
+    "ListsReport",
     "LogMel",
     "Loss",
     "LossSpec",
@@ -298,6 +306,7 @@ __all__ = [
     "evaluate_ranking",
     "evaluate_tags",
     "explain",
+    "export_vectors",
     "extractors",
     "featurize",
     "fit_codebook",
@@ -317,6 +326,7 @@ __all__ = [
     "read_songs",
     "regressors",
     "resolve_n_threads",
+    "save_lists",
     "save_tensors",
     "share_spectrum",
     "shared_plays",

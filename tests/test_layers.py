@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
+    "recommendation": {"pyarrow"},
     "datasets": {"soundfile", "pyarrow"},
     "report": {"jinja2", "matplotlib", "sklearn"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some

@@ -8,6 +8,7 @@ could be taken for a whole one.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -179,6 +180,16 @@ def kind_of(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(kind)
+
+
+def digest_of(directory: Path) -> str:
+    """Return the SHA-256 of the names and the contents of all files of a directory: of what it is made of."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in directory.rglob("*") if file.is_file()):
+        with file.open("rb") as content:
+            of_file = hashlib.file_digest(content, "sha256").hexdigest()
+        digest.update(f"{of_file}  {file.relative_to(directory).as_posix()}\n".encode())
+    return digest.hexdigest()
 
 
 @contextmanager

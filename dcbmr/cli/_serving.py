@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.base.spelling import close_names
-from dcbmr.cli._common import directory_argument, show_progress, some
+from dcbmr.cli._common import directory_argument, flags_of, read_plays, show_progress, some
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,29 @@ from_audio_option = click.option(
     is_flag=True,
     help="Place the songs that have plays by their audio too, not by their listeners.  (needs a model)",
 )
+audio_option = click.option(
+    "--audio",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Audio file, or folder of them, to put among the songs; repeatable.  (needs a model)",
+)
+newer_plays_option = click.option(
+    "--plays",
+    "plays_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
+    "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
+)
+
+
+def read_newer_plays(files: Sequence[Path], reading: Mapping[str, Any]) -> PlayCounts | None:
+    """Read ``--plays``; None where there are none, and then nothing may say how to read them."""
+    if reading and not files:
+        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
+    return read_plays(files, reading) if files else None
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:

@@ -182,11 +182,11 @@ def _run(
     from dcbmr.contract.params import parse_feature_settings
     from dcbmr.contract.registry import extractors
     from dcbmr.features.codebook import Codebook
-    from dcbmr.features.featurize import check_kinds, featurize
+    from dcbmr.features.featurize import check_makers, featurize
     from dcbmr.features.recipe import factories_of
 
     if resume and output.exists():
-        check_kinds(output, options["kinds"])
+        check_makers(output, options["kinds"])
     for kind in options["kinds"]:
         if kind in extractors() and (licence := extractors()[kind].licence):
             click.echo(f"{kind}: weights under {licence}", err=True)

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import (
+    begin,
     directory_argument,
-    flags_of,
+    overwrite_option,
     plays_options,
     print_rows,
-    read_plays,
+    read_song_list,
+    show_progress,
     some,
     table_options,
     threads_option,
 )
 from dcbmr.cli._serving import (
     Names,
+    audio_option,
     features_option,
     from_audio_option,
     k_option,
     make_recommender,
     names_option,
+    newer_plays_option,
+    read_newer_plays,
     rows_of_top,
     vectors_option,
 )
+from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from dcbmr.recommendation.recommender import Candidates, Recommender
@@ -51,25 +57,11 @@ BLOCK_USERS = 32768
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
-@click.option(
-    "--plays",
-    "plays_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
-    "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
-)
+@newer_plays_option
 @plays_options
 @features_option
 @vectors_option
-@click.option(
-    "--audio",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Audio file, or folder of them, to put among the candidates; repeatable.  (needs a model)",
-)
+@audio_option
 @from_audio_option
 @click.option(
     "--candidates",
@@ -78,8 +70,29 @@ BLOCK_USERS = 32768
     show_default=True,
     help="Songs that the user has not played, every song, or songs that nobody has played.",
 )
+@click.option(
+    "--only",
+    "only_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Only these songs, ids one a line.",
+)
+@click.option(
+    "--without",
+    "without_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="None of these songs, ids one a line.",
+)
 @k_option
 @names_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Directory to write the lists to, as Parquet, instead of printing them.",
+)
+@overwrite_option
 @threads_option
 @table_options
 def command(
@@ -94,8 +107,12 @@ def command(
     audio: tuple[Path, ...],
     from_audio: bool,
     candidates: Candidates,
+    only_file: Path | None,
+    without_file: Path | None,
     k: int,
     names_file: Path | None,
+    output: Path | None,
+    overwrite: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
@@ -105,20 +122,49 @@ def command(
     in from a feature store or from audio files. Where factors were fitted on a split, its held-out songs
     only seem new: train on factors of all plays, or give the plays with --plays.
 
+    With -o the lists of any number of users take the memory of a block of them: lists.parquet (user, rank,
+    song, score), and without_songs.txt, the users who get none.
+
     \b
     Example:  dcbmr recommend cnn --user alice --features features --candidates new
               dcbmr recommend cnn --user alice --features features --plays plays-of-today.tsv
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
+              dcbmr recommend cnn --all-users --features features --without blocked.txt -o lists
     """
     if bool(users) + all_users + bool(played) != 1:
         raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
-    if reading and not plays_files:
-        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
-    plays = read_plays(plays_files, reading) if plays_files else None
+    if output is not None and (played or names_file or form):
+        raise click.UsageError(
+            "-o writes ids of known users as Parquet: without --played, --songs, --tsv, --json"
+        )
+    if overwrite and output is None:
+        raise click.UsageError("--overwrite is for -o DIR")
+    plays = read_newer_plays(plays_files, reading)
+    if output is not None:
+        begin(output, kind="lists", overwrite=overwrite)
     recommender, _ = make_recommender(
         source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
     )
+    if only_file or without_file:
+        recommender = _filtered(recommender, only_file, without_file)
+    if output is not None:
+        from dcbmr.recommendation.lists import save_lists
+
+        with show_progress() as progress:
+            report = save_lists(
+                recommender,
+                output,
+                user_ids=None if all_users else users,
+                k=k,
+                candidates=candidates,
+                model=source,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        _tell_of(report.without_songs)
+        click.echo(f"{output}: {report.n_users:,} users, {report.n_rows:,} rows of user and song")
+        return
     names = Names(names_file)
     if played:
         counts = _counts(played, recommender)
@@ -141,6 +187,30 @@ def command(
             printed, rows = True, []
     if not printed:
         print_rows(rows, form=form)
+    _tell_of(nothing)
+
+
+def _filtered(recommender: Recommender, only_file: Path | None, without_file: Path | None) -> Recommender:
+    """Return a recommender of the songs in one file, and not in the other."""
+    only = None
+    if only_file is not None:
+        only = read_song_list(only_file)
+        known = only.intersection(recommender.song_ids)
+        if not known:
+            raise InputError(
+                f"none of the {len(only)} songs in {only_file}, as {some(sorted(only), 3)}, is among the "
+                f"{len(recommender.song_ids)} candidates, as {some(recommender.song_ids, 3)}"
+            )
+        if len(known) < len(only):
+            click.echo(
+                f"{len(only) - len(known)} of {len(only)} songs in {only_file} are no candidates: "
+                f"{some(sorted(only - known))}",
+                err=True,
+            )
+    return recommender.limited_to(only, without=read_song_list(without_file) if without_file else ())
+
+
+def _tell_of(nothing: Sequence[str]) -> None:
     if nothing:
         click.echo(
             f"no songs for {len(nothing)} users, who have no plays of songs that are known here, or no "

@@ -122,6 +122,7 @@ def _by_features(
 ) -> TopSongs:
     """Return the songs whose vectors are nearest; refuse what was given for models and factors."""
     from dcbmr.features.neighbours import similar_features
+    from dcbmr.features.pipeline import kinds_of_shape
     from dcbmr.features.store import FeatureStore
 
     for option, value in given.items():
@@ -129,7 +130,8 @@ def _by_features(
             raise click.UsageError(f"{option} is for models and factors, and {source} holds features")
     store = FeatureStore.open(source)
     if kind is None:
-        raise click.UsageError(f"say which --kind to compare; {source} has {', '.join(store.kinds)}")
+        fitting = " and ".join(kinds_of_shape(store, "vectors")) or "none with one vector a song"
+        raise click.UsageError(f"say which --kind to compare; {source} has {fitting}")
     names.check(songs, set(store.song_ids))
     with show_progress() as progress:
         return similar_features(store, kind, songs, k=k, n_threads=n_threads, progress=progress)

@@ -195,6 +195,8 @@ def _notes(evaluations: Mapping[str, Evaluation]) -> list[str]:
             found.append(f"of {counts} {what} {len(set.intersection(*sets)):,} are shared")
             if what == "candidates":
                 found[-1] += ": each rank is among the candidates of its own evaluation"
+                if len(set(map(len, sets))) > 1:
+                    found[-1] += ", and the fewer there are, the higher are mAP and the like"
     return found
 
 

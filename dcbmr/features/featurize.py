@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -149,14 +149,16 @@ def featurize(
     resume = resume and root.exists()
     kinds = tuple(kinds)
     if resume:
-        check_kinds(root, kinds)
+        check_makers(root, kinds)
     recipe = Recipe(kinds, params=params, codebook=codebook)
     check_piece(offset, duration)
     if not timeout_s > 0:
         raise InputError(f"timeout_s: wanted a positive number of seconds, got {timeout_s}")
     config = {"kinds": list(recipe.kinds), "offset": offset, "duration": duration}
     if resume:
-        check_made_alike(root, config, read_config(root, kind=FEATURES))
+        there = read_config(root, kind=FEATURES)
+        _check_kinds(root, recipe.kinds, there.get("kinds") or [])
+        check_made_alike(root, config, there)
     elif not overwrite and kind_of(root) == FEATURES:
         raise InputError(f"{root} exists; --resume continues it, --overwrite replaces it")
     else:
@@ -185,12 +187,26 @@ def featurize(
     return report
 
 
-def check_kinds(directory: str | os.PathLike[str], kinds: Iterable[str]) -> None:
+def check_makers(directory: str | os.PathLike[str], kinds: Iterable[str]) -> None:
     """Raise InputError where a kind of a store to be continued is made by nobody here, with what to do."""
     store = FeatureStore.open(directory, unfinished=True)
     for kind in kinds:
         if kind in store.kinds:
             check_installed(store[kind].config)
+
+
+def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Raise InputError where features that are to be continued lack a kind that is wanted."""
+    new = [kind for kind in wanted if kind not in there]
+    if not new:
+        return
+    holds = " and ".join(there) or "vectors that were brought"
+    store = FeatureStore.open(root, unfinished=True)
+    need_none = " and ".join(kind for kind in new if kind in store and kind not in store.kinds)
+    raise InputError(
+        f"{root} holds {holds}: --resume adds songs, not {' and '.join(new)}; featurize all kinds to another "
+        "directory" + (f", or leave out {need_none}: models make it of what is there" if need_none else "")
+    )
 
 
 def _compare(writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport) -> None:

@@ -12,7 +12,7 @@ from dcbmr.base.arrays import unit_rows
 from dcbmr.base.progress import Progress
 from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
-from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.pipeline import FeaturePipeline, kinds_of_shape
 from dcbmr.features.standardization import dense
 from dcbmr.features.store import FeatureStore
 from dcbmr.ranking.topk import TopSongs, top_songs
@@ -61,10 +61,9 @@ def similar_features(
     pipeline = FeaturePipeline(kind, n_threads=n_threads)
     stored = features[pipeline.source]
     if pipeline.source == kind and stored.shape != "vectors":
-        fitting = [name for name in features if features[name].shape == "vectors"]
         raise InputError(
             f"songs of kind {kind!r} have frames, wanted one vector a song; {features.directory} has "
-            f"{' and '.join(fitting) or 'no such kind'}"
+            f"{' and '.join(kinds_of_shape(features, 'vectors')) or 'no such kind'}"
         )
     row_of = {song: row for row, song in enumerate(stored.song_ids)}
     rows = np.array([look_up(song, row_of, "song") for song in song_ids], np.int64)

@@ -15,7 +15,9 @@ from dcbmr.contract.faults import fault_of, told
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 
-_LARGEST_HALF = float(np.finfo(np.float16).max)
+# As they are stored, whatever an extractor computed in.
+_LARGEST = {"<f2": float(np.finfo(np.float16).max), "<f4": float(np.finfo(np.float32).max)}
+_CALLED = {"<f2": "half precision", "<f4": "float32"}
 
 
 class Outside:
@@ -109,8 +111,8 @@ class Outside:
             return f"it returned {fault}"
         if not np.isfinite(rows).all():
             return f"it returned {np.sum(~np.isfinite(rows))} numbers that are NaN or infinite"
-        if config.dtype == "<f2" and rows.size and np.abs(rows).max() > _LARGEST_HALF:
-            return f"it returned {np.abs(rows).max():g}, too large for half precision"
+        if rows.size and np.abs(rows).max() > _LARGEST[config.dtype]:
+            return f"it returned {np.abs(rows).max():g}, too large for {_CALLED[config.dtype]}"
         return None
 
 

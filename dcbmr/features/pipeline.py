@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.progress import Progress
+from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
@@ -330,3 +331,16 @@ def _steps(kind: str) -> tuple[str, str | None, bool]:
     if below[kind] not in below:
         return below[kind], kind, False
     return below[below[kind]], below[kind], True
+
+
+def kinds_of_shape(store: FeatureStore, shape: Literal["frames", "vectors"]) -> list[str]:
+    """Return the kinds of a shape that a store has, or that can be made of what it has."""
+    shapes = {name: known.shape for name, known in registry.kinds().items()}
+    shapes |= {name: store[name].shape for name in store}  # also those that nobody offers any more
+    return [name for name in shapes if shapes[name] == shape and _has(store, name)]
+
+
+def _has(store: FeatureStore, kind: str) -> bool:
+    """Say whether a store holds a kind, or what the host makes it of."""
+    made_of = {host.name: host.made_of for host in HOST_KINDS}.get(kind, ())
+    return kind in store or (len(made_of) > 0 and all(_has(store, source) for source in made_of))

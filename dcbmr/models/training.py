@@ -21,11 +21,10 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import CONTRACT_VERSION, FactorTarget, FitRun, LossSpec, Regressor, RegressorSpec
 from dcbmr.contract.faults import calling, named
-from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline, pipeline_to
-from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.pipeline import FeaturePipeline, kinds_of_shape
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
@@ -316,17 +315,11 @@ def check_kind(spec: RegressorSpec, kind: str, store: FeatureStore) -> None:
     if shapes[kind] == spec.shape:
         return
     takes = {"frames": "frames", "vectors": "one vector a song"}
-    fitting = [name for name, shape in shapes.items() if shape == spec.shape and _has(store, name)]
+    fitting = kinds_of_shape(store, spec.shape)
     raise InputError(
         f"regressor {spec.name!r} takes {takes[spec.shape]}, which {kind!r} is not; "
         f"{store.directory} has {' and '.join(fitting) or 'no such kind'} for it"
     )
-
-
-def _has(store: FeatureStore, kind: str) -> bool:
-    """Say whether a store holds a kind, or what the host makes it of."""
-    made_of = {host.name: host.made_of for host in HOST_KINDS}.get(kind, ())
-    return kind in store or (len(made_of) > 0 and all(_has(store, source) for source in made_of))
 
 
 def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict[str, Any]:

@@ -74,13 +74,23 @@ def _cause(extra: Sequence[str], missing: Sequence[str]) -> str:
 
 
 Pairs = list[tuple[str, str]]
+Spelling = Callable[[str], str]
 
 
 def _spelt_alike(extra: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, Pairs]]:
     """Yield what may differ, and the pairs that are one without it."""
-    for what, plain in _SPELLINGS:
-        there = {plain(song): song for song in missing[:_MOST]}
-        yield what, [(song, there[plain(song)]) for song in extra[:_SAMPLE] if plain(song) in there]
+    for what, cut, letters in _SPELLINGS:
+        there = {form: song for song in missing[:_MOST] for form in _forms(song, cut, letters)}
+        partners = (
+            (song, next((there[form] for form in _forms(song, cut, letters) if form in there), None))
+            for song in extra[:_SAMPLE]
+        )
+        yield what, [(song, partner) for song, partner in partners if partner is not None]
+
+
+def _forms(song: str, cut: Spelling, letters: Spelling) -> tuple[str, str]:
+    """Return an id cut and whole: in "a.b" and "a.b.mp3" only one has something to be cut off."""
+    return letters(cut(song)), letters(song)
 
 
 def _cut(longer: Sequence[str], shorter: Sequence[str]) -> Iterator[tuple[str, Pairs]]:
@@ -114,14 +124,16 @@ def _name(song: str) -> str:
     return re.split(r"[/\\]", song)[-1]
 
 
-_SPELLINGS: Sequence[tuple[str, Callable[[str], str]]] = (
-    ("spaces around the ids", str.strip),
-    ("upper and lower case", str.casefold),
-    ("a file ending", _stem),
-    ("a folder", _name),
-    ("a folder and a file ending", lambda song: _stem(_name(song))),
-    ("a prefix", lambda song: re.split(r"[:/|]", song)[-1]),
-    ("punctuation", lambda song: re.sub(r"[\W_]+", "", song)),
-    ("leading zeros", lambda song: song.lstrip("0")),
-    ("folder, file ending and case", lambda song: _stem(_name(song.strip())).casefold()),
+# What may differ, what it takes off an id, and how the letters of both ids are then compared.
+_SPELLINGS: Sequence[tuple[str, Spelling, Spelling]] = (
+    ("spaces around the ids", str.strip, str),
+    ("upper and lower case", str, str.casefold),
+    ("a file ending", _stem, str),
+    ("a folder", _name, str),
+    ("a folder and a file ending", lambda song: _stem(_name(song)), str),
+    ("a prefix", lambda song: re.split(r"[:/|]", song)[-1], str),
+    ("punctuation", lambda song: re.sub(r"[\W_]+", "", song), str),
+    ("leading zeros", lambda song: song.lstrip("0"), str),
+    ("a file ending, and upper and lower case", _stem, str.casefold),
+    ("folder, file ending and case", lambda song: _stem(_name(song.strip())), str.casefold),
 )

@@ -138,6 +138,8 @@ _PICKLED = "holds pickled objects or is damaged, and is not read, since pickled 
 def _npy(path: Path) -> Generator[_Found]:
     beside = path.with_suffix(".ids.txt")
     if not beside.is_file():
+        with path.open("rb") as file:
+            _header(path, file)  # of pickled objects nobody needs to write ids
         raise InputError(f"{path} needs its songs' ids beside it, one a line, in {beside}")
     ids = [line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(beside)]
     with path.open("rb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
 Likeness = Literal["usage", "factors"]
+_Pool = tuple[NDArray[np.int64], SongIndex]  # songs to choose from: their rows, and what ranks them
 
 
 class Recommender:
@@ -44,6 +45,8 @@ class Recommender:
         The songs.
     song_factors : ndarray of shape (n_songs, width), float32
         One row for each of ``song_ids``.
+    is_predicted : ndarray of shape (n_songs,), bool, optional
+        Which of them a model placed, and not their listeners; none by default.
     plays : PlayCounts, optional
         Every play as of now, where the ones behind the factors are older or only a part. A user with any
         of these plays is folded in from them, and they take the place of the plays behind the factors; a
@@ -59,6 +62,7 @@ class Recommender:
         song_ids: Sequence[str],
         song_factors: NDArray[np.float32],
         *,
+        is_predicted: NDArray[np.bool_] | None = None,
         plays: PlayCounts | None = None,
         n_threads: int | None = None,
     ) -> None:
@@ -71,6 +75,7 @@ class Recommender:
         self._folding: Factors | Model | Stack = source if own else self._factors
         self.song_ids = list(song_ids)
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
+        self.is_predicted = np.zeros(len(self.song_ids), bool) if is_predicted is None else is_predicted
         self._told = plays is not None
 
     @classmethod
@@ -119,15 +124,27 @@ class Recommender:
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:
         """Return a recommender with more songs; one that is there already takes its new factors."""
-        new = set(song_ids)
-        kept = [row for row, song in enumerate(self.song_ids) if song not in new]
-        return type(self)(
-            self._source,
-            [*(self.song_ids[row] for row in kept), *song_ids],
-            np.concatenate([self.song_factors[kept], song_factors]),
-            plays=self._plays,
-            n_threads=self.n_threads,
+        kept = self.limited_to(without=song_ids)
+        return self._of(
+            [*kept.song_ids, *song_ids],
+            np.concatenate([kept.song_factors, song_factors]),
+            np.concatenate([kept.is_predicted, np.ones(len(song_ids), bool)]),
         )
+
+    def limited_to(self, only: Collection[str] | None = None, *, without: Collection[str] = ()) -> Self:
+        """Return a recommender of ``only`` these of its songs, all if None, ``without`` those."""
+        allowed, barred = set(self.song_ids if only is None else only), set(without)
+        rows = [row for row, song in enumerate(self.song_ids) if song in allowed and song not in barred]
+        ids = [self.song_ids[row] for row in rows]
+        return self._of(ids, self.song_factors[rows], self.is_predicted[rows])
+
+    def _of(
+        self, song_ids: list[str], song_factors: NDArray[np.float32], is_predicted: NDArray[np.bool_]
+    ) -> Self:
+        """Return a recommender of the same users."""
+        made = type(self)(self._source, song_ids, song_factors, is_predicted=is_predicted, plays=self._plays)
+        made.n_threads = self.n_threads
+        return made
 
     def __repr__(self) -> str:
         n_songs, width = self.song_factors.shape
@@ -165,9 +182,7 @@ class Recommender:
         new[played[played >= 0]] = False
         return new
 
-    def recommend(
-        self, user_ids: Sequence[str], *, k: int = 10, candidates: Candidates = "unplayed"
-    ) -> TopSongs:
+    def recommend(self, user_ids: Ids, *, k: int = 10, candidates: Candidates = "unplayed") -> TopSongs:
         """Return the ``k`` songs with the highest scores for each user.
 
         Warns, once, where songs that a split held out are among the candidates: who played them is not
@@ -188,15 +203,27 @@ class Recommender:
             ``[0]`` is the list of ids and scores for the first user.
         """
         self._tell_of_heldout(candidates)
+        users, plays = self._users(user_ids)
+        played = in_columns(plays, self._row_of_column, len(self.song_ids))
+        return self._best(users, played, k, candidates)
+
+    def vectors_of(self, user_ids: Ids) -> NDArray[np.float32]:
+        """Return users as they are ranked for, (n, width) float32: learned, or folded in from newer plays.
+
+        Zeros for a user without any plays, and for a new one who played only songs that are unknown here.
+        """
+        return self._users(user_ids)[0]
+
+    def _users(self, user_ids: Ids) -> tuple[NDArray[np.float32], csr_array]:
+        """Return the vectors of users, and their plays in the columns of the listeners."""
         if isinstance(user_ids, str):
             raise InputError(f"user_ids must be a sequence of ids, as [{user_ids!r}]")
         rows = np.array([look_up(user, self.row_of_user, "user") for user in user_ids], np.int64)
         plays = self._listeners.counts[rows]
-        played = in_columns(plays, self._row_of_column, len(self.song_ids))
         users = self._vectors(rows, plays)
         # A model with users of its own has some for who played nothing, too.
         users[np.diff(plays.indptr) == 0] = 0
-        return self._best(users, played, k, candidates)
+        return users, plays
 
     def recommend_for(
         self,
@@ -347,7 +374,7 @@ class Recommender:
                     "nobody has played, or other candidates"
                 )
             chosen = vectors if len(rows) == len(vectors) else vectors[rows]
-            self._pools[name] = _Pool(rows, SongIndex(chosen))
+            self._pools[name] = rows, SongIndex(chosen)
         return self._pools[name]
 
     @cached_property
@@ -357,19 +384,12 @@ class Recommender:
     def _top_of(
         self, pool: _Pool, queries: NDArray[np.float32], k: int, excluded: csr_array | None
     ) -> TopSongs:
-        if excluded is not None and len(pool.rows) < len(self.song_ids):
-            excluded = excluded[:, pool.rows]
-        top = pool.index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
-        np.copyto(top.songs, pool.rows[top.songs], where=top.songs >= 0)
+        rows, index = pool
+        if excluded is not None and len(rows) < len(self.song_ids):
+            excluded = excluded[:, rows]
+        top = index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
+        np.copyto(top.songs, rows[top.songs], where=top.songs >= 0)
         return replace(top, song_ids=self.song_ids)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """Songs to choose from, and their rows."""
-
-    rows: NDArray[np.int64]
-    index: SongIndex
 
 
 def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from real_data import RECORDINGS, needs_data
@@ -322,6 +323,28 @@ def test_recommend_shows_names_and_every_user():
     assert users == set(dcbmr.Factors.load("factors").user_ids)
 
 
+def test_recommend_writes_the_lists_of_every_user(tmp_path):
+    (tmp_path / "only").write_text("song01\nsong02\nsong03\nsong09\ngone\n")
+    (tmp_path / "without").write_text("song02\nsong11\n")
+    filters = ("--only", tmp_path / "only", "--without", tmp_path / "without")
+    words = ("recommend", "all", *filters, "-k", 2)
+    said = run(*words, "--all-users", "-o", tmp_path / "lists")
+    assert "1 of 5 songs" in said.stderr
+    assert "are no candidates: gone" in said.stderr
+    written = pq.read_table(tmp_path / "lists/lists.parquet").to_pylist()
+    printed = rows(*words, "--all-users")
+    assert written == printed
+    assert {row["song"] for row in written} == {"song01", "song03", "song09"}
+    nothing = (tmp_path / "lists/without_songs.txt").read_text().splitlines()
+    users = list(dcbmr.Factors.load("all").user_ids)
+    assert sorted({row["user"] for row in written} | set(nothing)) == sorted(users)
+    assert f"{tmp_path / 'lists'} exists" in refused(*words, "--all-users", "-o", tmp_path / "lists")
+    run(*words, "--user", "user05", "-o", tmp_path / "lists", "--overwrite")
+    assert pq.read_table(tmp_path / "lists/lists.parquet")["user"].unique().to_pylist() == ["user05"]
+    (tmp_path / "only").write_text("other\n")
+    assert "none of the 1 songs in" in refused(*words, "--all-users")
+
+
 def test_the_metric_model_recommends_what_its_audio_places():
     found = rows(
         "recommend", "mlr", "--user", "user05", "--features", "features", "--candidates", "all", "-k", 99
@@ -358,6 +381,29 @@ def test_predict_files_and_stores_agree(tmp_path):
     assert "linear holds 'model' and is not overwritten with 'songs'" in refused(
         *again, "linear", "--overwrite"
     )
+
+
+def test_export_has_the_neighbours_that_recommend_lists(tmp_path):
+    words = ("export", "linear", "--features", "features", "--format", "npy", "--metric", "l2")
+    said = run(*words, "-o", tmp_path / "v").stdout
+    assert "40 songs, 8 of them predicted; 7 dimensions, for an index of l2" in said
+    users, songs = ((tmp_path / f"v/{name}.txt").read_text().splitlines() for name in ("users", "songs"))
+    vectors, query = np.load(tmp_path / "v/song_vectors.npy"), np.load(tmp_path / "v/user_vectors.npy")
+    distances = np.linalg.norm(vectors.astype(float) - query[users.index("user05")], axis=1)
+    found = rows(
+        "recommend", "linear", "--user", "user05", "--features", "features", "--candidates", "all", "-k", 40
+    )
+    assert [songs[row] for row in np.argsort(distances)] == [row["song"] for row in found]
+    assert f"{tmp_path / 'v'} exists" in refused(*words, "-o", tmp_path / "v")
+    run("predict", "linear", "--features", "features", "-o", tmp_path / "p")
+    made_by = [json.loads((tmp_path / f"{name}/config.json").read_text()) for name in ("v", "p")]
+    assert made_by[0]["model_sha256"] == made_by[1]["model_sha256"]
+
+
+def test_export_leaves_out_who_has_no_neighbours(tmp_path):
+    plays = plays_without("", tmp_path / "plays.csv", ("3", "unheard of", "zoe"))
+    said = run("export", "factors", *plays, "-o", tmp_path / "v").stderr
+    assert "left out 1 users, who have no plays of songs that are known here: zoe" in said
 
 
 @needs_data
@@ -438,6 +484,10 @@ def test_wrong_input(words, message):
             ["recommend", "factors", "--user", "user05", "--columns", "1,2,3"],
             "--plays FILE, which is missing",
         ),
+        (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
+        (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of known users"),
+        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite is for -o DIR"),
+        (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),
         (["predict", "linear"], "give either audio files or --features"),
         (["predict", "linear", "a.wav", "--features", "features"], "give either audio files or --features"),
@@ -451,7 +501,7 @@ def test_wrong_usage(words, message):
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("command", ["evaluate", "recommend", "similar", "predict"])
+@pytest.mark.parametrize("command", ["evaluate", "recommend", "similar", "predict", "export"])
 def test_help_has_an_example(command):
     assert f"Example:  dcbmr {command} " in run(command, "--help").stdout
 

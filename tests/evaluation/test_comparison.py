@@ -211,9 +211,14 @@ def test_of_different_songs_and_users_what_is_shared_is_compared_and_said(evalua
     found = compare_evaluations({"a": evaluation, "b": other}, rows=["linear"], n_resamples=50)
     said = "\n".join(found.words)
     assert "of 8 and 8 candidates 5 are shared: each rank is among the candidates of its own" in said
+    assert "the fewer" not in said
     n_all, n_shared = (len(e.reports["linear"].ranks.songs) for e in (evaluation, fewer))
     assert f"of {n_all} and {n_shared} held-out plays {n_shared} are shared; only those are compared" in said
     assert found.uncertainty.n_plays == n_shared
+
+    unlike = replace(fewer, candidates=replace(fewer.candidates, song_ids=songs[:5]))
+    found = compare_evaluations({"a": evaluation, "b": unlike}, rows=["linear"], n_resamples=50)
+    assert "the fewer there are, the higher are mAP and the like" in "\n".join(found.words)
 
     strangers = replace(evaluation, user_ids=np.array([f"x{u}" for u in evaluation.user_ids], object))
     with pytest.raises(InputError, match="share no held-out play"):

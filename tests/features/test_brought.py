@@ -66,6 +66,25 @@ def test_beside_features_of_audio(tmp_path, heard):
         dcbmr.FeatureStore.open(heard)
 
 
+def test_songs_are_added_to_a_store_and_not_kinds_of_audio(tmp_path, heard):
+    def refused(directory, *kinds):
+        before = files(directory)
+        with pytest.raises(dcbmr.InputError) as error:
+            dcbmr.featurize(tmp_path / "audio", directory, kinds=kinds, resume=True)
+        assert files(directory) == before
+        return str(error.value)
+
+    cure = "featurize all kinds to another directory"
+    assert refused(heard, "mfcc", "mel") == f"{heard} holds mfcc: --resume adds songs, not mel; {cure}"
+    dcbmr.featurize(tmp_path / "audio", tmp_path / "both")
+    assert refused(tmp_path / "both", "stats") == (
+        f"{tmp_path / 'both'} holds mel and mfcc: --resume adds songs, not stats; {cure}, or leave out "
+        "stats: models make it of what is there"
+    )
+    bring_vectors(npz(tmp_path / "v.npz"), tmp_path / "alone", kind="mood")
+    assert "holds vectors that were brought: --resume adds" in refused(tmp_path / "alone", "mfcc")
+
+
 def test_other_vectors_take_their_place_when_told(tmp_path, heard):
     bring_vectors(npz(tmp_path / "v.npz"), heard, kind="mood")
     before = files(heard)

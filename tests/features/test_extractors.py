@@ -248,6 +248,7 @@ BAD = {
     "object": ("return np.array([None] * 3)", "it returned dtype object, wanted an array of float32"),
     "list": ("return [1.0, 2.0, 3.0]", "it returned a list, wanted an array of float32"),
     "nan": ("return np.array([0, 1, np.nan])", "it returned 1 numbers that are NaN or infinite"),
+    "large": ("return np.array([0, 1, 1e39])", "it returned 1e.39, too large for float32"),
     "hangs": ("import time; time.sleep(60)", "took longer than 0.5 s for 'pitch'"),
 }
 

@@ -81,8 +81,12 @@ def test_what_cannot_be_compared(store, kind, song, message):
 
 def test_frames_are_no_vectors(small_world):
     features = dcbmr.FeatureStore.open(small_world / "features")
-    with pytest.raises(dcbmr.InputError, match="'mel' have frames, wanted one vector a song"):
+    fitting = f"{small_world / 'features'} has stats and bow and bow_pca"
+    with pytest.raises(dcbmr.InputError, match=f"'mel' have frames, wanted one vector a song; {fitting}"):
         dcbmr.similar_features(features, "mel", ["song00"])
+    result = run("similar", small_world / "features", "--song", "song00")
+    assert result.exit_code == 2
+    assert f"say which --kind to compare; {fitting}" in result.output
 
 
 def test_equal_songs_cannot_be_compared(tmp_path):

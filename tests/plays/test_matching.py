@@ -31,6 +31,8 @@ def test_how_many_match_and_the_first_that_do_not():
         (lambda s: f"music/{s[:2]}/{s}", "a folder ('music/S0/S000x' here, 'S000x' there)"),
         (lambda s: f"music/{s[:2]}/{s}.ogg", "a folder and a file ending ('music/S0/S000x.ogg' here, "),
         (lambda s: f" {s} ", "spaces around the ids (' S000x ' here, 'S000x' there)"),
+        (lambda s: f"{s.lower()}.MP3", "a file ending, and upper and lower case ('s000x.MP3' here, 'S000x' "),
+        (lambda s: f"/Music/{s.lower()}.MP3", "folder, file ending and case ('/Music/s000x.MP3' here, "),
         (lambda s: f"{s[:2]}-{s[2:]}", "punctuation ('S0-00x' here, 'S000x' there)"),
         (lambda s: f"00{s}", "leading zeros ('00S000x' here, 'S000x' there)"),
     ],
@@ -44,6 +46,15 @@ def test_the_likely_cause_is_named_whoever_has_it(change, cause):
     theirs = match_ids(PLAIN, changed)
     assert theirs.cause.split(" (")[0].split(",")[0] == cause.split(" (")[0].split(",")[0]
     assert repr(changed[0]) + " there" in theirs.cause
+
+
+@pytest.mark.parametrize("change", [lambda s: f"{s}.flac", lambda s: f"/Music/{s}.FLAC", str.upper])
+def test_ids_may_have_dots_of_their_own(change):
+    """The ids of a.hq.ogg and b.hq.ogg are a.hq and b.hq."""
+    songs = [f"{song}.hq" if i % 2 else f"{song}.lo" for i, song in enumerate(PLAIN)]
+    changed = [change(song) if i % 3 else change(song).replace("flac", "wav") for i, song in enumerate(songs)]
+    assert f"({changed[0]!r} here, {songs[0]!r} there)" in match_ids(changed, songs).cause
+    assert f"({songs[0]!r} here, {changed[0]!r} there)" in match_ids(songs, changed).cause
 
 
 def test_numbers_that_went_through_floats():

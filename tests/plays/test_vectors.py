@@ -211,7 +211,9 @@ class Bomb:
         return os.mkdir, ("executed",)
 
 
-@pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.pkl", "v.csv", "ids.npz", "vectors.npz", "object.npy"])
+@pytest.mark.parametrize(
+    "name", ["v.npy", "v.npz", "v.pkl", "v.csv", "ids.npz", "vectors.npz", "object.npy", "alone.npy"]
+)
 def test_pickled_objects_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
@@ -220,9 +222,10 @@ def test_pickled_objects_are_refused(tmp_path, monkeypatch, name):
         np.savez(path, ids=objects, vectors=ARRAY[:2])
     elif name == "vectors.npz":
         np.savez(path, ids=np.array(["a", "b"]), vectors=objects)
-    elif name == "object.npy":
+    elif name in ("object.npy", "alone.npy"):  # which has no ids beside it
         np.save(path, objects)
-        path.with_suffix(".ids.txt").write_text("a\nb\n")
+        if name == "object.npy":
+            path.with_suffix(".ids.txt").write_text("a\nb\n")
     else:
         path.write_bytes(pickle.dumps({"a": Bomb()}))
     with pytest.raises(InputError, match="holds pickled objects or is damaged, and is not read"):

@@ -1,0 +1,110 @@
+"""``dcbmr export``: users and songs for a vector database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcbmr.cli._common import (
+    begin,
+    directory_argument,
+    output_option,
+    overwrite_option,
+    plays_options,
+    some,
+    threads_option,
+)
+from dcbmr.cli._serving import (
+    audio_option,
+    features_option,
+    from_audio_option,
+    make_recommender,
+    newer_plays_option,
+    read_newer_plays,
+    vectors_option,
+)
+
+if TYPE_CHECKING:
+    from dcbmr.recommendation.export import Format, Metric
+
+
+@click.command("export", short_help="Write users and songs as vectors for a vector database.")
+@click.argument("source", metavar="MODEL|FACTORS", type=directory_argument)
+@output_option("the vectors")
+@click.option(
+    "--metric",
+    type=click.Choice(["ip", "cosine", "l2"]),
+    default="ip",
+    show_default=True,
+    help="What the index compares by: inner product, cosine or Euclidean distance. For the latter two "
+    "the vectors get one dimension more, and length one.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["parquet", "npy"]),
+    default="parquet",
+    show_default=True,
+    help="Parquet, or NumPy's arrays with ids beside them.",
+)
+@features_option
+@vectors_option
+@audio_option
+@from_audio_option
+@newer_plays_option
+@plays_options
+@overwrite_option
+@threads_option
+def command(
+    source: Path,
+    output: Path,
+    metric: Metric,
+    file_format: Format,
+    features: Path | None,
+    vectors: tuple[str, ...],
+    audio: tuple[Path, ...],
+    from_audio: bool,
+    plays_files: tuple[Path, ...],
+    reading: Mapping[str, Any],
+    overwrite: bool,
+    n_threads: int | None,
+) -> None:
+    """Write users and songs as vectors for a vector database, such as faiss, Qdrant or pgvector.
+
+    The nearest songs of a user, by the metric that the index is to have, are those that `dcbmr recommend
+    --candidates all` lists, in its order. Songs stand where their listeners put them; songs without plays,
+    from --features or --audio, where the model puts them (is_predicted). config.json keeps a digest of the
+    model: vectors of a model that was trained again do not fit these, write all of them anew.
+
+    \b
+    parquet: users.parquet (user, vector), songs.parquet (song, is_predicted, vector)
+    npy:     users.txt, user_vectors.npy, songs.txt, song_vectors.npy, song_is_predicted.npy
+
+    \b
+    Example:  dcbmr export cnn --features features -o vectors
+              dcbmr export cnn --features features --metric cosine --plays plays-of-today.tsv -o vectors
+              dcbmr export factors --format npy -o vectors
+    """
+    plays = read_newer_plays(plays_files, reading)
+    from dcbmr.recommendation.export import export_vectors
+
+    begin(output, kind="vectors", overwrite=overwrite)
+    recommender, _ = make_recommender(
+        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+    )
+    report = export_vectors(
+        recommender, output, metric=metric, format=file_format, model=source, overwrite=overwrite
+    )
+    if report.left_out:
+        click.echo(
+            f"left out {len(report.left_out):,} users, who have no plays of songs that are known here: "
+            f"{some(report.left_out)}",
+            err=True,
+        )
+    click.echo(
+        f"{output}: {report.n_users:,} users, {report.n_songs:,} songs, {report.n_predicted:,} of them "
+        f"predicted; {report.n_dims} dimensions, for an index of {metric}"
+    )
