@@ -171,14 +171,22 @@ def _bring(
 
 
 def _run(
-    audio: Path, output: Path, codebook: Path | None, to_set: tuple[str, ...], **options: Any
+    audio: Path,
+    output: Path,
+    codebook: Path | None,
+    to_set: tuple[str, ...],
+    *,
+    resume: bool,
+    **options: Any,
 ) -> FeaturizeReport:
     from dcbmr.contract.params import parse_feature_settings
     from dcbmr.contract.registry import extractors
     from dcbmr.features.codebook import Codebook
-    from dcbmr.features.featurize import featurize
+    from dcbmr.features.featurize import check_makers, featurize
     from dcbmr.features.recipe import factories_of
 
+    if resume and output.exists():
+        check_makers(output, options["kinds"])
     for kind in options["kinds"]:
         if kind in extractors() and (licence := extractors()[kind].licence):
             click.echo(f"{kind}: weights under {licence}", err=True)
@@ -194,7 +202,9 @@ def _run(
             failed = f", {figures['failed']:.0f} failed" if figures["failed"] else ""
             bars(stage, n_over, n_files, figures, shown=rates + failed)
 
-        return featurize(audio, output, params=params, codebook=words, progress=show, **options)
+        return featurize(
+            audio, output, params=params, codebook=words, resume=resume, progress=show, **options
+        )
 
 
 def _tell(report: FeaturizeReport, output: Path) -> None:

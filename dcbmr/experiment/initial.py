@@ -44,7 +44,6 @@ def write_initial_config(
     vectors: Mapping[str, str | Path] | None = None,
     split: Mapping[str, Any] | None = None,
     columns: str | None = None,
-    counts: PlayCounts | None = None,
 ) -> None:
     """Write a CONFIG.toml for `dcbmr experiment`, with a comment on each key.
 
@@ -57,8 +56,6 @@ def write_initial_config(
         are said, and ids that do not match are an error.
     split : mapping, optional
         Keys of the section ``[split]``; by artist where artists are known, else by song, if None.
-    counts : PlayCounts, optional
-        The plays, where they are in memory; they are read if None.
 
     Raises
     ------
@@ -73,7 +70,7 @@ def write_initial_config(
     given: dict[str, Any] = {name: Path(path) for name, path in place.items() if path is not None}
     given["vectors"] = {kind: Path(path) for kind, path in (vectors or {}).items()}
     data = DataSettings(plays=(Path(plays),), **given, columns=columns)
-    text = initial_config(data, split=split, folder=file.resolve().parent, counts=counts)
+    text = initial_config(data, split=split, folder=file.resolve().parent)
     file.write_text(text, "utf-8")
 
 
@@ -82,7 +79,6 @@ def initial_config(
     *,
     split: Mapping[str, Any] | None = None,
     folder: Path | None = None,
-    counts: PlayCounts | None = None,
 ) -> str:
     """Return the text of a first CONFIG.toml; see :func:`write_initial_config`.
 
@@ -92,10 +88,8 @@ def initial_config(
     split : mapping, optional
     folder : path, optional
         Where the file is to lie; None for the current folder.
-    counts : PlayCounts, optional
     """
-    if counts is None:
-        counts = PlayCounts.read(data.plays_source, **data.how_read)
+    counts = PlayCounts.read(data.plays_source, **data.how_read)
     songs = read_songs(data.songs) if data.songs is not None else None
     check_ids(counts, songs, data)
     n_users, n_songs = counts.counts.shape

@@ -26,7 +26,7 @@ from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
-from dcbmr.features.recipe import TIMEOUT_S, Recipe
+from dcbmr.features.recipe import TIMEOUT_S, Recipe, check_installed
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.features.stored_kind import in_memory
@@ -146,12 +146,15 @@ def featurize(
     began = time.monotonic()
     root = Path(directory)
     n_threads = resolve_n_threads(n_threads)
+    resume = resume and root.exists()
+    kinds = tuple(kinds)
+    if resume:
+        check_makers(root, kinds)
     recipe = Recipe(kinds, params=params, codebook=codebook)
     check_piece(offset, duration)
     if not timeout_s > 0:
         raise InputError(f"timeout_s: wanted a positive number of seconds, got {timeout_s}")
     config = {"kinds": list(recipe.kinds), "offset": offset, "duration": duration}
-    resume = resume and root.exists()
     if resume:
         there = read_config(root, kind=FEATURES)
         _check_kinds(root, recipe.kinds, there.get("kinds") or [])
@@ -182,6 +185,14 @@ def featurize(
             report.n_silent, report.n_same = listed[SILENT], listed[SAME]
     report.seconds = time.monotonic() - began
     return report
+
+
+def check_makers(directory: str | os.PathLike[str], kinds: Iterable[str]) -> None:
+    """Raise InputError where a kind of a store to be continued is made by nobody here, with what to do."""
+    store = FeatureStore.open(directory, unfinished=True)
+    for kind in kinds:
+        if kind in store.kinds:
+            check_installed(store[kind].config)
 
 
 def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ class Recipe:
         """
         wanted = {config.kind: config for config in configs}
         for config in wanted.values():
-            _check_installed(config)
+            check_installed(config)
             if config.kind != WORDS.name:
                 what = f"the kind of feature {config.kind!r}"
                 warn_of_another_version(registry.find_extractor(config.kind), config.package, what)
@@ -265,7 +265,7 @@ def _learned_settings(
             params |= {name: value for name, value in learned.items() if name in declared}
 
 
-def _check_installed(config: FeatureConfig) -> None:
+def check_installed(config: FeatureConfig) -> None:
     """Raise InputError where nobody here makes a kind of audio, with what to do."""
     if config.kind == WORDS.name or config.kind in registry.extractors():
         return

@@ -12,6 +12,7 @@ from sounds import tone, write
 import dcbmr
 from dcbmr.audio import decode
 from dcbmr.cli import cli
+from dcbmr.contract import registry
 from dcbmr.features.recipe import Recipe
 
 # "levels" has a frame for each second at 8 kHz, "pitch" a vector of a whole clip at 16 kHz, "contrast" is
@@ -335,6 +336,22 @@ def test_an_unknown_kind_lists_the_installed_ones(plugin, music, tmp_path):
         dcbmr.featurize(music, tmp_path / "f", kinds=["chroma"])
     with pytest.raises(dcbmr.InputError, match="unknown kind of feature 'bow_pca'"):
         dcbmr.featurize(music, tmp_path / "f", kinds=["bow_pca"])
+
+
+def test_a_store_whose_plugin_is_gone_says_what_to_install(plugin, music, tmp_path):
+    dcbmr.featurize(music, tmp_path / "f", kinds=["pitch"])
+    (tmp_path / "sound_plugin-1.0.dist-info" / "entry_points.txt").unlink()
+    (tmp_path / "sound_plugin-1.0.dist-info" / "METADATA").unlink()
+    (tmp_path / "sound_plugin-1.0.dist-info").rmdir()
+    registry.installed.cache_clear()
+    wanted = (
+        "kind 'pitch' were made by sound-plugin 1.0, which is not installed: pip install sound-plugin==1.0"
+    )
+    with pytest.raises(dcbmr.InputError, match=wanted):
+        dcbmr.featurize(music, tmp_path / "f", kinds=["pitch"], resume=True)
+    words = ["featurize", music, "-o", tmp_path / "f", "--kind", "pitch", "--resume", "--set", "sr=16000"]
+    done = CliRunner().invoke(cli, [str(word) for word in words])
+    assert wanted in f"{done.output} {done.exception}"
 
 
 def test_the_commands(plugin, music, tmp_path):
