@@ -61,8 +61,11 @@ def by_sorting(users, songs, heldout, k, n_threads):
     return np.mean(ap), np.mean(auc)
 
 
-def metrics_of_implicit(users, songs, heldout, k, n_threads):
-    """All that implicit's evaluation finds, by its names; its AUC knows the first k only."""
+def metrics_of_implicit(users, songs, heldout, k, n_threads, blas_threads=1):
+    """All that implicit's evaluation finds, by its names; its AUC knows the first k only.
+
+    It asks for one BLAS thread: two pools of threads get into each other's way, and take twice as long.
+    """
     from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
     from implicit.evaluation import ranking_metrics_at_k
 
@@ -78,8 +81,7 @@ def metrics_of_implicit(users, songs, heldout, k, n_threads):
     nothing, test = csr_matrix(heldout.shape, dtype=np.float32), csr_matrix(heldout)
     for matrix in (nothing, test):
         matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
-    # As it asks for: two pools of threads get into each other's way, and take twice as long.
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(blas_threads, user_api="blas"):
         return ranking_metrics_at_k(model, nothing, test, K=k, show_progress=False, num_threads=n_threads)
 
 

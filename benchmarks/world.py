@@ -24,16 +24,16 @@ from pathlib import Path
 
 from dcbmr.contract import registry
 from dcbmr.contract.params import parse_settings
-from dcbmr.experiment.demo import demo_settings, run_demo
+from dcbmr.experiment.demo import demo_config, run_demo
 
 
 def run(share, seed, size, names, changes):
-    world, settings = demo_settings(size, share=share, random_state=seed)
-    rows = [row for row in settings.rows if row.name in names]
+    config = demo_config(size, share=share, random_state=seed)
+    rows = [row for row in config.rows if row.name in names]
     rows = [replace(row, params={**row.params, **changes}) if row.regressor == "cnn" else row for row in rows]
     directory = Path(tempfile.mkdtemp(prefix="dcbmr-world-")) / "demo"
     try:
-        return world, run_demo(directory, world, replace(settings, rows=tuple(rows)))
+        return config.world, run_demo(directory, replace(config, rows=tuple(rows)))
     finally:
         shutil.rmtree(directory.parent)
 
@@ -41,7 +41,7 @@ def run(share, seed, size, names, changes):
 def measure(share, seed, size, changes):
     world, experiment = run(share, seed, size, ("linear", "cnn-mse"), changes)
     rows = {row["model"]: row for row in experiment.results["rows"]}
-    figure = experiment.settings.figure
+    figure = experiment.config.figure
     return {
         "share": world.share,
         "seed": seed,

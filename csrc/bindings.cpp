@@ -215,6 +215,14 @@ dcbmr::SongsOfUsers songs_of_users(const Array<std::int64_t>& indptr,
   return {at, song};
 }
 
+dcbmr::TopOfUsers top_of_users(Array<std::int64_t>& songs, Array<float>& scores,
+                               std::int64_t n_users) {
+  want(songs.ndim() == 2 && songs.shape(0) == n_users, "songs must be (n_users, k)");
+  const std::int64_t k = songs.shape(1);
+  want(has_shape(scores, {n_users, k}), "scores must be (n_users, k)");
+  return {k, songs.mutable_data(), scores.mutable_data()};
+}
+
 void bind_ranking(py::module_& m) {
   using dcbmr::SongScores;
   py::class_<SongScores>(m, "SongScores")
@@ -232,7 +240,8 @@ void bind_ranking(py::module_& m) {
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
              const Array<std::int32_t>& indices, const Array<std::int64_t>& excluded_indptr,
              const Array<std::int32_t>& excluded_indices, Array<std::int32_t>& songs,
-             Array<std::int64_t>& above, Array<std::int64_t>& level, int n_threads) {
+             Array<std::int64_t>& above, Array<std::int64_t>& level, Array<std::int64_t>& top_songs,
+             Array<float>& top_scores, int n_threads) {
             want(users.ndim() == 2 && users.shape(1) == self.n_factors(),
                  "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
@@ -243,16 +252,17 @@ void bind_ranking(py::module_& m) {
                      has_shape(level, {indices.size()}),
                  "songs, above and level must be as long as indices");
             const float* const in = users.data();
-            std::int32_t* const out_songs = songs.mutable_data();
-            std::int64_t* const out_above = above.mutable_data();
-            std::int64_t* const out_level = level.mutable_data();
+            const dcbmr::RanksOfUsers ranks{songs.mutable_data(), above.mutable_data(),
+                                            level.mutable_data()};
+            const auto top = top_of_users(top_songs, top_scores, n_users);
             const py::gil_scoped_release release;
-            self.rank(in, n_users, heldout, excluded, out_songs, out_above, out_level, n_threads);
+            self.rank(in, n_users, heldout, excluded, ranks, top, n_threads);
           },
           py::arg("users").noconvert(), py::arg("indptr").noconvert(),
           py::arg("indices").noconvert(), py::arg("excluded_indptr").noconvert(),
           py::arg("excluded_indices").noconvert(), py::arg("songs").noconvert(),
-          py::arg("above").noconvert(), py::arg("level").noconvert(), py::arg("n_threads"))
+          py::arg("above").noconvert(), py::arg("level").noconvert(),
+          py::arg("top_songs").noconvert(), py::arg("top_scores").noconvert(), py::arg("n_threads"))
       .def(
           "top",
           [](const SongScores& self, const Array<float>& users, const Array<std::int64_t>& indptr,
@@ -262,16 +272,11 @@ void bind_ranking(py::module_& m) {
                  "users must be (n_users, n_factors)");
             const std::int64_t n_users = users.shape(0);
             const auto excluded = songs_of_users(indptr, indices, n_users, self.n_songs());
-            want(songs.ndim() == 2 && songs.shape(0) == n_users && songs.shape(1) > 0,
-                 "songs must be (n_users, k)");
-            const std::int64_t k = songs.shape(1);
-            want(scores.ndim() == 2 && scores.shape(0) == n_users && scores.shape(1) == k,
-                 "scores must be (n_users, k)");
+            const auto top = top_of_users(songs, scores, n_users);
+            want(top.k > 0, "k must be at least 1");
             const float* const in = users.data();
-            std::int64_t* const out_songs = songs.mutable_data();
-            float* const out_scores = scores.mutable_data();
             const py::gil_scoped_release release;
-            self.top(in, n_users, excluded, k, out_songs, out_scores, n_threads);
+            self.top(in, n_users, excluded, top, n_threads);
           },
           py::arg("users").noconvert(), py::arg("indptr").noconvert(),
           py::arg("indices").noconvert(), py::arg("songs").noconvert(),

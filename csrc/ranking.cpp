@@ -17,6 +17,8 @@ constexpr std::int64_t kPieceSongs = 512;
 // Up to this many held-out songs of a user, every score is compared with each of them.
 constexpr std::int64_t kScan = 48;
 
+constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 
 // Where `score` stands among ascending `at`: how many of them are below it.
@@ -32,14 +34,172 @@ std::int64_t below(const float* at, std::int64_t n, float score) {
 
 struct Candidate {
   float score;
-  std::int64_t song;
+  std::int32_t song;
 
-  // Better candidates come first: a heap in this order has the worst on top.
+  // Better candidates come first.
   bool operator<(const Candidate& other) const {
     return score > other.score || (score == other.score && song < other.song);
   }
 };
 
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// The k best songs of a user as the songs pass by, and some that may be among them.
+class Best {
+ public:
+  // Songs come in ascending order: one that only equals the worst of k is no better. `found` has
+  // room for as many songs as there are scores, and a tile more.
+  void offer(const RankingKernel& kernel, const float* scores, std::int64_t first, std::int64_t n,
+             std::int64_t k, std::int32_t* found) {
+    const std::int64_t n_kept = std::max(2 * k, RankingKernel::kBound);
+    if (floor_ == kLowest && k <= RankingKernel::kBound)
+      floor_ = std::nextafter(kernel.low_bound(scores, n, k), kLowest);
+    const std::int64_t n_found = kernel.find_above(scores, n, floor_, found);
+    const std::size_t n_before = songs_.size();
+    if (n_before == 0) songs_.reserve(size(n_kept));
+    songs_.resize(n_before + size(n_found));
+    for (std::int64_t i = 0; i < n_found; ++i)
+      songs_[n_before + size(i)] = {scores[found[i]], static_cast<std::int32_t>(first) + found[i]};
+    if (songs_.size() >= size(n_kept)) {
+      keep(k);
+      floor_ = songs_.back().score;
+    }
+  }
+
+  // At most k, the best first.
+  const std::vector<Candidate>& sorted(std::int64_t k) {
+    if (songs_.size() > size(k)) keep(k);
+    std::sort(songs_.begin(), songs_.end());
+    return songs_;
+  }
+
+ private:
+  // Keeps the k best, the worst of them last.
+  void keep(std::int64_t k) {
+    std::nth_element(songs_.begin(), songs_.begin() + k - 1, songs_.end());
+    songs_.resize(size(k));
+  }
+
+  std::vector<Candidate> songs_;
+  float floor_ = kLowest;
+};
+
+// The best songs of a block of users.
+class BestOfBlock {
+ public:
+  BestOfBlock(const RankingKernel& kernel, std::int64_t begin, std::int64_t end, std::int64_t k)
+      : kernel_(kernel), begin_(begin), k_(k), of_users_(size(k > 0 ? end - begin : 0)) {
+    found_.resize(size(kPieceSongs + kernel.tile_songs));
+  }
+
+  void offer(std::int64_t u, std::int64_t first, const float* scores, std::int64_t n) {
+    of_users_[size(u - begin_)].offer(kernel_, scores, first, n, k_, found_.data());
+  }
+
+  void write(const TopOfUsers& top) {
+    for (std::size_t i = 0; i < of_users_.size(); ++i) {
+      const std::vector<Candidate>& best = of_users_[i].sorted(k_);
+      const std::int64_t to = (begin_ + static_cast<std::int64_t>(i)) * k_;
+      for (std::int64_t j = 0; j < k_; ++j) {
+        const bool there = size(j) < best.size();
+        top.songs[to + j] = there ? best[size(j)].song : -1;
+        top.scores[to + j] = there ? best[size(j)].score : kNone;
+      }
+    }
+  }
+
+ private:
+  const RankingKernel& kernel_;
+  std::int64_t begin_, k_;
+  std::vector<Best> of_users_;
+  std::vector<std::int32_t> found_;
+};
+
+// The held-out songs of a block of users, and how many songs are above and level with each.
+class RanksOfBlock {
+ public:
+  // `score` writes the scores of a user's held-out songs.
+  template <class Score>
+  RanksOfBlock(const RankingKernel& kernel, std::int64_t begin, std::int64_t end,
+               const SongsOfUsers& heldout, const RanksOfUsers& out, Score&& score)
+      : kernel_(kernel),
+        begin_(begin),
+        end_(end),
+        heldout_(heldout),
+        out_(out),
+        ascending_(size(heldout.indptr[end] - heldout.indptr[begin])),
+        more_(ascending_.size()),
+        same_(ascending_.size()) {
+    std::vector<Candidate> songs;
+    std::vector<float> scores;
+    for (std::int64_t u = begin; u < end; ++u) {
+      const std::size_t n = size(heldout.count(u));
+      songs.resize(n);
+      scores.resize(n);
+      score(u, scores.data());
+      for (std::size_t j = 0; j < n; ++j) songs[j] = {scores[j], heldout.begin(u)[j]};
+      std::sort(songs.begin(), songs.end());
+      for (std::size_t j = 0; j < n; ++j) {
+        out.songs[size(heldout.indptr[u]) + j] = songs[j].song;
+        ascending_[from(u) + n - 1 - j] = songs[j].score;
+      }
+    }
+  }
+
+  void count(std::int64_t u, const float* scores, std::int64_t n) {
+    const std::int64_t n_at = heldout_.count(u);
+    const float* const at = ascending_.data() + from(u);
+    std::int64_t* const more = more_.data() + from(u);
+    std::int64_t* const same = same_.data() + from(u);
+    if (n_at <= kScan) {
+      kernel_.count(scores, n, at, n_at, more, same);
+      return;
+    }
+    // Many: each score goes to its place among them. It is counted at the last one that it is
+    // above, for all below to add up later, and at the first that it is level with.
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t place = below(at, n_at, scores[i]);
+      if (place > 0) ++more[place - 1];
+      if (place < n_at && at[place] == scores[i]) ++same[place];
+    }
+  }
+
+  void write() {
+    for (std::int64_t u = begin_; u < end_; ++u) {
+      const std::int64_t n = heldout_.count(u);
+      const float* const at = ascending_.data() + from(u);
+      std::int64_t* const more = more_.data() + from(u);
+      const std::int64_t* const same = same_.data() + from(u);
+      if (n > kScan)
+        for (std::int64_t j = n - 1; j > 0; --j) more[j - 1] += more[j];
+      // Take away the held-out songs themselves: of a run of equal scores that ends before `last`,
+      // those behind it are above and those in it level.
+      for (std::int64_t first = 0, last; first < n; first = last) {
+        for (last = first + 1; last < n && at[last] == at[first];) ++last;
+        if (same[first] < last - first)
+          throw std::logic_error("a held-out song is not level with itself: a score is NaN");
+        for (std::int64_t j = first; j < last; ++j) {
+          out_.above[heldout_.indptr[u + 1] - 1 - j] = more[j] - (n - last);
+          out_.level[heldout_.indptr[u + 1] - 1 - j] = same[first] - (last - first);
+        }
+      }
+    }
+  }
+
+ private:
+  std::size_t from(std::int64_t u) const {
+    return size(heldout_.indptr[u] - heldout_.indptr[begin_]);
+  }
+
+  const RankingKernel& kernel_;
+  std::int64_t begin_, end_;
+  const SongsOfUsers& heldout_;
+  const RanksOfUsers& out_;
+  // The scores of the held-out songs of each user, ascending, and beside them the songs above and
+  // level: of all candidates at first.
+  std::vector<float> ascending_;
+  std::vector<std::int64_t> more_, same_;
+};
 }  // namespace
 
 SongScores::SongScores(const float* songs, std::int64_t n_songs, std::int64_t n_factors)
@@ -79,7 +239,8 @@ void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t
         const std::int32_t* const last = excluded.end(u);
         for (auto song = std::lower_bound(excluded.begin(u), last, first);
              song != last && *song < first + n; ++song)
-          row[*song - first] = std::numeric_limits<float>::quiet_NaN();
+          row[*song - first] = kNone;
+        std::fill(row + n, row + (n + width - 1) / width * width, kNone);
         visit(u, first, row, n);
       }
     }
@@ -87,100 +248,33 @@ void SongScores::for_scores(const float* users, std::int64_t begin, std::int64_t
 }
 
 void SongScores::rank(const float* users, std::int64_t n_users, const SongsOfUsers& heldout,
-                      const SongsOfUsers& excluded, std::int32_t* songs, std::int64_t* above,
-                      std::int64_t* level, int n_threads) const {
-  const std::int64_t width = kernel_.tile_songs;
-  const std::int64_t* const indptr = heldout.indptr;
+                      const SongsOfUsers& excluded, const RanksOfUsers& ranks,
+                      const TopOfUsers& top, int n_threads) const {
   parallel_for(n_users, kBlockUsers, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
-    // The scores of the held-out songs of each user of the block, ascending, and beside them the
-    // songs above and level: of all candidates at first.
-    const std::int64_t origin = indptr[begin];
-    std::vector<float> ascending(size(indptr[end] - origin));
-    std::vector<std::int64_t> more(ascending.size()), same(ascending.size());
-    std::vector<Candidate> best;
-    for (std::int64_t u = begin; u < end; ++u) {
-      best.clear();
-      for (auto s = heldout.begin(u); s != heldout.end(u); ++s) {
-        const float* const song =
-            packed_.data()->lane + (*s / width) * width * n_factors_ + *s % width;
-        best.push_back({kernel_.score_one(users + u * n_factors_, song, width, n_factors_), *s});
-      }
-      std::sort(best.begin(), best.end());
-      for (std::int64_t j = 0; j < heldout.count(u); ++j) {
-        songs[indptr[u] + j] = static_cast<std::int32_t>(best[size(j)].song);
-        ascending[size(indptr[u + 1] - 1 - j - origin)] = best[size(j)].score;
-      }
-    }
+    RanksOfBlock own(kernel_, begin, end, heldout, ranks, [&](std::int64_t u, float* scores) {
+      kernel_.score_few(users + u * n_factors_, packed_.data()->lane, heldout.begin(u),
+                        heldout.count(u), n_factors_, scores);
+    });
+    BestOfBlock best(kernel_, begin, end, top.k);
     for_scores(users, begin, end, excluded,
-               [&](std::int64_t u, std::int64_t, const float* scores, std::int64_t n) {
-                 const std::int64_t n_at = heldout.count(u);
-                 const std::size_t from = size(indptr[u] - origin);
-                 const float* const at = ascending.data() + from;
-                 if (n_at <= kScan) {
-                   kernel_.count(scores, n, at, n_at, more.data() + from, same.data() + from);
-                   return;
-                 }
-                 // Many: each score goes to its place among them. It is counted at the last one
-                 // that it is above, for all below to add up later, and at the first that it is
-                 // level with.
-                 for (std::int64_t i = 0; i < n; ++i) {
-                   const std::int64_t place = below(at, n_at, scores[i]);
-                   if (place > 0) ++more[from + size(place) - 1];
-                   if (place < n_at && at[place] == scores[i]) ++same[from + size(place)];
-                 }
+               [&](std::int64_t u, std::int64_t first, const float* scores, std::int64_t n) {
+                 own.count(u, scores, n);
+                 if (top.k > 0) best.offer(u, first, scores, n);
                });
-    for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t n = heldout.count(u);
-      const std::size_t from = size(indptr[u] - origin);
-      const float* const at = ascending.data() + from;
-      if (n > kScan)
-        for (std::int64_t j = n - 1; j > 0; --j) more[from + size(j) - 1] += more[from + size(j)];
-      // Take away the held-out songs themselves: of a run of equal scores that ends before `last`,
-      // those behind it are above and those in it level.
-      for (std::int64_t first = 0, last; first < n; first = last) {
-        for (last = first + 1; last < n && at[last] == at[first];) ++last;
-        if (same[from + size(first)] < last - first)
-          throw std::logic_error("a held-out song is not level with itself: a score is NaN");
-        for (std::int64_t j = first; j < last; ++j) {
-          above[indptr[u + 1] - 1 - j] = more[from + size(j)] - (n - last);
-          level[indptr[u + 1] - 1 - j] = same[from + size(first)] - (last - first);
-        }
-      }
-    }
+    own.write();
+    best.write(top);
   });
 }
 
 void SongScores::top(const float* users, std::int64_t n_users, const SongsOfUsers& excluded,
-                     std::int64_t k, std::int64_t* songs, float* scores, int n_threads) const {
-  const std::size_t n_best = size(std::min(k, n_songs_));
+                     const TopOfUsers& top, int n_threads) const {
   parallel_for(n_users, kBlockUsers, n_threads, [&](std::int64_t begin, std::int64_t end, int) {
-    std::vector<std::vector<Candidate>> heaps(size(end - begin));
+    BestOfBlock best(kernel_, begin, end, top.k);
     for_scores(users, begin, end, excluded,
-               [&](std::int64_t u, std::int64_t first, const float* row, std::int64_t n) {
-                 std::vector<Candidate>& heap = heaps[size(u - begin)];
-                 // Songs come in ascending order: one that only equals the worst is no better.
-                 for (std::int64_t i = 0;; ++i) {
-                   const bool full = heap.size() == n_best;
-                   if (full) i = kernel_.find_above(row, i, n, heap.front().score);
-                   if (i >= n) return;
-                   if (std::isnan(row[i])) continue;
-                   if (full) {
-                     std::pop_heap(heap.begin(), heap.end());
-                     heap.pop_back();
-                   }
-                   heap.push_back({row[i], first + i});
-                   std::push_heap(heap.begin(), heap.end());
-                 }
+               [&](std::int64_t u, std::int64_t first, const float* scores, std::int64_t n) {
+                 best.offer(u, first, scores, n);
                });
-    for (std::int64_t u = begin; u < end; ++u) {
-      std::vector<Candidate>& heap = heaps[size(u - begin)];
-      std::sort_heap(heap.begin(), heap.end());
-      for (std::int64_t j = 0; j < k; ++j) {
-        const bool found = j < static_cast<std::int64_t>(heap.size());
-        songs[u * k + j] = found ? heap[size(j)].song : -1;
-        scores[u * k + j] = found ? heap[size(j)].score : std::numeric_limits<float>::quiet_NaN();
-      }
-    }
+    best.write(top);
   });
 }
 

@@ -19,6 +19,21 @@ struct SongsOfUsers {
   std::int64_t count(std::int64_t u) const { return indptr[u + 1] - indptr[u]; }
 };
 
+// Where ranks are written, each as long as the indices of the held-out songs. A user's songs are
+// the best first, and of equal scores the one with the lower number first.
+struct RanksOfUsers {
+  std::int32_t* songs;
+  std::int64_t *above, *level;
+};
+
+// Where the k songs of the highest scores are written, the best first; of equal scores the song
+// with the lower number first. Where there are fewer songs, -1 and NaN.
+struct TopOfUsers {
+  std::int64_t k;
+  std::int64_t* songs;  // (n_users, k)
+  float* scores;        // (n_users, k)
+};
+
 // The songs, packed for scoring; immutable, so any number of threads may rank.
 //
 // The score of a user and a song is the product of their factors, summed in float32 in the order of
@@ -33,23 +48,18 @@ class SongScores {
   std::int64_t n_factors() const { return n_factors_; }
 
   // Counts, for each held-out song of each user, the songs that score more, or the same; of those
-  // that the user neither holds out nor excludes. No score may be NaN.
+  // that the user neither holds out nor excludes. No score may be NaN. In the same pass over the
+  // scores, the best songs of each user, held out or not; none for k = 0.
   //   users     (n_users, n_factors), row-major
   //   excluded  in ascending order; none of them held out
-  //   songs, above, level  (like heldout.indices)  OUT; a user's songs are the best first, and of
-  //             equal scores the one with the lower number first
   void rank(const float* users, std::int64_t n_users, const SongsOfUsers& heldout,
-            const SongsOfUsers& excluded, std::int32_t* songs, std::int64_t* above,
-            std::int64_t* level, int n_threads) const;
+            const SongsOfUsers& excluded, const RanksOfUsers& ranks, const TopOfUsers& top,
+            int n_threads) const;
 
-  // The k songs of the highest scores for each user, the best first; of equal scores the song with
-  // the lower number first.
-  //   users     (n_users, n_factors), row-major
+  // The best songs of each user alone.
   //   excluded  songs that a user is not to get, in ascending order
-  //   songs     (n_users, k)  OUT; -1 where there are fewer songs
-  //   scores    (n_users, k)  OUT; NaN there
-  void top(const float* users, std::int64_t n_users, const SongsOfUsers& excluded, std::int64_t k,
-           std::int64_t* songs, float* scores, int n_threads) const;
+  void top(const float* users, std::int64_t n_users, const SongsOfUsers& excluded,
+           const TopOfUsers& top, int n_threads) const;
 
  private:
   struct alignas(64) Line {

@@ -34,6 +34,8 @@ class SongScores:
         songs: NDArray[np.int32],
         above: NDArray[np.int64],
         level: NDArray[np.int64],
+        top_songs: NDArray[np.int64],
+        top_scores: NDArray[np.float32],
         n_threads: int,
     ) -> None: ...
     def top(

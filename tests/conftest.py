@@ -85,7 +85,7 @@ def install(tmp_path, monkeypatch):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[dcbmr]\n{module} = {module}\n")
         monkeypatch.delitem(sys.modules, module, raising=False)
-        registry.plugins.cache_clear()
+        registry.installed.cache_clear()
 
     yield lay
-    registry.plugins.cache_clear()
+    registry.installed.cache_clear()

@@ -27,10 +27,12 @@ MAY_IMPORT = {
     "datasets": {"soundfile"},
     "report": {"jinja2", "matplotlib", "sklearn"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
+    # Looks at what there is, and runs the kernel of MLR beside the others.
+    "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},
     "cli": {"click", "rich"},
 }
 # The kernels are called by who checks what goes into them.
-KERNELS = {"base", "audio", "factorization", "ranking", "features"}
+KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
 
 
 def imports(path):

@@ -15,12 +15,6 @@ constexpr int kUsers = 8, kVectors = 2;
 constexpr int kUsers = 4, kVectors = 2;
 #endif
 
-inline std::int64_t sum(IntLanes values) {
-  std::int32_t total = 0;
-  for (int lane = 0; lane < kLanes; ++lane) total += values[lane];
-  return total;
-}
-
 // A song must be level with itself, in whatever loop its score was made: hence multiply_add.
 void score(const float* __restrict users, const float* __restrict songs, std::int64_t n_groups,
            std::int64_t n_factors, float* __restrict scores, std::int64_t stride) {
@@ -46,49 +40,77 @@ void score(const float* __restrict users, const float* __restrict songs, std::in
   }
 }
 
-float score_one(const float* user, const float* song, std::int64_t song_step,
-                std::int64_t n_factors) {
-  // The same operations in the same order as score().
-  float sum = 0;
-  for (std::int64_t d = 0; d < n_factors; ++d)
-    sum = multiply_add(song[d * song_step], user[d], sum);
-  return sum;
+void score_few(const float* user, const float* songs, const std::int32_t* which, std::int64_t n,
+               std::int64_t n_factors, float* scores) {
+  // The same operations in the same order as score(), for four songs side by side.
+  constexpr int kSongs = 4, kWidth = kVectors * kLanes;
+  for (std::int64_t j = 0; j < n; j += kSongs) {
+    const float* song[kSongs];
+    float sums[kSongs] = {};
+    for (int c = 0; c < kSongs; ++c) {
+      const std::int64_t s = which[j + c < n ? j + c : n - 1];
+      song[c] = songs + s / kWidth * kWidth * n_factors + s % kWidth;
+    }
+    for (std::int64_t d = 0; d < n_factors; ++d)
+      for (int c = 0; c < kSongs; ++c)
+        sums[c] = multiply_add(song[c][d * kWidth], user[d], sums[c]);
+    for (int c = 0; c < kSongs && j + c < n; ++c) scores[j + c] = sums[c];
+  }
 }
 
 void count(const float* scores, std::int64_t n, const float* at, std::int64_t n_at,
            std::int64_t* above, std::int64_t* level) {
+  // Both counts of a lane in one number, to be summed at once.
+  constexpr std::int32_t kLevel = 1 << 16;
+  const IntLanes one = IntLanes{} + 1, one_level = IntLanes{} + kLevel;
   for (std::int64_t j = 0; j < n_at; ++j) {
-    const float t = at[j];
-    IntLanes more{}, equal{};
-    std::int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
+    const Lanes t = splat(at[j]);
+    IntLanes more{}, same{};
+    for (std::int64_t i = 0; i < n; i += kLanes) {
       const Lanes s = load(scores + i);
-      more -= s > t;  // a comparison that holds is -1 in its lane
-      equal -= s == t;
+      more = add_where(s > t, more, one);
+      same = add_where(s == t, same, one_level);
     }
-    above[j] += sum(more);
-    level[j] += sum(equal);
-    for (; i < n; ++i) {
-      above[j] += scores[i] > t;
-      level[j] += scores[i] == t;
-    }
+    const std::int32_t both = lane_sum(more + same);
+    above[j] += both % kLevel;
+    level[j] += both / kLevel;
   }
 }
 
-std::int64_t find_above(const float* scores, std::int64_t begin, std::int64_t n, float floor) {
-  constexpr int kStep = 4 * kLanes;
-  for (; begin + kStep <= n; begin += kStep) {
-    IntLanes any{};
-    for (int v = 0; v < 4; ++v) any |= load(scores + begin + v * kLanes) > floor;
-    if (sum(any) != 0) break;
+std::int64_t find_above(const float* scores, std::int64_t n, float floor, std::int32_t* found) {
+  const Lanes f = splat(floor);
+  std::int64_t n_found = 0;
+  for (std::int64_t i = 0; i < n; i += kLanes)
+    n_found += write_lanes(bits_above(load(scores + i), f), i, found + n_found);
+  return n_found;
+}
+
+float low_bound(const float* scores, std::int64_t n, std::int64_t k) {
+  // The k best of the groups' best are k songs. Between the least and the best of those the bound
+  // is found by halves.
+  constexpr int kVectors = RankingKernel::kBound / kLanes;
+  Lanes best[kVectors];
+  for (int v = 0; v < kVectors; ++v) best[v] = splat(-__builtin_inff());
+  for (std::int64_t i = 0; i + RankingKernel::kBound <= n; i += RankingKernel::kBound)
+    for (int v = 0; v < kVectors; ++v)
+      best[v] = max(load(scores + i + v * kLanes), best[v]);  // a NaN is not taken
+  Lanes least = best[0], most = best[0];
+  for (int v = 1; v < kVectors; ++v) least = min(least, best[v]), most = max(most, best[v]);
+  float low = joined(least, [](Lanes a, Lanes b) { return min(a, b); });
+  float high = joined(most, [](Lanes a, Lanes b) { return max(a, b); });
+  for (int step = 0; step < 8; ++step) {
+    const float middle = low / 2 + high / 2;
+    int n_above = 0;
+    for (int v = 0; v < kVectors; ++v)
+      n_above += __builtin_popcount(bits_above(best[v], splat(middle)));
+    (n_above >= k ? low : high) = middle;
   }
-  for (; begin < n; ++begin)
-    if (scores[begin] > floor) return begin;
-  return n;
+  return low;
 }
 
 }  // namespace
 
-const RankingKernel ranking_kernel{kUsers, kVectors * kLanes, score, score_one, count, find_above};
+const RankingKernel ranking_kernel{kUsers, kVectors * kLanes, score,    score_few,
+                                   count,  find_above,        low_bound};
 
 }  // namespace dcbmr::DCBMR_ISA

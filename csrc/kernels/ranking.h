@@ -20,16 +20,25 @@ struct RankingKernel {
   void (*score)(const float* users, const float* songs, std::int64_t n_groups,
                 std::int64_t n_factors, float* scores, std::int64_t stride);
 
-  // The same score of one user and one song, whose factors lie song_step apart.
-  float (*score_one)(const float* user, const float* song, std::int64_t song_step,
-                     std::int64_t n_factors);
+  // The same scores of one user, (n_factors,), and a few of the songs.
+  void (*score_few)(const float* user, const float* songs, const std::int32_t* which,
+                    std::int64_t n, std::int64_t n_factors, float* scores);
+
+  // What follows reads the scores to a multiple of tile_songs: behind the n-th they are NaN, which
+  // is neither above nor level with anything. n is less than 2^15.
 
   // Adds how many of the scores are above each of `at`, and how many are level with it.
   void (*count)(const float* scores, std::int64_t n, const float* at, std::int64_t n_at,
                 std::int64_t* above, std::int64_t* level);
 
-  // The first i >= begin whose score is above the floor; n if there is none.
-  std::int64_t (*find_above)(const float* scores, std::int64_t begin, std::int64_t n, float floor);
+  // Writes which of the scores are above the floor, ascending, and returns how many. There must be
+  // room for tile_songs more than n.
+  std::int64_t (*find_above)(const float* scores, std::int64_t n, float floor, std::int32_t* found);
+
+  // A number that k of the scores reach at least, for k <= kBound; close to the greatest such, but
+  // -infinity for few scores.
+  static constexpr std::int64_t kBound = 64;
+  float (*low_bound)(const float* scores, std::int64_t n, std::int64_t k);
 };
 DCBMR_KERNEL(RankingKernel, ranking_kernel)
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <utility>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -48,6 +48,7 @@ inline void store_aligned(float* to, Lanes lanes) {
 
 inline Lanes splat(float value) { return value - Lanes{}; }
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
+inline Lanes min(Lanes a, Lanes b) { return a < b ? a : b; }
 
 // a * b + c, rounded once where the set can: said outright where a number must not depend on
 // whether the compiler fuses the two.
@@ -70,9 +71,48 @@ inline float multiply_add(float a, float b, float c) {
 #endif
 }
 
+// A bit for each lane of a that is above the one of b.
+inline unsigned bits_above(Lanes a, Lanes b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+#elif defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)(a > b)));
+#elif defined(__SSE2__)
+  return static_cast<unsigned>(_mm_movemask_ps((__m128)(a > b)));
+#else
+  const IntLanes bits = (a > b) & IntLanes{1, 2, 4, 8};
+  return static_cast<unsigned>(bits[0] + bits[1] + bits[2] + bits[3]);
+#endif
+}
+
+// Writes which of the lanes have their bit set, counted from `first`, and returns how many do. What
+// is behind them up to `to + kLanes` may be overwritten.
+inline Index write_lanes(unsigned bits, Index first, std::int32_t* to) {
+#if defined(__AVX512F__)
+  const IntLanes lanes = IntLanes{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const IntLanes numbers = lanes + static_cast<std::int32_t>(first);
+  _mm512_storeu_si512(to,
+                      _mm512_maskz_compress_epi32(static_cast<__mmask16>(bits), (__m512i)numbers));
+  return __builtin_popcount(bits);
+#else
+  Index n = 0;
+  for (; bits; bits &= bits - 1) to[n++] = static_cast<std::int32_t>(first) + __builtin_ctz(bits);
+  return n;
+#endif
+}
+
+// Adds `more` to the counts of the lanes where a comparison holds.
+inline IntLanes add_where(IntLanes holds, IntLanes counts, IntLanes more) {
+#if defined(__AVX512F__)
+  return holds ? counts + more : counts;  // in one operation
+#else
+  return counts + (holds & more);
+#endif
+}
+
 // Lane i is lane from[i] of a, or of b from kLanes on.
-template <int... from>
-inline Lanes shuffle(Lanes a, Lanes b) {
+template <int... from, class Vector>
+inline Vector shuffle(Vector a, Vector b) {
 #if defined(__clang__)
   return __builtin_shufflevector(a, b, from...);
 #else
@@ -98,19 +138,24 @@ inline void transpose(Lanes (&rows)[kLanes]) {
   if constexpr (step > 1) transpose<step / 2>(rows);
 }
 
-template <int n, int... j>
-inline Lanes rotated(Lanes lanes, std::integer_sequence<int, j...>) {
+template <int n, class Vector, int... j>
+inline Vector rotated(Vector lanes, std::integer_sequence<int, j...>) {
   return shuffle<((j + n) % kLanes)...>(lanes, lanes);
 }
 
-// The sum over the lanes, by halves.
-template <int n = kLanes / 2>
-inline float lane_sum(Lanes lanes) {
-  const Lanes sums = lanes + rotated<n>(lanes, kEachLane);
+// All lanes joined to one, by halves.
+template <int n = kLanes / 2, class Vector, class Join>
+inline auto joined(Vector lanes, Join join) {
+  const Vector halves = join(lanes, rotated<n>(lanes, kEachLane));
   if constexpr (n > 1)
-    return lane_sum<n / 2>(sums);
+    return joined<n / 2>(halves, join);
   else
-    return sums[0];
+    return halves[0];
+}
+
+template <class Vector>
+inline auto lane_sum(Vector lanes) {
+  return joined(lanes, [](Vector a, Vector b) { return a + b; });
 }
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -45,11 +45,14 @@ void ranks_and_best_songs() {
   std::vector<std::int32_t> order(heldout.size()), order2(order);
   std::vector<std::int64_t> best(static_cast<size_t>(n_users * k)), best2(best);
   std::vector<float> of_best(static_cast<size_t>(n_users * k));
-  scores.rank(users.data(), n_users, own, excluded, order.data(), above.data(), level.data(), 1);
-  scores.rank(users.data(), n_users, own, excluded, order2.data(), above2.data(), level2.data(), 4);
+  const dcbmr::RanksOfUsers ranks{order.data(), above.data(), level.data()};
+  const dcbmr::RanksOfUsers ranks2{order2.data(), above2.data(), level2.data()};
+  const dcbmr::TopOfUsers top{k, best.data(), of_best.data()};
+  const dcbmr::TopOfUsers top2{k, best2.data(), of_best.data()};
+  scores.rank(users.data(), n_users, own, excluded, ranks, top, 1);
+  scores.rank(users.data(), n_users, own, excluded, ranks2, {0, nullptr, nullptr}, 4);
   CHECK(order == order2 && above == above2 && level == level2);
-  scores.top(users.data(), n_users, excluded, k, best.data(), of_best.data(), 1);
-  scores.top(users.data(), n_users, excluded, k, best2.data(), of_best.data(), 4);
+  scores.top(users.data(), n_users, excluded, top2, 4);
   CHECK(best == best2);
 
   for (std::int64_t u = 0; u < n_users; ++u) {

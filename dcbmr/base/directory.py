@@ -230,7 +230,8 @@ def new_directory(
             old.rename(place)
         for left in (beside, old):
             shutil.rmtree(left, ignore_errors=True)
-        if reason := _why_not_written(error, beside):
+        # Who was called to write here may have wrapped what the disk had against it.
+        if reason := _why_not_written(error, beside) or _why_not_written(error.__cause__, beside):
             raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise
 
@@ -238,7 +239,7 @@ def new_directory(
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def _why_not_written(error: BaseException, beside: Path) -> str | None:
+def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
     """Return what the disk had against it; None for an error that has nothing to do with writing."""
     if isinstance(error, OSError) and (
         error.errno in _NO_ROOM or str(error.filename).startswith(str(beside))
@@ -284,8 +285,10 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write readable JSON; NaN is refused, since it is not JSON."""
-    file.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+    """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+    partial.replace(file)
 
 
 def _sync(directory: Path) -> None:

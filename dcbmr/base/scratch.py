@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 import weakref
@@ -72,6 +73,12 @@ class ScratchRows:
         except OSError as error:
             raise DcbmrError(f"{self._what} could not be kept in a temporary file: {error}") from error
         self._n_rows += len(rows)
+
+    def read(self, begin: int, end: int) -> NDArray[np.float32]:
+        """Return a copy of some rows."""
+        size = self._n_columns * 4
+        data = os.pread(self._file.fileno(), (end - begin) * size, begin * size)
+        return np.frombuffer(data, np.float32).reshape(-1, self._n_columns)
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         """Return a view of some rows, read-only."""

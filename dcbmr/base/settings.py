@@ -22,14 +22,21 @@ def check_settings(wanted: Mapping[str, Any], found: Mapping[str, Any], of: str,
     remedy : str
         What to do; it ends the message.
     """
-    ours, theirs = dict(_flat(_as_kept(wanted))), dict(_flat(_as_kept(found)))
-    differences = ", ".join(
-        f"{name} is {_shown(theirs.get(name))} (wanted {_shown(ours.get(name))})"
-        for name in dict.fromkeys([*ours, *theirs])
-        if ours.get(name) != theirs.get(name)
+    shown = ", ".join(
+        f"{name} is {theirs} (wanted {ours})" for name, theirs, ours in differences(found, wanted)
     )
-    if differences:
-        raise InputError(f"{of} with other settings: {differences}; {remedy}")
+    if shown:
+        raise InputError(f"{of} with other settings: {shown}; {remedy}")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the settings that differ: the name of each, and what it was and is, in words."""
+    was, is_now = (dict(_flat(_as_kept(settings))) for settings in (before, now))
+    return [
+        (name, _shown(was.get(name)), _shown(is_now.get(name)))
+        for name in dict.fromkeys([*is_now, *was])
+        if was.get(name) != is_now.get(name)
+    ]
 
 
 def _as_kept(settings: Mapping[str, Any]) -> Any:

@@ -17,17 +17,22 @@ def resolve_n_threads(n_threads: int | None) -> int:
     of its control group (``docker --cpus``, Kubernetes), rounded up, and at most ``OMP_NUM_THREADS``.
     """
     if n_threads is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = n_cores()
         wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
         limit = int(wish) if wish.isdecimal() and int(wish) > 0 else cores
-        return max(1, math.ceil(min(cores, limit, _cpu_quota())))
+        return max(1, math.ceil(min(cores, limit, cpu_quota())))
     if n_threads < 1:
         raise InputError(f"n_threads must be at least 1, or None for every core; got {n_threads}")
     return int(n_threads)
 
 
+def n_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
-def _cpu_quota(root: Path = Path("/")) -> float:
+def cpu_quota(root: Path = Path("/")) -> float:
     """Return the cores' worth of time that the control groups of this process grant; inf without a limit.
 
     Below ``root`` lie ``proc`` and ``sys``. A group is bound by those above it too. In a container the path

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import traceback
 import warnings
+from functools import partial
 
 import click
 
@@ -19,7 +21,9 @@ from dcbmr.cli import (
     codebook,
     compare,
     demo,
+    doctor,
     evaluate,
+    experiment,
     explain,
     factorize,
     featurize,
@@ -47,7 +51,9 @@ class _InOrder(click.Group):
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dcbmr")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback with an error.")
-def cli() -> None:
+@click.option("--no-plugins", is_flag=True, help="Use nothing that did not come with dcbmr.")
+@click.pass_context
+def cli(context: click.Context, no_plugins: bool) -> None:
     """Recommend songs that nobody has played yet, from play counts and audio.
 
     \b
@@ -57,6 +63,10 @@ def cli() -> None:
 
     Start with:  dcbmr demo -o demo
     """
+    if no_plugins:
+        from dcbmr.contract.registry import built_in_only
+
+        context.with_resource(built_in_only())
 
 
 for module in (
@@ -65,6 +75,7 @@ for module in (
     featurize,
     codebook,
     demo,
+    experiment,
     train,
     stack,
     evaluate,
@@ -76,11 +87,15 @@ for module in (
     tags,
     vectors,
     plugins,
+    doctor,
 ):
     cli.add_command(module.command)
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+def _show_warning(message: Warning | str, *_: object, debug: bool, **__: object) -> None:
+    cause = message.__cause__ if isinstance(message, Warning) else None
+    if debug and cause is not None:
+        click.echo("".join(traceback.format_exception(cause)), err=True, nl=False)
     click.echo(f"dcbmr: warning: {message}", err=True)
 
 
@@ -99,12 +114,12 @@ def main(args: list[str] | None = None) -> None:
         # Where the locale has no letter for a name, show its code rather than fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
-    run = Run()
+    run = Run(debug="--debug" in words)
+    warnings.showwarning = partial(_show_warning, debug=run.debug)
     try:
         status = cli.main(words, prog_name="dcbmr", standalone_mode=False, obj=run)
     except BaseException as error:
-        status = _status_of(error, run, debug="--debug" in words)
+        status = _status_of(error, run)
         if status is None:
             raise
     finally:
@@ -112,7 +127,7 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _status_of(error: BaseException, run: Run, *, debug: bool) -> int | None:
+def _status_of(error: BaseException, run: Run) -> int | None:
     """Say in a line what ended a command, and return its exit status; None where it has to be shown whole."""
     # Where a signal came, whatever was raised on the way out comes of it.
     stopped = watch.received
@@ -128,7 +143,7 @@ def _status_of(error: BaseException, run: Run, *, debug: bool) -> int | None:
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter shutdown.
         sys.stderr.close()
         return 1
-    if debug or not isinstance(error, DcbmrError | OSError | MemoryError):
+    if run.debug or not isinstance(error, DcbmrError | OSError | MemoryError):
         return None
     click.echo(f"dcbmr: {_in_words(error)}", err=True)
     return 2 if isinstance(error, InputError) else 1

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from dcbmr.plays.counts import PlayCounts
 
 threads_option = click.option(
     "--threads",
@@ -31,16 +34,84 @@ seed_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 
 
+_PLAYS_OPTIONS = (
+    click.option(
+        "--columns",
+        metavar="USER,SONG[,COUNT]",
+        help="Columns of the plays, names of a header or numbers from 1, and time=COLUMN and seconds=COLUMN "
+        "of a log; without COUNT each row is one play.  [default: by their usual names]",
+    ),
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="Only plays from this time on: 2024-01-31, 2024-01-31T18:30 (UTC), or seconds since 1970.",
+    ),
+    click.option("--until", metavar="TIME", help="Only plays before this time."),
+    click.option(
+        "--min-seconds",
+        type=click.FloatRange(min=0),
+        metavar="S",
+        help="Only plays of at least so many seconds (a column with ms in its name holds milliseconds).",
+    ),
+)
+
+
+def plays_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How plays are read: ``--columns``, ``--since``, ``--until``, ``--min-seconds``.
+
+    The command gets those that were given as one mapping, ``reading``, for :func:`read_plays`.
+    """
+
+    @wraps(command)
+    def with_reading(*args: Any, **options: Any) -> Any:
+        values = {name: options.pop(name) for name in ("columns", "since", "until", "min_seconds")}
+        reading = {name: value for name, value in values.items() if value is not None}
+        return command(*args, reading=reading, **options)
+
+    for option in reversed(_PLAYS_OPTIONS):
+        with_reading = option(with_reading)
+    return with_reading
+
+
+def flags_of(options: Mapping[str, Any]) -> str:
+    """Return the flags of options by their names."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in options)
+
+
+def read_plays(files: Sequence[Path], reading: Mapping[str, Any]) -> PlayCounts:
+    """Read plays, and say where rows were counted, and how many were left out, and why."""
+    from dcbmr.plays.counts import PlayCounts
+
+    n_rows, left_out, each = 0, dict[str, float](), ""
+    with show_progress() as bars:
+
+        def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
+            nonlocal n_rows, each
+            n_rows = step
+            each = ", each counted as one play" if stage == "count plays" else ""
+            left_out.update(figures)
+            bars(stage, step, n_steps, {}, shown="rows")
+
+        plays = PlayCounts.read(files, **reading, progress=show)
+    why = ", ".join(f"{n:,.0f} {reason}" for reason, n in left_out.items())
+    if each or why:
+        click.echo(f"{n_rows:,} rows{each}{'; left out: ' if why else ''}{why}", err=True)
+    return plays
+
+
 @dataclass
 class Run:
-    """What a command that is told to stop can say of its work.
+    """One call of the command line.
 
     Attributes
     ----------
+    debug : bool
+        Show a traceback with an error, or a warning.
     can_resume : callable, optional
         Of a command with --resume: says whether there is something to go on with.
     """
 
+    debug: bool = False
     can_resume: Callable[[], bool] | None = None
 
     def what_is_left(self) -> str:

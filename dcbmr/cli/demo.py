@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -12,13 +10,13 @@ from dcbmr.cli._common import (
     claim,
     output_option,
     overwrite_option,
-    print_rows,
     say_finished,
     seed_option,
     show_progress,
     table_options,
     threads_option,
 )
+from dcbmr.cli._experiment import print_experiment, with_names
 
 _ABOUT = (
     "An embedded world: {n_songs:,} songs by {n_artists:,} artists, really synthesized, and {n_users:,} "
@@ -79,30 +77,22 @@ def command(
     from dcbmr.base.directory import kind_of
     from dcbmr.datasets.world import World
     from dcbmr.evaluation.results import RESULTS
-    from dcbmr.evaluation.table import shown_rows, who_was_ranked
-    from dcbmr.experiment.demo import demo_record, demo_settings, run_demo
-    from dcbmr.experiment.experiment import KIND, read_record
+    from dcbmr.experiment.demo import demo_config, read_demo_record, run_demo
+    from dcbmr.experiment.experiment import KIND
     from dcbmr.report.report import REPORT, require_report, write_report
 
     require_report()
-    world, settings = demo_settings(size, share=share, random_state=random_state)
+    config = demo_config(size, share=share, random_state=random_state)
+    assert config.world is not None
     claim(output, can_resume=lambda: kind_of(output) == KIND)
     if resume and all((output / made).is_file() for made in (RESULTS, REPORT)):
-        say_finished(output, demo_record(world, settings), read_record(output))
+        say_finished(output, config.as_dict(), read_demo_record(output))
         return
     with show_progress() as bars:
-        begun: set[str] = set()
-
-        def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            if stage not in begun and not sys.stderr.isatty():
-                click.echo(stage, err=True)
-            begun.add(stage)
-            bars(stage, step, n_steps, figures)
-
+        show = with_names(bars)
         experiment = run_demo(
             output,
-            world,
-            settings,
+            config,
             n_threads=n_threads,
             overwrite=overwrite,
             resume=resume,
@@ -112,19 +102,12 @@ def command(
         write_report(
             output / REPORT,
             experiment,
-            labels=World(world).labels(),
+            labels=World(config.world).labels(),
             title="dcbmr demo",
-            about=f"{_ABOUT.format_map(vars(world))} {_SMALL if size == 'small' else ''}".rstrip(),
+            about=f"{_ABOUT.format_map(vars(config.world))} {_SMALL if size == 'small' else ''}".rstrip(),
         )
         show("report", 1, 1, {})
-    results = experiment.results
-    print_rows(results["rows"] if form else shown_rows(results["rows"]), form=form)
-    click.echo("\n".join([who_was_ranked(results["rows"]), *results["words"]]), err=form is not None)
-    click.echo(
-        f"{results['n_words']} words in the codebook; {sum(results['seconds'].values()):.0f} s, "
-        f"at most {results['peak_memory_mib']} MiB",
-        err=True,
-    )
+    print_experiment(experiment.results, form=form)
     if size == "small":
         click.echo(_SMALL, err=True)
     click.echo(f"wrote {output / RESULTS} and {output / REPORT}", err=True)

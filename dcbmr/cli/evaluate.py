@@ -118,7 +118,6 @@ def command(
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.lists import with_lists
     from dcbmr.evaluation.table import shown_lists, shown_rows, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
@@ -136,6 +135,7 @@ def command(
     how: dict[str, Any] = {
         "k": k,
         "n_resamples": n_resamples,
+        "n_listed": n_listed,
         "n_threads": n_threads,
         "random_state": random_state,
     }
@@ -150,19 +150,18 @@ def command(
         for option, given in for_models.items():
             if given:
                 raise click.UsageError(f"{option} is for models, and these are factors")
-        ranked: dict[str, Any] = {str(path): Factors.load(path) for path in models}
+        factors = {str(path): Factors.load(path) for path in models}
         with show_progress() as progress:
-            evaluation = evaluate_factors(ranked, data, progress=progress, **how)
+            evaluation = evaluate_factors(factors, data, progress=progress, **how)
     else:
         loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
         store = open_features(loaded.values(), features, vectors)
         if store is None:
             raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
-        ranked = dict(loaded)
         bound = Factors.load(upper_bound) if upper_bound else None
         with show_progress() as progress:
             evaluation = evaluate_models(
-                ranked,
+                loaded,
                 data,
                 store,
                 upper_bound=bound,
@@ -171,8 +170,6 @@ def command(
                 progress=progress,
                 **how,
             )
-    if n_listed:
-        evaluation = with_lists(evaluation, ranked, data, k=n_listed, n_threads=n_threads)
     if output is not None:
         evaluation.save(output, overwrite=overwrite)
     rows = evaluation.rows if form else shown_rows(evaluation.rows)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import (
     begin,
+    flags_of,
     output_option,
     overwrite_option,
+    plays_options,
+    read_plays,
     say_finished,
     seed_option,
     show_progress,
     threads_option,
 )
 
+if TYPE_CHECKING:
+    from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.split import Split
+
 
 @click.command("factorize", short_help="Learn factors of users and songs from plays.")
-@click.argument("plays", type=click.Path(path_type=Path))
+@click.argument("plays", type=click.Path(path_type=Path), nargs=-1, required=True)
 @output_option("the factors")
-@click.option(
-    "--columns", metavar="USER,SONG,COUNT",
-    help="Columns of the file: names of its header, or numbers from 1.  [default: by their usual names]",
-)  # fmt: skip
+@plays_options
 @click.option(
     "--factors", "n_factors", type=click.IntRange(min=1), default=50, show_default=True,
     help="Latent factors (the paper: 50 on its subset, 400 on all data).",
@@ -75,25 +79,31 @@ from dcbmr.cli._common import (
 @overwrite_option
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped, after its last whole sweep.")
 def command(
-    plays: Path, output: Path, columns: str | None, overwrite: bool, resume: bool, **settings: Any
+    plays: tuple[Path, ...],
+    output: Path,
+    reading: Mapping[str, Any],
+    overwrite: bool,
+    resume: bool,
+    **settings: Any,
 ) -> None:
     """Learn latent factors of users and songs from PLAYS.
 
-    PLAYS is a file of user, song and count (TSV, CSV, plain or .gz or .zst, or Parquet), or a directory
-    that `dcbmr split` wrote, whose training plays are then used. After each sweep the state is kept beside
-    OUTPUT until the run is through, for --resume.
+    PLAYS are files of user, song and count, or logs, a row a play (TSV, CSV, plain or .gz or .zst, or
+    Parquet), folders of them, or - for standard input; or a directory that `dcbmr split` wrote, whose
+    training plays are then used. After each sweep the state is kept beside OUTPUT until the run is through,
+    for --resume.
 
     \b
     Example:  dcbmr factorize plays.tsv -o factors
               dcbmr factorize split -o factors --factors 400
+              dcbmr factorize logs/ -o factors --since 2024-01-01 --min-seconds 30
     """
     import shutil
 
-    from dcbmr.base.directory import checkpoint_of, read_config
+    from dcbmr.base.directory import checkpoint_of, kind_of, read_config
     from dcbmr.errors import InputError
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.confidence import confidence_quantiles
-    from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.split import Split
 
     als = WeightedALS(**settings)
@@ -102,10 +112,15 @@ def command(
         say_finished(output, wanted, read_config(output, kind="factors"))
         return
     checkpoint = checkpoint_of(output)
-    given = Split.load(plays) if plays.is_dir() else PlayCounts.read(plays, columns=columns)
+    if len(plays) == 1 and kind_of(plays[0]) is not None:
+        if reading:
+            raise InputError(f"{plays[0]} was written by dcbmr: {flags_of(reading)} is for files of plays")
+        given: PlayCounts | Split = Split.load(plays[0])
+    else:
+        given = read_plays(plays, reading)
     table = given.train if isinstance(given, Split) else given
     if not table.counts.nnz:
-        raise InputError(f"{plays} holds no plays: every count is 0")
+        raise InputError(f"{', '.join(map(str, plays))} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
     click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
     quantiles = confidence_quantiles(table.counts, alpha=als.alpha, epsilon=als.epsilon)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import claim, output_option, overwrite_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    claim,
+    flags_of,
+    output_option,
+    overwrite_option,
+    plays_options,
+    read_plays,
+    show_progress,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from dcbmr.features.featurize import FeaturizeReport
@@ -35,11 +44,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--plays",
-    "plays_file",
+    "plays_files",
+    multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Plays to compare the ids of --vectors with: how many match, and why others do not.",
+    help="Plays to compare the ids of --vectors with: how many match, and why others do not; repeatable, as "
+    "for `dcbmr factorize`.",
 )
+@plays_options
 @click.option(
     "--codebook",
     type=click.Path(path_type=Path),
@@ -83,7 +95,8 @@ def command(
     output: Path | None,
     kinds: tuple[str, ...],
     vectors_file: Path | None,
-    plays_file: Path | None,
+    plays_files: tuple[Path, ...],
+    reading: Mapping[str, Any],
     resume: bool,
     to_check: Path | None,
     **options: Any,
@@ -117,12 +130,14 @@ def command(
         return _check(to_check)
     if to_check is not None or (audio is None) == (vectors_file is None) or output is None:
         raise click.UsageError("wanted AUDIO or --vectors FILE, and -o DIR; or --check DIR alone")
+    if reading and not plays_files:
+        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
     if vectors_file is not None:
         if resume or len(kinds) != 1:
             raise click.UsageError("--vectors wants one --kind NAME, and is whole or not there: no --resume")
-        _bring(vectors_file, output, kinds[0], plays_file, overwrite=options["overwrite"])
+        _bring(vectors_file, output, kinds[0], plays_files, reading, overwrite=options["overwrite"])
         return 0
-    if plays_file is not None:
+    if plays_files:
         raise click.UsageError("--plays goes with --vectors")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
@@ -133,12 +148,19 @@ def command(
     return 1 if report.failed and not report.n_done and not report.n_present else 0
 
 
-def _bring(source: Path, output: Path, kind: str, plays_file: Path | None, *, overwrite: bool) -> None:
+def _bring(
+    source: Path,
+    output: Path,
+    kind: str,
+    plays_files: tuple[Path, ...],
+    reading: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
     from dcbmr.features.brought import bring_vectors
-    from dcbmr.plays.counts import PlayCounts
 
     claim(output)
-    songs = None if plays_file is None else PlayCounts.read(plays_file).song_ids
+    songs = read_plays(plays_files, reading).song_ids if plays_files else None
     with show_progress() as bars:
         report = bring_vectors(
             source, output, kind=kind, songs_with_plays=songs, overwrite=overwrite, progress=bars

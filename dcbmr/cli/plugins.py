@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, table_options
+from dcbmr.cli._common import Run, print_rows, table_options
 
 if TYPE_CHECKING:
-    from dcbmr.contract.registry import Plugin, Spec
+    from dcbmr.contract.loading import Skipped, Spec
 
 
 @click.command("plugins", short_help="List the installed regressors, losses and kinds of features.")
 @click.argument("name", required=False)
 @table_options
-def command(name: str | None, form: str | None) -> None:
+@click.pass_context
+def command(context: click.Context, name: str | None, form: str | None) -> None:
     """List the installed regressors, losses and kinds of features, or what one takes and its parameters.
+
+    What is installed and cannot be used is listed, too, and why; `dcbmr --debug plugins` shows where an
+    import failed.
 
     \b
     Example:  dcbmr plugins
@@ -29,26 +34,32 @@ def command(name: str | None, form: str | None) -> None:
     from dcbmr.contract import registry
     from dcbmr.contract.contract import CONTRACT_VERSION
 
-    # Asking for each map reports two owners of one name.
-    installed = [*registry.regressors(), *registry.losses(), *registry.extractors()]
-    offers: list[tuple[Plugin, Spec]] = []
-    for made in ("regressors", "losses", "features"):
-        of_all = [(plugin, spec) for plugin in registry.plugins() for spec in getattr(plugin, made)]
-        offers += sorted(of_all, key=lambda offer: offer[1].name)
+    with warnings.catch_warnings():
+        if name is None and not context.ensure_object(Run).debug:
+            warnings.simplefilter("ignore")  # the list says it
+        offers: list[Spec] = [*registry.regressors().values(), *registry.losses().values()]
+        offers += registry.extractors().values()
     if name is None:
-        rows = [_row(plugin, spec) for plugin, spec in offers]
-        print_rows(rows, form=form, title=f"dcbmr {__version__}, contract {CONTRACT_VERSION}")
+        rows = [_row(spec) for spec in offers]
+        if form is not None:
+            print_rows(rows + [_skipped_row(one) for one in registry.skipped()], form=form)
+            return
+        filled = [column for column in rows[0] if any(row[column] for row in rows)]
+        shown = [{column: row[column] for column in filled} for row in rows]
+        print_rows(shown, form=None, title=f"dcbmr {__version__}, contract {CONTRACT_VERSION}")
+        for one in registry.skipped():
+            click.echo(f"not used: {one}")
         return
-    if name not in installed:
-        raise click.UsageError(f"no plugin offers {name!r}; installed: {', '.join(installed)}")
-    for plugin, spec in offers:
-        if spec.name == name:
-            _describe(plugin, spec, form)
+    found = [spec for spec in offers if spec.name == name]
+    if not found:
+        registry.find("offer", name, {spec.name: spec for spec in offers})
+    for spec in found:
+        _describe(spec, form)
 
 
-def _row(plugin: Plugin, spec: Spec) -> dict[str, Any]:
+def _row(spec: Spec) -> dict[str, Any]:
     from dcbmr.contract import registry
-    from dcbmr.contract.contract import RegressorSpec
+    from dcbmr.contract.contract import CONTRACT_VERSION, RegressorSpec
     from dcbmr.contract.features import FeatureSpec
 
     offers, features = "loss", ""
@@ -61,9 +72,23 @@ def _row(plugin: Plugin, spec: Spec) -> dict[str, Any]:
         "name": spec.name,
         "features": features,
         "can": ", ".join(_capabilities(spec)),
-        "package": plugin.package,
-        "contract": plugin.contract,
+        "package": spec.package,
+        "contract": CONTRACT_VERSION,
+        "licence": getattr(spec, "licence", ""),
         "summary": spec.summary,
+    }
+
+
+def _skipped_row(skipped: Skipped) -> dict[str, Any]:
+    return {
+        "offers": "",
+        "name": skipped.plugin.name,
+        "features": "",
+        "can": "",
+        "package": skipped.plugin.package,
+        "contract": skipped.contract,
+        "licence": "",
+        "summary": str(skipped),
     }
 
 
@@ -73,10 +98,10 @@ def _capabilities(spec: Spec) -> list[str]:
     return [word for capability, word in words.items() if getattr(spec, capability, False)]
 
 
-def _describe(plugin: Plugin, spec: Spec, form: str | None) -> None:
+def _describe(spec: Spec, form: str | None) -> None:
     """Print the parameters of an offer; of a regressor before them, in words, what it takes and can."""
     from dcbmr.contract import registry
-    from dcbmr.contract.contract import LossSpec, RegressorSpec
+    from dcbmr.contract.contract import CONTRACT_VERSION, LossSpec, RegressorSpec
     from dcbmr.contract.features import FeatureSpec
     from dcbmr.contract.params import LOSS_PREFIX, describe
 
@@ -96,7 +121,7 @@ def _describe(plugin: Plugin, spec: Spec, form: str | None) -> None:
         rows.append({**row, "set by": set_by})
     if form is None:
         click.echo(f"{spec.name}: {spec.summary}")
-        click.echo(f"  from {plugin.package}, contract {plugin.contract}")
+        click.echo(f"  from {spec.package}, contract {CONTRACT_VERSION}")
         for line in _lines(spec):
             click.echo(f"  {line}")
     print_rows(rows, form=form)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import directory_argument, print_rows, some, table_options, threads_option
+from dcbmr.cli._common import (
+    directory_argument,
+    flags_of,
+    plays_options,
+    print_rows,
+    read_plays,
+    some,
+    table_options,
+    threads_option,
+)
 from dcbmr.cli._serving import (
     Names,
     features_option,
@@ -43,16 +53,14 @@ BLOCK_USERS = 32768
 )
 @click.option(
     "--plays",
-    "plays_file",
+    "plays_files",
+    multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
-    "these plays instead, and what anybody played in it is not new.",
+    "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
 )
-@click.option(
-    "--columns", metavar="USER,SONG,COUNT",
-    help="Columns of --plays, as for `dcbmr factorize`.",
-)  # fmt: skip
+@plays_options
 @features_option
 @vectors_option
 @click.option(
@@ -79,8 +87,8 @@ def command(
     users: tuple[str, ...],
     all_users: bool,
     played: tuple[str, ...],
-    plays_file: Path | None,
-    columns: str | None,
+    plays_files: tuple[Path, ...],
+    reading: Mapping[str, Any],
     features: Path | None,
     vectors: tuple[str, ...],
     audio: tuple[Path, ...],
@@ -105,11 +113,9 @@ def command(
     """
     if bool(users) + all_users + bool(played) != 1:
         raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
-    if columns and not plays_file:
-        raise click.UsageError("--columns says how to read --plays FILE, which is missing")
-    from dcbmr.plays.counts import PlayCounts
-
-    plays = PlayCounts.read(plays_file, columns=columns) if plays_file else None
+    if reading and not plays_files:
+        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
+    plays = read_plays(plays_files, reading) if plays_files else None
     recommender, _ = make_recommender(
         source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
     )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from dcbmr.cli._common import begin, output_option, overwrite_option, seed_option
+from dcbmr.cli._common import (
+    begin,
+    output_option,
+    overwrite_option,
+    plays_options,
+    read_plays,
+    seed_option,
+)
 
 
 @click.command("split", short_help="Hold songs out of the plays, or plays, to test on.")
-@click.argument("plays", type=click.Path(path_type=Path))
+@click.argument("plays", type=click.Path(path_type=Path), nargs=-1, required=True)
 @output_option("the split")
 @click.option(
     "--by",
@@ -28,24 +36,20 @@ from dcbmr.cli._common import begin, output_option, overwrite_option, seed_optio
 @click.option(
     "--fraction", type=float, default=0.2, show_default=True, help="Share of the songs, or plays, held out."
 )
-@click.option(
-    "--columns",
-    metavar="USER,SONG,COUNT",
-    help="Columns of PLAYS: names of its header, or numbers from 1.  [default: by their usual names]",
-)
+@plays_options
 @seed_option
 @overwrite_option
 def command(
-    plays: Path,
+    plays: tuple[Path, ...],
     output: Path,
     by: Literal["song", "artist", "play"],
     songs: Path | None,
     fraction: float,
-    columns: str | None,
+    reading: Mapping[str, Any],
     random_state: int,
     overwrite: bool,
 ) -> None:
-    """Split PLAYS into plays to learn from and plays held out.
+    """Split PLAYS, as `dcbmr factorize` takes them, into plays to learn from and plays held out.
 
     Models of audio are evaluated on songs held out, and on artists held out if they are to be good at new
     artists; factors are evaluated on single plays (--by play), whose songs others play.
@@ -54,13 +58,12 @@ def command(
     Example:  dcbmr split plays.tsv -o split --by artist --songs songs.tsv
               dcbmr split plays.tsv -o warm --by play --fraction 0.1
     """
-    from dcbmr.plays.counts import PlayCounts
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import split_plays
 
     begin(output, kind="split", overwrite=overwrite)
     artists = read_songs(songs).artist_of() if songs else None
-    table = PlayCounts.read(plays, columns=columns)
+    table = read_plays(plays, reading)
     split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)
     split.save(output, overwrite=overwrite)
     for name, part in (("train", split.train), ("held out", split.heldout)):

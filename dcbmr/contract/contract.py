@@ -368,6 +368,8 @@ class RegressorSpec:
         It can say what its units respond to: :class:`HasActivations`.
     devices : tuple of str
         What its argument ``device`` takes, where it declares one; others are refused.
+    package : str
+        "distribution version" of the plugin that offers it, filled by the host.
     """
 
     name: str
@@ -380,6 +382,7 @@ class RegressorSpec:
     has_users: bool = False
     has_activations: bool = False
     devices: tuple[str, ...] = ("cpu",)
+    package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""
@@ -388,11 +391,24 @@ class RegressorSpec:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """A loss as a plugin offers it: what ``--loss`` takes, its factory and one line about it."""
+    """A loss as a plugin offers it.
+
+    Attributes
+    ----------
+    name : str
+        What ``--loss`` takes.
+    factory : str or callable
+        ``factory(target, **params)``, or "package.module:Name", imported on first use.
+    summary : str
+        One line for ``dcbmr plugins``.
+    package : str
+        "distribution version" of the plugin that offers it, filled by the host.
+    """
 
     name: str
     factory: str | Callable[..., Any] = field(repr=False)
     summary: str
+    package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:
         """Return the factory, importing its module if it is not yet."""

@@ -45,6 +45,9 @@ class FeatureConfig:
         Of the weights that made them; empty where there are none.
     is_embedding : bool
         Of vectors: their dimensions are coordinates in one space, see :class:`FeatureSpec`.
+    contract : int, optional
+        The version of the contract that the plugin was made for; None where nobody made them, or it was not
+        kept.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class FeatureConfig:
     package: str = ""
     licence: str = ""
     is_embedding: bool = False
+    contract: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it for ``config.json``, where ``kind`` says what a directory holds."""
@@ -78,6 +82,7 @@ class FeatureConfig:
             package=values["package"],
             licence=values["licence"],
             is_embedding=values.get("is_embedding", False),  # which older ones do not say
+            contract=values.get("contract"),
         )
 
     def made_alike(self) -> dict[str, Any]:
@@ -232,6 +237,8 @@ class FeatureSpec:
         so that their sizes tell something. Before a regressor takes vectors their mean is taken off and all
         dimensions are multiplied with one number; otherwise each is divided by its own deviation, since
         dimensions of different units are not to be compared.
+    package : str
+        "distribution version" of the plugin that offers it, filled by the host.
     """
 
     name: str
@@ -245,6 +252,7 @@ class FeatureSpec:
     joint: str | Callable[..., Any] | None = field(default=None, repr=False)
     has_check: bool = False
     is_embedding: bool = False
+    package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:
         """Return the class, importing its module if it is not yet."""

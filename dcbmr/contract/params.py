@@ -5,7 +5,9 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from dcbmr.contract import registry
@@ -197,5 +199,8 @@ def describe(annotation: Any) -> str:
         return f"{describe(args[0])}, or several with commas between"
     if origin is Mapping:
         return "names and values"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    names: dict[Any, str] = {
+        bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path",
+        date: "a date",
+    }  # fmt: skip
     return names.get(annotation, "none" if annotation is types.NoneType else str(annotation))

@@ -1,4 +1,4 @@
-"""Find the plugins that are installed, and make what they offer.
+"""What the installed plugins offer, by name, and how it is made.
 
 Every plugin, the built-in ones too, enters through the entry-point group ``dcbmr``. The order in which
 they are found never matters: two owners of one name are an error, not a race.
@@ -7,22 +7,18 @@ they are found never matters: two owners of one name are an error, not a race.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import typing
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-import pluggy
-
-from dcbmr.base.version import __version__
-from dcbmr.contract import hookspecs
 from dcbmr.contract.contract import (
-    CONTRACT_VERSION,
     FactorTarget,
     HasCheck,
     Loss,
@@ -30,183 +26,61 @@ from dcbmr.contract.contract import (
     Regressor,
     RegressorSpec,
 )
+from dcbmr.contract.faults import calling, is_built_in, named, told
 from dcbmr.contract.features import CheckedExtractor, FeatureConfig, FeatureExtractor, FeatureSpec
-from dcbmr.contract.kinds import HOST_KINDS, FeatureKind, is_kind_name
+from dcbmr.contract.kinds import HOST_KINDS, FeatureKind
+from dcbmr.contract.loading import OFF, Installed, Plugin, Skipped, Spec, SpecT, load
 from dcbmr.errors import DcbmrError, InputError
 
 ENTRY_POINT_GROUP = "dcbmr"
 # Constructor names that the host fills itself; --set does not reach them.
 RESERVED = ("loss", "loss_params", "device", "random_state")
 SOURCES = "sources"  # of extractors
-HOOKS = ("dcbmr_regressors", "dcbmr_losses", "dcbmr_features")
 
-Spec = RegressorSpec | LossSpec | FeatureSpec
-SpecT = TypeVar("SpecT", RegressorSpec, LossSpec, FeatureSpec)
+_only_built_in = False
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """An installed plugin: its entry point, the distribution that brought it, and what it offers."""
-
-    name: str
-    distribution: str
-    version: str
-    contract: int
-    regressors: tuple[RegressorSpec, ...]
-    losses: tuple[LossSpec, ...]
-    features: tuple[FeatureSpec, ...]
-
-    @property
-    def package(self) -> str:
-        """Return "distribution version"."""
-        return f"{self.distribution} {self.version}"
-
-    @property
-    def is_built_in(self) -> bool:
-        """Whether it came with the host."""
-        return self.distribution == "dcbmr"
-
-    def __str__(self) -> str:
-        return f"plugin {self.name!r} of {self.distribution}"
+def plugins() -> tuple[Plugin, ...]:
+    """Return the plugins that are installed and used, sorted by distribution and name."""
+    return _installed().plugins
 
 
-def _load(found: list[EntryPoint]) -> list[Plugin]:
-    manager = pluggy.PluginManager("dcbmr")
-    manager.add_hookspecs(hookspecs)
-    loaded: dict[str, tuple[Plugin, Any]] = {}
-    for entry in found:
-        origin = entry.dist.name if entry.dist else "unknown"
-        version = entry.dist.version if entry.dist else "unknown"
-        plugin = Plugin(entry.name, origin, version, CONTRACT_VERSION, (), (), ())
-        try:
-            module = entry.load()
-        except Exception as error:
-            warnings.warn(
-                f"{plugin} cannot be imported and is skipped: {type(error).__name__}: {error}; install what "
-                f"it needs (pip install --upgrade {origin}), or remove it (pip uninstall {origin})",
-                stacklevel=2,
-            )
-            continue
-        if why := _made_for_another(plugin, getattr(module, "DCBMR_CONTRACT", None)):
-            warnings.warn(why, stacklevel=2)
-            continue
-        name = f"{origin}:{entry.name}"
-        try:
-            manager.register(module, name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise DcbmrError(f"{plugin}: {error}") from error
-        loaded[name] = plugin, module
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise DcbmrError(f"misspelt hook: {error}; dcbmr knows {', '.join(HOOKS)}") from error
-    plugins = []
-    for name, (plugin, _) in loaded.items():
-        others = [module for other, (_, module) in loaded.items() if other != name]
-        plugins.append(
-            replace(
-                plugin,
-                regressors=_offers(plugin, manager, others, "dcbmr_regressors", RegressorSpec),
-                losses=_offers(plugin, manager, others, "dcbmr_losses", LossSpec),
-                features=_offers(plugin, manager, others, "dcbmr_features", FeatureSpec),
-            )
-        )
-    _check_kinds(plugins)
-    return plugins
+def skipped() -> tuple[Skipped, ...]:
+    """Return the plugins that are installed and not used, and why."""
+    return _installed().skipped
 
 
-def _offers(
-    plugin: Plugin, manager: pluggy.PluginManager, others: list[Any], hook: str, wanted: type[SpecT]
-) -> tuple[SpecT, ...]:
-    """Return what a plugin's hook offers; DcbmrError names the plugin where that breaks a rule."""
-    try:
-        specs = tuple(spec for specs in manager.subset_hook_caller(hook, others)() for spec in specs)
-    except Exception as error:
-        raise _breaks_a_rule(plugin, hook, f"{type(error).__name__}: {error}") from error
-    for spec in specs:
-        if fault := _fault(spec, wanted):
-            raise _breaks_a_rule(plugin, hook, fault)
-    return specs
-
-
-def _breaks_a_rule(plugin: Plugin, hook: str, fault: str) -> DcbmrError:
-    return DcbmrError(
-        f"{plugin}, {hook}: {fault}; tell its makers, or remove it (pip uninstall {plugin.distribution})"
-    )
-
-
-def _check_kinds(found: list[Plugin]) -> None:
-    """Raise DcbmrError where a spec names a kind that is not there, or is of another shape."""
-    shapes = {spec.name: str(spec.shape) for plugin in found for spec in plugin.features}
-    shapes |= {kind.name: kind.shape for kind in HOST_KINDS}
-    for plugin in found:
-        for spec in plugin.regressors:
-            if fault := _wrong_kind(spec.name, "kind", spec.kind, spec.shape, shapes):
-                raise _breaks_a_rule(plugin, "dcbmr_regressors", fault)
-        for kind in plugin.features:
-            for source in kind.made_of:
-                if fault := _wrong_kind(kind.name, "source", source, "frames", shapes):
-                    raise _breaks_a_rule(plugin, "dcbmr_features", fault)
-
-
-def _wrong_kind(name: str, what: str, kind: str, shape: str, shapes: Mapping[str, str]) -> str | None:
-    if kind not in shapes:
-        return f"{name!r} has the {what} {kind!r}, which nobody knows; there are {', '.join(shapes)}"
-    if shape != shapes[kind]:
-        return f"{name!r} has the shape {shape!r}, but its {what} {kind!r} has the shape {shapes[kind]!r}"
-    return None
-
-
-def _made_for_another(plugin: Plugin, version: Any) -> str | None:
-    """Say what to do with a plugin that was made for another version of the contract; None if it was not."""
-    if version == CONTRACT_VERSION:
-        return None
-    if version is None:
-        made = "declares no version of the contract (DCBMR_CONTRACT), as those do that were made before 2"
-    else:
-        made = f"was made for version {version} of the contract"
-    if isinstance(version, int) and version > CONTRACT_VERSION:
-        remedy = f"upgrade dcbmr (pip install --upgrade dcbmr), or install a {plugin.distribution} for it"
-    else:
-        remedy = (
-            f"upgrade it (pip install --upgrade {plugin.distribution}), or install the dcbmr it was made for"
-        )
-    return (
-        f"{plugin} {plugin.version} {made}, and is skipped: dcbmr {__version__} has version "
-        f"{CONTRACT_VERSION}; {remedy}"
-    )
-
-
-def _fault(spec: Any, wanted: type[Spec]) -> str | None:
-    """Say which rule of its own a spec breaks; None for a whole one."""
-    if not isinstance(spec, wanted):
-        return f"wanted {wanted.__name__}, got {spec!r}"
-    if not isinstance(spec.name, str) or not spec.name.strip():
-        return f"a {wanted.__name__} has an empty name: {spec}"
-    if isinstance(spec.factory, str) and not all(spec.factory.partition(":")):
-        return f"{spec.name!r} has the factory {spec.factory!r}; wanted 'package.module:Name'"
-    for name in ("losses", "devices", "made_of"):
-        value = getattr(spec, name, None)
-        if value is not None and not isinstance(value, tuple):
-            return f"{spec.name!r}: {name} must be a tuple of names; got {value!r}"
-    if not isinstance(spec, FeatureSpec):
-        return None
-    if not is_kind_name(spec.name):
-        return f"{spec.name!r} is no name of a kind; wanted a letter, then letters, digits, '_' and '-'"
-    for name, choices in (("shape", ("vectors", "frames")), ("dtype", ("<f4", "<f2"))):
-        if getattr(spec, name) not in choices:
-            return f"{spec.name!r} has the {name} {getattr(spec, name)!r}; wanted {' or '.join(choices)}"
-    return None
+def _installed() -> Installed:
+    off = (name.strip() for name in os.environ.get(OFF, "").split(","))
+    return installed(frozenset(filter(None, off)), _only_built_in)
 
 
 @cache
-def plugins() -> tuple[Plugin, ...]:
-    """Return the installed plugins, sorted by distribution and name; found once per process."""
+def installed(off: frozenset[str], only_built_in: bool) -> Installed:
+    """Find the plugins, once per process; see :func:`dcbmr.contract.loading.load`."""
     found = sorted(
         entry_points(group=ENTRY_POINT_GROUP),
         key=lambda entry: (entry.dist.name if entry.dist else "", entry.name),
     )
-    return tuple(_load(found))
+    known = {name for entry in found for name in (entry.name, entry.dist.name if entry.dist else "")}
+    if unknown := sorted(off - known):
+        warnings.warn(
+            f"{OFF}={','.join(unknown)}: no such plugin is installed; there are "
+            f"{', '.join(entry.name for entry in found)}",
+            stacklevel=2,
+        )
+    return load(found, off=off, only_built_in=only_built_in)
+
+
+@contextmanager
+def built_in_only() -> Iterator[None]:
+    """Use no plugin in this block that did not come with dcbmr."""
+    global _only_built_in
+    before, _only_built_in = _only_built_in, True
+    try:
+        yield
+    finally:
+        _only_built_in = before
 
 
 def _by_name(kind: str, offers: list[tuple[Plugin, SpecT]]) -> dict[str, SpecT]:
@@ -215,7 +89,10 @@ def _by_name(kind: str, offers: list[tuple[Plugin, SpecT]]) -> dict[str, SpecT]:
     for plugin, spec in offers:
         if spec.name in owners:
             rivals = f"{owners[spec.name]} and {plugin}"
-            raise DcbmrError(f"two owners of the {kind} {spec.name!r}: {rivals}; uninstall one of them")
+            raise DcbmrError(
+                f"two owners of the {kind} {spec.name!r}: {rivals}; uninstall one of them, or "
+                f"turn it off ({OFF}=NAME)"
+            )
         owners[spec.name] = plugin
         specs[spec.name] = spec
     return dict(sorted(specs.items()))
@@ -255,35 +132,32 @@ def kinds() -> dict[str, FeatureKind]:
 
 def find_kind(name: str) -> FeatureKind:
     """Return a kind; InputError lists the installed ones when it is unknown."""
-    return _find("kind of feature", name, kinds())
+    return find("kind of feature", name, kinds())
 
 
 def find_extractor(kind: str) -> FeatureSpec:
     """Return the spec of an extractor; InputError lists the installed ones when its kind is unknown."""
-    return _find("kind of feature", kind, extractors())
-
-
-def owner_of(kind: str) -> Plugin:
-    """Return the plugin that offers a kind of feature, which :func:`extractors` has."""
-    return next(plugin for plugin in plugins() if any(spec.name == kind for spec in plugin.features))
+    return find("kind of feature", kind, extractors())
 
 
 def find_regressor(name: str) -> RegressorSpec:
     """Return the spec of a regressor; InputError lists the installed ones when it is unknown."""
-    return _find("regressor", name, regressors())
+    return find("regressor", name, regressors())
 
 
 def find_loss(name: str) -> LossSpec:
     """Return the spec of a loss; InputError lists the installed ones when it is unknown."""
-    return _find("loss", name, losses())
+    return find("loss", name, losses())
 
 
 Found = TypeVar("Found")
 
 
-def _find(kind: str, name: str, specs: Mapping[str, Found]) -> Found:
+def find(kind: str, name: str, specs: Mapping[str, Found]) -> Found:
+    """Return ``specs[name]``; InputError lists what there is, and the plugins that are not used."""
     if name not in specs:
-        raise InputError(f"unknown {kind} {name!r}; installed: {', '.join(specs) or 'none'}")
+        not_used = "".join(f"; {one.plugin} {one.why}" for one in skipped())
+        raise InputError(f"unknown {kind} {name!r}; installed: {', '.join(specs) or 'none'}{not_used}")
     return specs[name]
 
 
@@ -319,9 +193,10 @@ def get_regressor(name: str, **params: Any) -> Regressor:
         raise InputError(
             f"regressor {name!r} computes on {', '.join(spec.devices)}; got device {params['device']!r}"
         )
-    regressor: Regressor = factory(**params)
-    if spec.has_check:
-        cast(HasCheck, regressor).check()
+    with calling(spec, "its constructor, or check"):
+        regressor: Regressor = factory(**params)
+        if spec.has_check:
+            cast(HasCheck, regressor).check()
     return regressor
 
 
@@ -353,17 +228,43 @@ def get_extractor(
             )
         params[SOURCES] = sources
     _check_names(f"the kind {kind!r}", factory, params)
-    extractor: FeatureExtractor = factory(**params)
-    if spec.has_check:
-        cast(CheckedExtractor, extractor).check()
+    with calling(spec, "its constructor, or check"):
+        extractor: FeatureExtractor = factory(**params)
+        if spec.has_check:
+            cast(CheckedExtractor, extractor).check()
     return extractor
 
 
 def get_loss(name: str, target: FactorTarget, **params: Any) -> Loss:
-    """Make the loss ``name`` for ``target``; ``params`` go to its factory."""
-    factory = resolve(find_loss(name))
+    """Make a loss, and try it on a song or two.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`losses`.
+    target : FactorTarget
+    **params
+        Keyword arguments of its factory.
+
+    Raises
+    ------
+    InputError
+        The name is unknown (the installed ones are listed), or a parameter is.
+    DcbmrError
+        It is not what its plugin says: it raises, or returns no finite scalar for the true factors.
+    """
+    spec = find_loss(name)
+    factory = resolve(spec)
     _check_names(f"loss {name!r}", factory, params)
-    loss: Loss = factory(target, **params)
+    import torch  # which a loss is made of, if its module could be imported
+
+    songs = torch.arange(min(2, len(target.song_factors)))
+    with calling(spec, "its factory, or a first call"):
+        loss: Loss = factory(target, **params)
+        value = loss(torch.tensor(target.song_factors[: len(songs)]), songs)
+    if not isinstance(value, torch.Tensor) or value.shape != () or not value.isfinite():
+        found = f"shape {tuple(value.shape)}" if getattr(value, "shape", ()) else f"{value!r:.80}"
+        raise DcbmrError(f"{named(spec)} returned {found}, wanted a finite scalar tensor")
     return loss
 
 
@@ -443,14 +344,13 @@ def resolve(spec: Spec) -> Any:
     """Return the factory of a spec; DcbmrError says what to install when its module cannot be imported."""
     try:
         return spec.resolve()
-    except ImportError as error:
-        owner = next((p for p in plugins() if spec in (*p.regressors, *p.losses, *p.features)), None)
-        if owner is None or owner.is_built_in:
-            cure = "(the built-in networks and torch losses: pip install 'dcbmr[torch]')"
+    except (Exception, SystemExit) as error:
+        if is_built_in(spec):
+            cure = "the built-in networks and torch losses: pip install 'dcbmr[torch]'"
         else:
-            cure = f"(its documentation says what; pip install --upgrade {owner.distribution})"
+            cure = f"its documentation says what; pip install --upgrade {spec.package.split()[0]}"
         raise DcbmrError(
-            f"{spec.name!r} cannot be imported: {error}; install what it needs {cure}"
+            f"{named(spec)} cannot be imported: {told(error)}; install what it needs ({cure})"
         ) from error
 
 

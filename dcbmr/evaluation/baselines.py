@@ -109,6 +109,7 @@ def plays_of_alike(
     heldout: PlayCounts,
     *,
     k: int = 500,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
@@ -151,7 +152,17 @@ def plays_of_alike(
     songs = np.zeros((len(song_ids), users.shape[1]), np.float32)
     songs[:, :-1] = asked[:, both].toarray()
     songs[:, -1] = _TIES * np.random.default_rng(random_state).permutation(len(songs)) / len(songs)
-    return score(train.user_ids, users, song_ids, songs, heldout, k=k, n_threads=n_threads, progress=progress)
+    return score(
+        train.user_ids,
+        users,
+        song_ids,
+        songs,
+        heldout,
+        k=k,
+        n_listed=n_listed,
+        n_threads=n_threads,
+        progress=progress,
+    )
 
 
 def _shares(groups: SongTags, song_ids: Iterable[str]) -> csr_array:

@@ -33,6 +33,7 @@ def evaluate_models(
     baselines: bool = False,
     tags: SongTags | None = None,
     n_resamples: int = 1000,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
@@ -59,6 +60,11 @@ def evaluate_models(
         Adds the row of the user's plays of songs with the song's tags.
     n_resamples : int
         Of users and artists, for the intervals and the tests between rows; 0 for neither.
+    n_listed : int, optional
+        Add to each row but the random ones what lists of this many of the best candidates of each user are
+        like: ``coverage_at_10``, the share of the candidates that are in a list, ``gini_at_10`` of how often
+        each is, and ``mean_popularity_at_10``, the listeners of a listed song in the held-out plays; see
+        :func:`dcbmr.evaluate_lists`.
     n_threads : int, optional
         Threads; every core by default.
     random_state : int
@@ -81,7 +87,7 @@ def evaluate_models(
     candidates = candidate_songs(split.heldout_songs, scored, split.train.song_ids)
     if upper_bound is not None:
         check_upper_bound(upper_bound, candidates.song_ids)
-    table = Table(split, candidates, k, n_threads, random_state, progress or silent)
+    table = Table(split, candidates, k, n_listed, n_threads, random_state, progress or silent)
     for name, model in models.items():
         table.add_model(name, model, features)
     if upper_bound is not None:

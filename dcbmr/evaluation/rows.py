@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +29,16 @@ from dcbmr.evaluation.candidates import (
 )
 from dcbmr.evaluation.figures import metric_name, play_figures
 from dcbmr.evaluation.kept import Evaluation
-from dcbmr.evaluation.scoring import evaluate_model, evaluate_upper_bound, score
+from dcbmr.evaluation.scoring import evaluate_model, evaluate_upper_bound, plays_between, score
 from dcbmr.evaluation.statistics import Comparison, Interval, bootstrap
+from dcbmr.evaluation.table import FIGURES
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
 from dcbmr.plays.tags import SongTags
 from dcbmr.ranking.chance import random_row
+from dcbmr.ranking.lists import ListReport, evaluate_lists
 from dcbmr.ranking.report import RankingReport
 
 if TYPE_CHECKING:
@@ -61,15 +63,17 @@ class Table:
         split: Split,
         candidates: ScoredSongs,
         k: int,
+        n_listed: int | None,
         n_threads: int | None,
         random_state: int,
         progress: Progress,
     ) -> None:
-        self.split, self.candidates, self.k = split, candidates, k
+        self.split, self.candidates, self.k, self.n_listed = split, candidates, k, n_listed
         self.n_threads, self.random_state, self.progress = n_threads, random_state, progress
         self.predictions: dict[str, NDArray[np.float32]] = {}
         self.reports: dict[str, RankingReport] = {}
         self.shuffles: dict[str, Shuffles] = {}
+        self._lists: dict[str, ListReport] = {}
         self._loss_and_seconds: dict[str, tuple[str | None, float]] = {}
         self._words: list[str] = []
 
@@ -81,13 +85,24 @@ class Table:
             song_ids=self.candidates.song_ids,
             heldout=self.split.heldout,
             k=self.k,
+            n_listed=self.n_listed,
             n_threads=self.n_threads,
             progress=under(self.progress, name),
         )
         if report is not None:
+            if report.top is not None:
+                self._lists[name] = evaluate_lists(report.top, self._listeners)
+                report = replace(report, top=None)  # of many users it is large
             self.reports[name] = report
             self._loss_and_seconds[name] = (loss, perf_counter() - began)
         return report is not None
+
+    @cached_property
+    def _listeners(self) -> NDArray[np.int64]:
+        """Listeners of each candidate, in the held-out plays."""
+        song_ids, heldout = self.candidates.song_ids, self.split.heldout
+        plays = plays_between(heldout, heldout.user_ids, song_ids)
+        return np.bincount(plays.nonzero()[1], minlength=len(song_ids))
 
     def add_model(self, name: str, model: Model | Stack, features: FeatureStore) -> None:
         """Rank the candidates by what a model predicts of their audio."""
@@ -211,7 +226,14 @@ class Table:
         for metric in SURE_OF:
             ends = self._ends(name, metric, intervals.get(metric))
             row |= {f"{metric_name(metric, self.k)}_{end}": value for end, value in ends.items()}
-        return row | figures
+        return row | figures | self._of_lists(name)
+
+    def _of_lists(self, name: str) -> dict[str, float | None]:
+        """Return the figures of a row's lists, None where it has none; nothing where none were asked for."""
+        if self.n_listed is None:
+            return {}
+        lists = self._lists.get(name)
+        return {f"{figure}_at_{self.n_listed}": getattr(lists, figure, None) for figure in FIGURES}
 
     def _ends(self, name: str, metric: str, interval: Interval | None) -> dict[str, float | None]:
         """Return the ends of the intervals of a row: over users and artists, and over users alone."""

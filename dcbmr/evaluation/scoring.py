@@ -36,6 +36,7 @@ def score(
     *,
     excluded: PlayCounts | None = None,
     k: int = 500,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
@@ -69,6 +70,7 @@ def score(
         plays_between(heldout, heldout.user_ids, song_ids),
         excluded=None if excluded is None else plays_between(excluded, heldout.user_ids, song_ids),
         k=k,
+        n_listed=n_listed,
         n_threads=n_threads,
         progress=progress,
     )
@@ -93,6 +95,7 @@ def evaluate_model(
     heldout: PlayCounts,
     *,
     k: int = 500,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
@@ -111,7 +114,15 @@ def evaluate_model(
     """
     users = with_plays(model)
     return score(
-        model.user_ids, users, song_ids, predicted, heldout, k=k, n_threads=n_threads, progress=progress
+        model.user_ids,
+        users,
+        song_ids,
+        predicted,
+        heldout,
+        k=k,
+        n_listed=n_listed,
+        n_threads=n_threads,
+        progress=progress,
     )
 
 
@@ -132,6 +143,7 @@ def evaluate_upper_bound(
     *,
     user_ids: Collection[str] | None = None,
     k: int = 500,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
@@ -159,7 +171,15 @@ def evaluate_upper_bound(
         wanted = set(user_ids)
         users = np.where(np.array([u in wanted for u in factors.user_ids])[:, None], users, np.float32(0))
     return score(
-        factors.user_ids, users, song_ids, song_factors, heldout, k=k, n_threads=n_threads, progress=progress
+        factors.user_ids,
+        users,
+        song_ids,
+        song_factors,
+        heldout,
+        k=k,
+        n_listed=n_listed,
+        n_threads=n_threads,
+        progress=progress,
     )
 
 

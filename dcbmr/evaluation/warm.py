@@ -27,6 +27,7 @@ def evaluate_factors(
     *,
     k: int = 500,
     n_resamples: int = 1000,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
@@ -46,6 +47,11 @@ def evaluate_factors(
         Cut-off of the metrics that have one.
     n_resamples : int
         Of users and artists, for the intervals and the tests between rows; 0 for neither.
+    n_listed : int, optional
+        Add to each row but the random ones what lists of this many of the best candidates of each user are
+        like: ``coverage_at_10``, the share of the candidates that are in a list, ``gini_at_10`` of how often
+        each is, and ``mean_popularity_at_10``, the listeners of a listed song in the held-out plays; see
+        :func:`dcbmr.evaluate_lists`.
     n_threads : int, optional
         Threads; every core by default.
     random_state : int
@@ -71,7 +77,9 @@ def evaluate_factors(
             raise InputError(f"factors cannot be called {name!r}: another row of the table is")
         _check(name, each, split)
     train, song_ids = split.train, list(split.train.song_ids)
-    table = Table(split, ScoredSongs(song_ids, [], []), k, n_threads, random_state, progress or silent)
+    table = Table(
+        split, ScoredSongs(song_ids, [], []), k, n_listed, n_threads, random_state, progress or silent
+    )
     for name, each in factors.items():
         columns = places(song_ids, {song: i for i, song in enumerate(each.song_ids)})
         table.add_factors(name, each, each.song_factors[columns], perf_counter(), excluded=train)

@@ -1,63 +1,49 @@
-"""The demo: the embedded world, and the experiment on it."""
+"""The demo: the experiment of demo.toml, on the embedded world."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dcbmr.base.directory import HEADER, kind_of, read_config, refuse_existing, write_config
 from dcbmr.base.progress import Progress
-from dcbmr.contract import registry
-from dcbmr.datasets.world import World, WorldSettings
+from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
-from dcbmr.experiment.experiment import Experiment, prepare, run_experiment
-from dcbmr.experiment.settings import PAPER_ROWS, ExperimentSettings
-from dcbmr.experiment.stages import Run
+from dcbmr.experiment.config import ExperimentConfig, FeatureSettings
+from dcbmr.experiment.experiment import KIND, VERSION, Experiment, run_experiment
+from dcbmr.experiment.reading import read_config as read_experiment
 
-# Chosen on validation songs of worlds with other seeds; see benchmarks/README.md.
-_DEMO_FACTORS: dict[str, Any] = {"n_factors": 12, "regularization": 100.0}
-# Networks that learn within seconds on two cores: few filters, since what they shall hear is simple.
-_DEMO_CNN: dict[str, Any] = {"channels": (16, 32), "epochs": 40, "learning_rate": 3e-3}
-_DEMO_PARAMS: dict[str, dict[str, Any]] = {
-    "cnn-mse": _DEMO_CNN,
-    "cnn-wpe": {**_DEMO_CNN, "learning_rate": 1e-3},
-}
+_FILE = Path(__file__).with_name("demo.toml")
+_SMALL_WORLD = {"n_songs": 240, "n_artists": 60, "n_users": 200, "mean_songs": 20}
+_SMALL_EPOCHS = {"mlp": 10, "cnn-mse": 2, "cnn-wpe": 2}
 
 
-_SMALL_PARAMS: dict[str, dict[str, Any]] = {
-    "mlp": {"epochs": 10},
-    "cnn-mse": {**_DEMO_CNN, "epochs": 2},
-    "cnn-wpe": {**_DEMO_CNN, "epochs": 2},
-}
-
-
-def demo_settings(
+def demo_config(
     size: str = "default", *, share: float | None = None, random_state: int = 0
-) -> tuple[WorldSettings, ExperimentSettings]:
-    """Return the settings of the demo, "default" or "small"; None leaves the share as it is."""
-    chosen: dict[str, Any] = {"random_state": random_state} | ({} if share is None else {"share": share})
+) -> ExperimentConfig:
+    """Return the configuration of the demo, "default" or "small"; None leaves the share as it is."""
     if size not in ("default", "small"):
         raise InputError(f"size must be 'default' or 'small'; got {size!r}")
+    config = read_experiment(_FILE)
+    world = config.world
+    assert world is not None
+    chosen: dict[str, Any] = {"random_state": random_state} | ({} if share is None else {"share": share})
     if size == "small":
-        chosen |= {"n_songs": 240, "n_artists": 60, "n_users": 200, "mean_songs": 20}
-    params = _DEMO_PARAMS if size == "default" else _SMALL_PARAMS
-    return WorldSettings(**chosen), ExperimentSettings(
-        rows=tuple(replace(row, params=params.get(row.name, {})) for row in PAPER_ROWS),
-        n_words=(250, 500) if size == "default" else (100,),
-        random_state=random_state,
-        **_DEMO_FACTORS,
-    )
-
-
-def demo_record(world: WorldSettings, settings: ExperimentSettings) -> dict[str, Any]:
-    """Return what ``config.json`` of a demo records."""
-    return {"world": asdict(world), **asdict(settings)}
+        chosen |= _SMALL_WORLD
+        rows = (
+            replace(row, params={**row.params, **({"epochs": epochs} if epochs else {})})
+            for row in config.rows
+            for epochs in [_SMALL_EPOCHS.get(row.name)]
+        )
+        config = replace(config, rows=tuple(rows), features=FeatureSettings(n_words=(100,)))
+    return replace(config, world=replace(world, **chosen), random_state=random_state)
 
 
 def run_demo(
     directory: Path,
-    world: WorldSettings,
-    settings: ExperimentSettings,
+    config: ExperimentConfig,
     *,
     n_threads: int | None = None,
     overwrite: bool = False,
@@ -66,26 +52,31 @@ def run_demo(
 ) -> Experiment:
     """Make the embedded world and run the experiment on it; see :func:`run_experiment`."""
     directory = Path(directory)
-    for row in settings.rows:  # rather now than after minutes
-        registry.resolve(registry.find_regressor(row.regressor))
-    prepare(directory, demo_record(world, settings), overwrite=overwrite, resume=resume)
-    run = Run(directory, progress)
-    with run.stage("synthesize"):
-        made = directory / "world" / "made"
-        if not made.exists():
-            World(world).write(
-                directory / "world",
-                n_threads=n_threads,
-                progress=run.report,
-            )
-            made.touch()
-    return run_experiment(
-        directory / "world" / "plays.parquet",
-        directory / "world" / "audio",
-        directory,
-        settings,
-        songs=directory / "world" / "songs.tsv",
-        n_threads=n_threads,
-        progress=progress,
-        about={"world": asdict(world)},
-    )
+    _prepare(directory, config.as_dict(), overwrite=overwrite, resume=resume)
+    return run_experiment(config, directory, n_threads=n_threads, progress=progress)
+
+
+def _prepare(directory: Path, settings: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
+    """Create the directory of a demo, or check that one to be continued has the same settings."""
+    if resume and kind_of(directory) == KIND:
+        found = read_demo_record(directory)
+        check_settings(
+            settings,
+            found,
+            f"{directory} was begun",
+            remedy="give the same settings, or --overwrite to begin anew",
+        )
+        return
+    if not overwrite and kind_of(directory) == KIND:
+        raise InputError(f"{directory} exists; --resume continues it, --overwrite begins anew")
+    refuse_existing(directory, kind=KIND, overwrite=overwrite or resume)
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    write_config(directory, kind=KIND, config=settings, version=VERSION)
+
+
+def read_demo_record(directory: Path) -> dict[str, Any]:
+    """Return the settings that a demo was begun with; InputError for one of an older dcbmr."""
+    config = read_config(directory, kind=KIND, version=VERSION, remedy="begin anew with --overwrite")
+    return {name: value for name, value in config.items() if name not in HEADER}

@@ -1,160 +1,224 @@
-"""The stages of an experiment, each made unless it is there: split, factors, words, models."""
+"""What each stage does: a function a stage, which fills a directory and goes on where it was stopped.
+
+What a function returns is in memory; ``read_...`` gives the same of a stage that was made before.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcbmr.base.directory import (
-    checkpoint_of,
-    new_directory,
-    read_config,
-    write_json,
-)
+from dcbmr.audio.files import find_songs
+from dcbmr.base.directory import checkpoint_of, new_directory, read_config
 from dcbmr.base.progress import Progress
+from dcbmr.base.tensors import load_tensors, save_tensors
+from dcbmr.base.text import read_lines
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
 from dcbmr.errors import InputError
-from dcbmr.experiment.settings import ExperimentSettings, Row
+from dcbmr.evaluation.kept import Evaluation
+from dcbmr.experiment.config import DataSettings, ExperimentConfig, Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
-from dcbmr.models.training import factor_target, train, training_songs
+from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
-from dcbmr.plays.split import Split, split_plays
+from dcbmr.plays.dates import read_dates
+from dcbmr.plays.matching import match_ids
+from dcbmr.plays.songs import SongTable, read_songs
+from dcbmr.plays.split import Split, split_after, split_folds, split_list, split_plays
+from dcbmr.plays.vectors import read_vectors
 from dcbmr.ranking.report import evaluate_ranking
 
+Curve = list[dict[str, Any]]
+Pipeline = FeaturePipeline | JoinedPipeline
 
-class Run:
-    """Where an experiment is: its directory, the time that each stage took, and who wants to know."""
-
-    def __init__(self, directory: Path, progress: Progress | None) -> None:
-        self.directory = directory
-        self._file = directory / "seconds.json"
-        self._progress = progress
-        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
-
-    def report(self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-        if self._progress is not None:
-            self._progress(stage, step, n_steps, figures)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; what an interrupted one took counts, too."""
-        self.report(name, 0, None, {})
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - began, 3)
-            write_json(self._file, self.seconds)
-        self.report(name, 1, 1, {})
+SPLIT, FACTORS, FEATURES, WORDS, MODEL, EVALUATION = (
+    "split",
+    "factors",
+    "features",
+    "bag-of-words",
+    "model",
+    "evaluation",
+)
+CURVE, _PREDICTIONS = "curve.jsonl", "predictions"
 
 
-def split_stage(
-    plays: PlayCounts, artists: Mapping[str, str] | None, path: Path, settings: ExperimentSettings
+def make_split(
+    path: Path,
+    plays: PlayCounts,
+    songs: SongTable | None,
+    config: ExperimentConfig,
+    data: DataSettings,
+    fold: int,
 ) -> Split:
-    split = split_plays(
-        plays,
-        by="artist" if artists else "song",
-        artists=artists,
-        fraction=settings.heldout_fraction,
-        random_state=settings.random_state,
-    )
-    if not path.exists():
-        split.save(path)
+    """Hold out songs, as the configuration says."""
+    artists = songs.artist_of() if songs else None
+    chosen, random_state = config.split, config.random_state
+    if chosen.by == "time":
+        assert data.songs is not None
+        assert chosen.after is not None
+        split = split_after(plays, chosen.after, dates=read_dates(data.songs), artists=artists)
+    elif chosen.by == "list":
+        split = split_list(plays, list(read_lines(chosen.heldout[fold])), artists=artists)
+    elif chosen.folds:
+        folds = split_folds(
+            plays, n_folds=chosen.folds, by=chosen.by, artists=artists, random_state=random_state
+        )
+        split = next(islice(folds, fold, None))
+    else:
+        split = split_plays(
+            plays, by=chosen.by, artists=artists, fraction=chosen.fraction, random_state=random_state
+        )
+    if not (path / SPLIT).exists():
+        split.save(path / SPLIT)
     return split
 
 
-def factorize_stage(
-    plays: PlayCounts | Split,
+def check_ids(plays: PlayCounts, songs: SongTable | None, data: DataSettings) -> None:
+    """Compare the ids of the files with those of the plays, before any long work.
+
+    Raises
+    ------
+    InputError
+        Two files have no song in common; says how many each has, the first few and the likely cause.
+
+    Warns
+    -----
+    UserWarning
+        They share songs, and something speaks for it that they should share more.
+    """
+    wanted = plays.song_ids.tolist()
+    for key, ids in _ids_of(songs, data):
+        match = match_ids(ids, wanted)
+        said = f"data.{key}: {match.words('songs with plays', 'a place there')}"
+        if not match.n_matched:
+            raise InputError(f"{said}; it has {', '.join(map(repr, ids[:3]))}, ...")
+        if match.cause:
+            warnings.warn(said, stacklevel=2)
+
+
+def _ids_of(songs: SongTable | None, data: DataSettings) -> list[tuple[str, list[str]]]:
+    """Return the songs that each file tells of."""
+    found = [] if songs is None else [("songs", songs.song_ids)]
+    if data.audio is not None:
+        with find_songs(data.audio) as files:
+            found.append(("audio", [song for song, _ in files]))
+    if data.features is not None:
+        found.append(("features", list(FeatureStore.open(data.features).song_ids)))
+    for kind, path in data.vectors.items():
+        found.append((f"vectors.{kind}", [song for ids, _ in read_vectors(path) for song in ids]))
+    return found
+
+
+def make_factors(path: Path, plays: PlayCounts | Split, als: WeightedALS, progress: Progress) -> Factors:
+    if not (path / FACTORS).exists():
+        checkpoint = checkpoint_of(path / FACTORS)
+        als.fit(plays, progress=progress, checkpoint=checkpoint, resume=True).factors_.save(path / FACTORS)
+        shutil.rmtree(checkpoint)
+        return als.factors_
+    return Factors.load(path / FACTORS)
+
+
+def make_words(
     path: Path,
-    settings: ExperimentSettings,
-    n_threads: int | None,
-    run: Run,
-) -> Factors:
-    if path.exists():
-        return Factors.load(path)
-    als = WeightedALS(
-        n_factors=settings.n_factors,
-        n_iterations=settings.n_iterations,
-        regularization=settings.regularization,
-        random_state=settings.random_state,
-        n_threads=n_threads,
-    )
-    als.fit(plays, progress=run.report).factors_.save(path)
-    return als.factors_
-
-
-def words_stage(
-    factors: Factors,
+    kind: str,
+    split: Split,
     features: FeatureStore,
-    artists: Mapping[str, str] | None,
-    directory: Path,
-    settings: ExperimentSettings,
+    factors: Factors | None,
+    config: ExperimentConfig,
     n_threads: int | None,
-    run: Run,
-) -> tuple[FeaturePipeline, dict[str, float]]:
-    """Return the codebook and the PCA of the training songs, and the validation mAP of each size tried."""
-    path = directory / "bag-of-words"
-    if path.exists():
-        config = read_config(path, kind="bag of words")
-        return FeaturePipeline.load(path / "pipeline", n_threads=n_threads), config["validation_map"]
-    store = features["mfcc"]
-    songs = training_songs(factors, store.song_ids).song_ids
-    frames = store.features(songs)
-    target = factor_target(
-        factors,
-        songs,
-        artists=artists,
-        validation_fraction=settings.validation_fraction,
-        random_state=settings.random_state,
-    )
-    if len(settings.n_words) > 1 and not target.validation.any():
-        raise InputError(
-            f"no songs are set aside to choose one of the sizes of codebook {settings.n_words} by: give a "
-            "single one, or a larger validation_fraction"
-        )
+    progress: Progress,
+) -> FeaturePipeline:
+    """Learn the codebook, and the PCA, of the training songs; of several sizes choose one.
+
+    ``factors`` are needed where there are several.
+    """
+    if (path / WORDS).exists():
+        return read_words(path, n_threads=n_threads)
+    chosen, seed = config.features, config.random_state
     tried: dict[int, tuple[float | None, FeaturePipeline]] = {}
-    for n_words in settings.n_words:
+    for n_words in chosen.n_words:
         pipeline = FeaturePipeline(
-            "bow_pca", n_words=n_words, n_threads=n_threads, random_state=settings.random_state
+            kind,
+            n_words=n_words,
+            variance=chosen.variance,
+            weighting=chosen.weighting,
+            standardize=chosen.standardize,
+            n_threads=n_threads,
+            random_state=seed,
         )
+        songs = _training_songs(split.train, features[pipeline.source].song_ids)
 
         def show(
             what: str, step: int, n_steps: int | None, _: Mapping[str, float], n_words: int = n_words
         ) -> None:
-            run.report("codebook", step, n_steps, {f"{what}, words": n_words})
+            progress("codebook", step, n_steps, {f"{what}, words": n_words})
 
-        vectors = pipeline.fit_transform(frames, progress=show)
-        tried[n_words] = (_validation_map(vectors, target, settings.k), pipeline)
+        vectors = pipeline.fit_transform(features[pipeline.source].features(songs), progress=show)
+        tried[n_words] = (None, pipeline)
+        if factors is not None:
+            tried[n_words] = (_validation_map(vectors, factors, config), pipeline)
     best = max(tried, key=lambda n_words: tried[n_words][0] or 0)
     figures = {str(n_words): round(figure, 6) for n_words, (figure, _) in tried.items() if figure is not None}
-    with new_directory(path, kind="bag of words", config={"validation_map": figures}) as beside:
+    with new_directory(path / WORDS, kind="bag of words", config={"validation_map": figures}) as beside:
         tried[best][1].save(beside / "pipeline")
-    return tried[best][1], figures
+    return tried[best][1]
 
 
-def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> float | None:
-    """Return the mAP on the validation songs, if any, of linear regression that did not learn from them."""
+def read_words(path: Path, *, n_threads: int | None = None) -> FeaturePipeline:
+    """Return the codebook, and the PCA, that a stage has made."""
+    return FeaturePipeline.load(path / WORDS / "pipeline", n_threads=n_threads)
+
+
+def validation_map_of_words(path: Path) -> dict[str, float]:
+    """Return the validation mAP of each size of codebook that was tried, if several were."""
+    found: dict[str, float] = read_config(path / WORDS, kind="bag of words")["validation_map"]
+    return found
+
+
+def _training_songs(train: PlayCounts, there: tuple[str, ...]) -> list[str]:
+    has_plays = np.bincount(train.counts.indices, minlength=len(train.song_ids)) > 0
+    with_plays = train.song_ids[has_plays].tolist()
+    known = set(there)
+    songs = [song for song in with_plays if song in known]
+    if not songs:
+        raise InputError(match_ids(list(there), with_plays).words("training songs", "features"))
+    return songs
+
+
+def _validation_map(vectors: SongFeatures, factors: Factors, config: ExperimentConfig) -> float:
+    """Return the mAP on the validation songs of linear regression that did not learn from them."""
+    target = factor_target(
+        factors,
+        vectors.song_ids,
+        artists=factors.artists,
+        validation_fraction=config.training.validation_fraction,
+        random_state=config.random_state,
+    )
+    if not target.validation.any():
+        raise InputError(
+            f"no songs are set aside to choose one of the sizes of codebook {config.features.n_words} by: "
+            "give a single one, or a larger validation_fraction"
+        )
     learn, judge = np.flatnonzero(~target.validation), np.flatnonzero(target.validation)
-    if len(judge) == 0:
-        return None
     matrix = np.asarray(vectors.vectors())
 
     def chosen(songs: NDArray[np.int64]) -> VectorFeatures:
-        return VectorFeatures("bow_pca", [vectors.song_ids[i] for i in songs.tolist()], matrix[songs])
+        return VectorFeatures(vectors.kind, [vectors.song_ids[i] for i in songs.tolist()], matrix[songs])
 
     linear = registry.get_regressor("linear").fit(
         chosen(learn),
@@ -167,43 +231,36 @@ def _validation_map(vectors: SongFeatures, target: FactorTarget, k: int) -> floa
         ),
     )
     predicted = linear.predict(chosen(judge))
-    return evaluate_ranking(target.user_factors, predicted, target.surplus[judge].T.tocsr(), k=k).map_at_k
+    plays = target.surplus[judge].T.tocsr()
+    return evaluate_ranking(target.user_factors, predicted, plays, k=config.evaluation.k).map_at_k
 
 
-def train_stage(
+def make_model(
+    path: Path,
     row: Row,
+    seed: int,
     factors: Factors,
     features: FeatureStore,
-    artists: Mapping[str, str] | None,
-    pipelines: dict[str, FeaturePipeline],
-    settings: ExperimentSettings,
+    pipeline: Pipeline,
+    config: ExperimentConfig,
     n_threads: int | None,
-    run: Run,
-) -> tuple[Model, list[dict[str, Any]]]:
-    """Train a row unless it is there; return it with what its fit reported.
-
-    ``pipelines`` are by kind, one for all rows: what one row had to prepare is there for the next.
-    """
-    path = run.directory / "models" / row.name
-    curve_file = run.directory / "curves" / f"{row.name}.jsonl"
-    kind = registry.find_regressor(row.regressor).kind
-    if path.exists():
-        return Model.load(path, n_threads=n_threads), _read_curve(curve_file)
-    checkpoint = checkpoint_of(path)
-    curve = _read_curve(curve_file) if checkpoint.exists() else []
-    curve_file.parent.mkdir(exist_ok=True)
-    n_words = pipelines["bow_pca"].n_words
-    new = FeaturePipeline(kind, n_words=n_words, n_threads=n_threads, random_state=settings.random_state)
-    with curve_file.open("w", encoding="utf-8") as log:
+    progress: Progress,
+) -> Model:
+    """Train a row, and write down what its fit reports: once more what it reported before it was stopped."""
+    if (path / MODEL).exists():
+        return Model.load(path / MODEL, n_threads=n_threads)
+    params = dict(row.params)
+    checkpoint, file = checkpoint_of(path / MODEL), path / CURVE
+    curve = read_curve(path) if checkpoint.exists() else []
+    with file.open("w", encoding="utf-8") as log:
 
         def write(entry: Mapping[str, Any]) -> None:
             log.write(json.dumps(entry) + "\n")
             log.flush()
 
         def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            curve.append({"stage": stage, "step": step, "n_steps": n_steps, **figures})
-            write(curve[-1])
-            run.report(row.name, step, n_steps, figures)
+            write({"stage": stage, "step": step, "n_steps": n_steps, **figures})
+            progress(stage, step, n_steps, figures)
 
         for entry in curve:  # once more: whoever was killed may have left half a line behind them
             write(entry)
@@ -211,29 +268,47 @@ def train_stage(
             factors,
             features,
             regressor=row.regressor,
-            params=row.params,
             loss=row.loss,
-            artists=artists,
-            pipeline=pipelines.setdefault(kind, new),
-            validation_fraction=settings.validation_fraction,
+            device=params.pop("device", None),
+            params=params,
+            loss_params=row.loss_params,
+            pipeline=pipeline,
+            validation_fraction=config.training.validation_fraction,
             checkpoint=checkpoint,
             resume=checkpoint.exists(),
             n_threads=n_threads,
-            random_state=settings.random_state,
+            random_state=seed,
             progress=report,
         )
-    model.save(path)
+    if not file.stat().st_size:
+        file.unlink()
+    model.save(path / MODEL)
     shutil.rmtree(checkpoint, ignore_errors=True)
-    if not curve:
-        curve_file.unlink()
-        with suppress(OSError):  # others have curves
-            curve_file.parent.rmdir()
-    return model, curve
+    return model
 
 
-def _read_curve(file: Path) -> list[dict[str, Any]]:
-    """Return what a fit reported, an entry a line; a last line without its end is none."""
+def read_curve(path: Path) -> Curve:
+    """Return what the fit of a stage reported, an entry a line; a last line without its end is none."""
+    file = path / CURVE
     if not file.exists():
         return []
     *lines, _ = file.read_text("utf-8").split("\n")
     return [json.loads(line) for line in lines]
+
+
+def keep_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write an evaluation as a directory, and what was predicted beside it."""
+    if not (path / EVALUATION).exists():
+        save_tensors(path, evaluation.predictions, {}, name=_PREDICTIONS, format_version=1)
+        evaluation.save(path / EVALUATION)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Return the evaluation that a stage has made, with what was predicted."""
+    _, predictions = load_tensors(path, name=_PREDICTIONS, format_version=1)
+    return replace(Evaluation.load(path / EVALUATION), predictions=predictions)
+
+
+def read_song_table(data: DataSettings) -> SongTable | None:
+    """Return the table of songs, where there is one."""
+    return read_songs(data.songs) if data.songs is not None else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError
 from dcbmr.base.aside import Aside, GivenUpError
+from dcbmr.contract.faults import fault_of, told
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 
@@ -26,8 +27,8 @@ class Outside:
         Begins the stream itself, which takes samples and returns ``{kind: rows}``.
     configs : mapping of str to FeatureConfig
         What its plugin says of the rows of each kind.
-    plugin : str
-        Its name, for the messages.
+    package : str
+        Its plugin's name and version, for the messages.
     path : str
         The song's file.
     cancelled : Event
@@ -40,13 +41,13 @@ class Outside:
         begin: Callable[[], Any],
         configs: Mapping[str, FeatureConfig],
         *,
-        plugin: str,
+        package: str,
         path: str,
         cancelled: Event,
         timeout_s: float,
     ) -> None:
         self._begin, self._configs = begin, configs
-        self._plugin, self._path = plugin, path
+        self._package, self._path = package, path
         self._cancelled, self._timeout_s = cancelled, timeout_s
         self._aside = Aside(timeout_s, cancelled)
         self._stream: Any = None
@@ -73,21 +74,21 @@ class Outside:
             if self._cancelled.is_set():
                 raise AudioError(self._path, "was interrupted") from None
             raise AudioError(
-                self._path, f"{self._plugin} took longer than {self._timeout_s:g} s for {self._kinds}"
+                self._path, f"{self._package} took longer than {self._timeout_s:g} s for {self._kinds}"
             ) from None
         except InputError as error:
             raise AudioError(
-                self._path, f"{self._plugin} makes no {self._kinds} of it", f": {error}"
+                self._path, f"{self._package} makes no {self._kinds} of it", f": {error}"
             ) from None
         except Exception as error:
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(told(error))
 
     @property
     def _kinds(self) -> str:
         return " and ".join(map(repr, self._configs))
 
     def _fail(self, why: str) -> NoReturn:
-        raise AudioError(self._path, f"{self._plugin} failed to make {self._kinds}", f": {why}") from None
+        raise AudioError(self._path, f"{self._package} failed to make {self._kinds}", f": {why}") from None
 
     def _checked(self, found: Any) -> dict[str, NDArray[Any]]:
         if not isinstance(found, Mapping) or set(found) - set(self._configs):
@@ -102,13 +103,10 @@ class Outside:
 
     def _fault(self, config: FeatureConfig, rows: Any) -> str | None:
         """Say what is wrong with rows of a kind."""
-        if not isinstance(rows, np.ndarray) or not np.issubdtype(rows.dtype, np.floating):
-            found = f"dtype {rows.dtype}" if isinstance(rows, np.ndarray) else f"a {type(rows).__name__}"
-            return f"it returned {found}, wanted an array of float32"
-        if rows.ndim != 2 or rows.shape[1] != config.n_dims:
-            if config.shape == "vectors" and rows.ndim > 1:
-                return f"it returned a vector of shape {rows.shape[1:]}, wanted ({config.n_dims},)"
-            return f"it returned shape {rows.shape}, wanted (n, {config.n_dims})"
+        is_vector = config.shape == "vectors" and getattr(rows, "shape", ())[:1] == (1,)
+        row = (config.n_dims,)
+        if fault := fault_of(rows[0], row) if is_vector else fault_of(rows, ("n", *row)):
+            return f"it returned {fault}"
         if not np.isfinite(rows).all():
             return f"it returned {np.sum(~np.isfinite(rows))} numbers that are NaN or infinite"
         if config.dtype == "<f2" and rows.size and np.abs(rows).max() > _LARGEST_HALF:

@@ -12,9 +12,11 @@ import numpy as np
 
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
+from dcbmr.contract.contract import CONTRACT_VERSION
+from dcbmr.contract.faults import calling, named
 from dcbmr.contract.features import FeatureConfig, FeatureExtractor, FeatureSpec
 from dcbmr.contract.params import share_out
-from dcbmr.contract.registry import Plugin
+from dcbmr.contract.provenance import how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.song_streams import Maker, SongStreams, units_of
@@ -85,6 +87,9 @@ class Recipe:
         wanted = {config.kind: config for config in configs}
         for config in wanted.values():
             _check_installed(config)
+            if config.kind != WORDS.name:
+                what = f"the kind of feature {config.kind!r}"
+                warn_of_another_version(registry.find_extractor(config.kind), config.package, what)
         known = wanted | {
             name: source for config in wanted.values() for name, source in config.made_of.items()
         }
@@ -106,7 +111,7 @@ class Recipe:
         for kind in with_sources(kinds):
             sources = {source: makers[source].config for source in registry.find_kind(kind).made_of}
             if kind == WORDS.name and codebook is not None:
-                made = _maker(WORDS, Words(codebook, sources=sources), None, None, sources)
+                made = _maker(WORDS, Words(codebook, sources=sources), None, sources)
             else:
                 made = maker_of(kind, sources, **params.get(kind, {}))
             makers[kind] = made
@@ -169,25 +174,19 @@ def maker_of(kind: str, sources: Mapping[str, FeatureConfig], **params: Any) -> 
         The extractor is not what its plugin says.
     """
     extractor = registry.get_extractor(kind, sources=sources, **params)
-    return _maker(registry.find_extractor(kind), extractor, registry.owner_of(kind), params, sources)
+    return _maker(registry.find_extractor(kind), extractor, params, sources)
 
 
 def _maker(
     spec: FeatureSpec,
     extractor: FeatureExtractor,
-    plugin: Plugin | None,
     params: Mapping[str, Any] | None,
     sources: Mapping[str, FeatureConfig],
 ) -> Maker:
     """Check what an extractor says of itself, and write it down."""
-    who = f"{plugin}: the extractor of {spec.name!r}"
-    try:
+    with calling(spec, "n_dims, config or sr"):
         n_dims, settings = extractor.n_dims, extractor.config
         sr = 0.0 if spec.made_of else extractor.sr
-    except DcbmrError:
-        raise
-    except Exception as error:
-        raise DcbmrError(f"{who} does not say what it makes: {type(error).__name__}: {error}") from error
     fault = None
     if isinstance(n_dims, bool) or not isinstance(n_dims, int) or n_dims < 1:
         fault = f"n_dims is {n_dims!r}; wanted a whole number from 1 on"
@@ -198,7 +197,7 @@ def _maker(
     except (TypeError, ValueError) as error:
         fault = f"config is not for JSON: {error}"
     if fault:
-        raise DcbmrError(f"{who} breaks a rule: {fault}; tell its makers")
+        raise DcbmrError(f"{named(spec)} breaks a rule: {fault}; tell its makers")
     config = FeatureConfig(
         kind=spec.name,
         shape=spec.shape,
@@ -207,11 +206,12 @@ def _maker(
         settings=dict(settings),
         params=None if params is None else {**_defaults(spec), **params},
         made_of=sources,
-        package="" if plugin is None else plugin.package,
+        package=spec.package,
         licence=spec.licence,
         is_embedding=spec.is_embedding,
+        contract=CONTRACT_VERSION if spec.package else None,
     )
-    return Maker(spec, extractor, config, plugin)
+    return Maker(spec, extractor, config)
 
 
 def _defaults(spec: FeatureSpec) -> dict[str, Any]:
@@ -273,8 +273,7 @@ def _check_installed(config: FeatureConfig) -> None:
         raise InputError(
             f"features of kind {config.kind!r} were brought, not made of audio: bring those of the new songs"
         )
-    distribution = config.package.split()[0]
     raise InputError(
-        f"features of kind {config.kind!r} were made by {config.package}, which is not installed: "
-        f"pip install {distribution}; installed: {', '.join(registry.extractors())}"
+        f"features of kind {config.kind!r} were made by {config.package}, {how_to_get(config.package)}; "
+        f"installed: {', '.join(registry.extractors())}"
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcbmr import _core
 from dcbmr.contract.contract import resolved
+from dcbmr.contract.faults import calling, is_built_in
 from dcbmr.contract.features import (
     FeatureConfig,
     FeatureExtractor,
@@ -20,7 +21,6 @@ from dcbmr.contract.features import (
     StreamingExtractor,
     WholeExtractor,
 )
-from dcbmr.contract.registry import Plugin
 from dcbmr.features.outside import Outside
 
 Rows = dict[str, NDArray[Any]]
@@ -40,12 +40,11 @@ class JointStream(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes one kind: how it is offered, the extractor, and what comes out; of the host's own, no plugin."""
+    """Makes one kind: how it is offered, the extractor, and what comes out."""
 
     spec: FeatureSpec
     extractor: FeatureExtractor
     config: FeatureConfig
-    plugin: Plugin | None
 
     def stream(self) -> JointStream:
         """Begin a song."""
@@ -66,13 +65,13 @@ class Unit:
 
     def begin(self, path: str, cancelled: Event, timeout_s: float) -> JointStream:
         """Begin a song: what a plugin of others does is watched."""
-        plugin = self.makers[0].plugin
-        if plugin is None or plugin.is_built_in:
+        spec = self.makers[0].spec
+        if is_built_in(spec):
             return self.stream()
         return Outside(
             self.stream,
             {maker.spec.name: maker.config for maker in self.makers},
-            plugin=f"{plugin} {plugin.version}",
+            package=spec.package,
             path=path,
             cancelled=cancelled,
             timeout_s=timeout_s,
@@ -91,7 +90,8 @@ def units_of(makers: Iterable[Maker]) -> list[Unit]:
             groups.setdefault((maker.extractor.sr, maker.spec.joint or maker.spec.name), []).append(maker)
     for (sr, _), together in groups.items():
         join = together[0].spec.joint if len(together) > 1 else None
-        joined = join and resolved(join)({maker.spec.name: maker.extractor for maker in together})
+        with calling(together[0].spec, "joint"):
+            joined = join and resolved(join)({maker.spec.name: maker.extractor for maker in together})
         if joined:
             units.append(Unit(tuple(together), joined.stream, sr, ()))
         else:

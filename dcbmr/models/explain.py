@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from dcbmr.contract.contract import HasActivations
+from dcbmr.contract.faults import calling, fault_of, named
 from dcbmr.errors import DcbmrError, InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ def explain(
     best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
     for begin in range(0, len(heard.song_ids), _BLOCK):
         rows = np.arange(begin, min(begin + _BLOCK, len(heard.song_ids)))
-        songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
+        with calling(model.spec, "activations"):
+            songs, starts, n_frames, values = regressor.activations(heard, rows, layer=layer)
+        if fault := fault_of(values, (len(songs), "n_units")):
+            raise DcbmrError(f"{named(model.spec)} gave activations of {fault}")
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
         if wrong:

@@ -16,7 +16,9 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
+from dcbmr.contract.faults import calling, fault_of, named
 from dcbmr.contract.features import FeatureConfig
+from dcbmr.contract.provenance import how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
@@ -125,9 +127,14 @@ class Model:
         """Users of the model's own, (n_users, width) float32, made of the plays; None where it has none."""
         if not self.spec.has_users:
             return None
-        plays = csr_array(self.factors.counts[:, self._training_rows])
-        users = cast(HasUsers, self.regressor).user_factors(plays)
-        return self._checked("made user factors of", users, self.user_ids, None)
+        return self._own_users(csr_array(self.factors.counts[:, self._training_rows]), self.user_ids)
+
+    def _own_users(
+        self, counts: csr_array, names: Sequence[str] | NDArray[np.object_]
+    ) -> NDArray[np.float32]:
+        with calling(self.spec, "user_factors"):
+            users = cast(HasUsers, self.regressor).user_factors(counts)
+        return self._checked("made user factors of", users, names, self.config.get("width"))
 
     @cached_property
     def sources(self) -> Mapping[str, FeatureConfig]:
@@ -152,24 +159,23 @@ class Model:
         return self._predict(self.pipeline.make(features.song_ids, {features.kind: features}))
 
     def _predict(self, features: SongFeatures) -> NDArray[np.float32]:
-        predicted = self.regressor.predict(features)
+        with calling(self.spec, "predict"):
+            predicted = self.regressor.predict(features)
         return self._checked("predicted", predicted, features.song_ids, self.config["width"])
 
     def _checked(
         self, complaint: str, made: Any, names: Sequence[str] | NDArray[np.object_], width: int | None
     ) -> NDArray[np.float32]:
         """Return what the regressor made, a row for each name, or say why it is not what was agreed on."""
-        culprit = f"regressor {self.spec.name!r} of {self.config['package']} {complaint}"
-        if not isinstance(made, np.ndarray) or not np.issubdtype(made.dtype, np.floating):
-            found = f"dtype {made.dtype}" if isinstance(made, np.ndarray) else f"a {type(made).__name__}"
-            raise DcbmrError(f"{culprit} {found}, wanted an array of float32")
-        if made.ndim != 2 or len(made) != len(names) or made.shape[1] != (width or made.shape[1]):
-            raise DcbmrError(f"{culprit} shape {made.shape}, wanted ({len(names)}, {width or 'width'})")
+        culprit = f"{named(self.spec)} {complaint}"
+        if fault := fault_of(made, (len(names), width or "width")):
+            raise DcbmrError(f"{culprit} {fault}")
         bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
         if len(bad):
             some = ", ".join(str(names[row]) for row in bad[:3])
             raise DcbmrError(f"{culprit} numbers that are not finite for {len(bad)} of {len(names)}: {some}")
-        return made.astype(np.float32, copy=False)
+        checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
+        return checked
 
     def predict_store(
         self, store: FeatureStore, song_ids: Sequence[str] | None = None
@@ -260,7 +266,7 @@ class Model:
         """
         if self.spec.has_users:
             # A model with users of its own says how they come about.
-            return cast(HasUsers, self.regressor).user_factors(counts)
+            return self._own_users(counts, [f"user {row}" for row in range(counts.shape[0])])
         wide = in_columns(counts, self._training_rows, len(self.factors.song_ids))
         return self.factors.fold_in_users(wide, n_threads=n_threads)
 
@@ -282,7 +288,8 @@ class Model:
             self.pipeline.save(new / "pipeline")
             np.save(new / _ROWS, self._training_rows, allow_pickle=False)
             (new / "regressor").mkdir()
-            self.regressor.save(new / "regressor")
+            with calling(self.spec, "save"):
+                self.regressor.save(new / "regressor")
             yield new
 
     @classmethod
@@ -318,18 +325,23 @@ class Model:
             remedy=f"train it again: dcbmr train --factors {directory / 'factors'} --features FEATURES",
         )
         installed = registry.regressors()
-        if config["regressor"] not in installed:
+        name, package = config["regressor"], config["package"]
+        if name not in installed:
             raise InputError(
-                f"{directory} is a model of regressor {config['regressor']!r} of {config['package']}, which"
-                f" is not installed; installed: {', '.join(installed)}"
+                f"{directory} is a model of regressor {name!r} of {package}, {how_to_get(package)}; "
+                f"installed: {', '.join(installed)}"
             )
-        spec = installed[config["regressor"]]
+        spec = installed[name]
+        warn_of_another_version(spec, package, f"the model {directory}")
         try:
             rows = np.load(directory / _ROWS, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError(f"{directory / _ROWS} is missing or damaged: {error}") from error
+        factory = registry.resolve(spec)
+        with calling(spec, f"load ({directory}, made by {package})"):
+            regressor = factory.load(directory / "regressor")
         return cls(
-            registry.resolve(spec).load(directory / "regressor"),
+            regressor,
             spec,
             load_pipeline(directory / "pipeline", n_threads=n_threads),
             factors=factors or cache(partial(Factors.load, directory / "factors")),

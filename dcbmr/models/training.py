@@ -19,7 +19,8 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
-from dcbmr.contract.contract import FactorTarget, FitRun, RegressorSpec
+from dcbmr.contract.contract import CONTRACT_VERSION, FactorTarget, FitRun, LossSpec, Regressor, RegressorSpec
+from dcbmr.contract.faults import calling, named
 from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
@@ -223,6 +224,7 @@ def train(
         raise InputError(f"validation_fraction must lie between 0 and 0.9; got {validation_fraction}")
     n_cores = resolve_n_threads(n_threads)
     made = registry.get_regressor(regressor, **arguments)
+    objective = _loss_of(spec, made)
 
     pipeline = pipeline or pipeline_to(kind or spec.kind, n_threads=n_threads, random_state=random_state)
     wanted = pipeline.kind if kind is None else kind if isinstance(kind, str) else "+".join(kind)
@@ -252,7 +254,9 @@ def train(
     )
     settings: dict[str, Any] = {
         "regressor": regressor,
-        "package": _package_of(regressor),
+        "package": spec.package,
+        "contract": CONTRACT_VERSION,
+        "loss_package": objective and objective.package,
         "params": arguments,
         **pipeline.settings(),
         "features": [features[source].config.to_json() for source in pipeline.sources],
@@ -272,15 +276,13 @@ def train(
         prepared = pipeline.make(songs.song_ids, found, progress=progress)
     else:
         prepared = pipeline.learn(features, songs.song_ids, progress=progress)
-    run = FitRun(checkpoint, resume, n_threads, progress or silent)
+    mine: list[BaseException] = []
+    run = FitRun(checkpoint, resume, n_threads, _noting(progress or silent, mine))
     # --threads holds for the BLAS under a model's NumPy, too.
-    with threadpool_limits(n_cores, user_api="blas"):
+    with threadpool_limits(n_cores, user_api="blas"), calling(spec, "fit", loss=objective, mine=mine):
         fitted = made.fit(prepared, target, run=run)
     if fitted is not made:
-        raise DcbmrError(
-            f"fit of regressor {regressor!r} of {settings['package']} returned a {type(fitted).__name__}, "
-            "wanted itself"
-        )
+        raise DcbmrError(f"fit of {named(spec)} returned a {type(fitted).__name__}, wanted itself")
     rows = rows_of(factors.song_ids, songs.song_ids)
     trained = Model(made, spec, pipeline, factors=lambda: factors, training_rows=rows, config=settings)
     # The width of the model's own users, where it has any: these are made, and checked, here.
@@ -340,11 +342,25 @@ def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict
     return arguments
 
 
-def _package_of(regressor: str) -> str:
-    """Return "distribution version" of the plugin that offers a regressor."""
-    owners = (p for p in registry.plugins() if any(spec.name == regressor for spec in p.regressors))
-    owner = next(owners)
-    return f"{owner.distribution} {owner.version}"
+def _loss_of(spec: RegressorSpec, regressor: Regressor) -> LossSpec | None:
+    """Return the registered loss that a regressor calls; None where it has none, or computes it itself."""
+    name: str | None = getattr(regressor, "loss", None)
+    if name is None or registry.loss_factory(spec, name) is None:
+        return None
+    return registry.find_loss(name)
+
+
+def _noting(progress: Progress, raised: list[BaseException]) -> Progress:
+    """Return a progress that keeps what it raises to stop the work, which is no fault of who reports."""
+
+    def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /) -> None:
+        try:
+            progress(stage, step, n_steps, figures)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    return report
 
 
 def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
@@ -41,14 +42,16 @@ def columns_of(where: object, layout: Layout, schema: Any, columns: Columns) -> 
     named = parse_columns(layout, columns)
     names = schema.names
     places = choose_columns(where, layout, None if _unnamed(names) else names, len(names), named)
-    labels = [names[place] for place in places if place is not None]
-    for place, (role, label) in enumerate(zip(layout.roles, labels, strict=False)):
+    labels = {
+        role: names[place] for role, place in zip(layout.all_roles, places, strict=True) if place is not None
+    }
+    for role, label in labels.items():
         kind = schema.field(label).type
-        is_number = place == layout.number
-        fitting = ("numbers", "nothing") if is_number else ("texts", "bytes", "numbers", "nothing")
-        if in_words(kind) in fitting:
+        if in_words(kind) in (*_FITTING.get(role, _FITTING_IDS), "nothing"):
             continue
-        others = [*labels[:place], role.upper(), *labels[place + 1 :]]
+        named = {**labels, role: role.upper()}
+        others = [f"{role}={named[role]}" if role in layout.by_name else named[role] for role in named]
+        is_number = role in ("count", "weight", "seconds")
         wanted = f"no {role}s" if is_number else f"no texts or numbers that could name a {role}"
         raise refusal(where, layout, f"column {label!r} holds {in_words(kind)}, {wanted}", others)
     return [None if place is None else names[place] for place in places]
@@ -73,6 +76,15 @@ def as_ids(array: Any) -> Any:
     return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary.cast(pa.string()))
 
 
+def compacted(ids: Any) -> Any:
+    """Return a DictionaryArray without entries that no row has, in the order of their first appearance."""
+    used = ids.indices.unique()
+    numbers = np.empty(len(ids.dictionary), np.int32)
+    numbers[used.to_numpy()] = np.arange(len(used), dtype=np.int32)
+    indices = pa.array(numbers[ids.indices.to_numpy()])
+    return pa.DictionaryArray.from_arrays(indices, ids.dictionary.take(used))
+
+
 def as_numbers(array: Any) -> Any:
     """Return an array of float64."""
     if types.is_dictionary(array.type):
@@ -90,6 +102,11 @@ def in_words(kind: Any) -> str:
     return f"values of type {kind}"
 
 
+_FITTING_IDS = ("texts", "bytes", "numbers")
+_FITTING: dict[str, Sequence[str]] = {
+    "count": ("numbers",), "weight": ("numbers",), "seconds": ("numbers", "texts"),
+    "time": ("times", "numbers", "texts"),
+}  # fmt: skip
 _WORDS: dict[str, Sequence[Any]] = {
     "texts": (types.is_string, types.is_large_string, types.is_string_view),
     "numbers": (types.is_integer, types.is_floating, types.is_decimal),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from dcbmr.errors import InputError
+from dcbmr.plays.times import as_moment
 
 Columns = str | Sequence[str | int] | None
 
@@ -34,6 +35,8 @@ class Layout:
         The same in words.
     advice : str
         How to name the columns: ``{shell}`` and ``{python}`` stand for the columns to name.
+    by_name : tuple of str
+        More columns, which are known by their names only, or named as ``role=column``.
     """
 
     what: str
@@ -41,6 +44,12 @@ class Layout:
     n_needed: int
     wanted: str
     advice: str = "give --columns {shell} (in Python: columns={python})"
+    by_name: tuple[str, ...] = ()
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """All that a column may be."""
+        return self.roles + self.by_name
 
     @property
     def number(self) -> int | None:
@@ -48,7 +57,8 @@ class Layout:
         return 2 if self.roles[-1] in ("count", "weight") else None
 
 
-PLAYS = Layout("plays", ("user", "song", "count"), 3, "user, song and count")
+# Of plays the count may be missing, if it is sure that each row is one play.
+PLAYS = Layout("plays", ("user", "song", "count"), 2, "user, song and count", by_name=("time", "seconds"))
 FRAME_OF_PLAYS = replace(PLAYS, advice="give columns={python}")
 ARRAYS_OF_PLAYS = replace(PLAYS, advice="give arrays of users, songs and counts")
 TAGS = Layout("tags", ("song", "tag", "weight"), 2, "song, tag and, optionally, weight")
@@ -58,6 +68,12 @@ SONGS = Layout(
     2,
     "song, artist and, optionally, title",
     advice="call them song, artist and title in its first line (in Python: or give columns={python})",
+)
+DATES = replace(
+    SONGS,
+    roles=("song", "date"),
+    wanted="song and date",
+    advice="call them song and date in its first line",
 )
 VECTORS = Layout(
     "vectors",
@@ -90,32 +106,55 @@ _TIMES = (
     "listenedat", "playedat", "createdat", "updatedat", "lastplayed", "firstplayed", "duration", "length",
     "ms", "msplayed", "epoch", "unix", "utc",
 )  # fmt: skip
+_DATES = ("date", "releasedate", "released", "firstplayed", "firstplayedat", "releaseyear", "year")
+# Of a row that is one play; "last played", "year" or "duration" may be of anything.
+_PLAYED_AT = (
+    "timestamp", "ts", "time", "datetime", "playedat", "listenedat", "scrobbledat", "startedat", "starttime",
+    "eventtime", "utctime", "unixtime", "epoch", "unix", "utc", "date", "endtime",
+)  # fmt: skip
+_SECONDS = (
+    "secondsplayed", "playedseconds", "secplayed", "playedsec", "seconds", "sec", "secs", "listenedseconds",
+    "secondslistened", "listeningseconds", "msplayed", "playedms", "mslistened", "listenedms",
+)  # fmt: skip
 _USUAL = {
     "user": _USERS, "song": _SONGS, "count": _COUNTS, "tag": _TAGS, "weight": _WEIGHTS,
-    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"),
+    "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"), "date": _DATES,
+    "time": _PLAYED_AT, "seconds": _SECONDS,
 }  # fmt: skip
+_COUNTING = ("count", "counts", "plays", "listens", "scrobbles", "streams", "freq", "weight", "total")
+_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 _ALL = frozenset(chain(("id",), _TIMES, *_USUAL.values()))
 
 
-def parse_columns(layout: Layout, columns: Columns) -> list[str] | None:
-    """Return the columns that were named, as many as the layout has or needs; None where none were."""
+def parse_columns(layout: Layout, columns: Columns) -> dict[str, str] | None:
+    """Return the column of each role that was named, in order or as ``role=column``; None if none were."""
     if columns is None:
         return None
-    named = [str(c) for c in (columns.split(",") if isinstance(columns, str) else columns)]
-    if not layout.n_needed <= len(named) <= len(layout.roles):
-        wanted = {2: "two or three", 3: "three"}[layout.n_needed]
-        raise InputError(f"columns must name {wanted}: {layout.wanted}; got {named}")
+    given = [str(c) for c in (columns.split(",") if isinstance(columns, str) else columns)]
+    in_order = iter(layout.roles)
+    named: dict[str, str] = {}
+    n_wrong = 0
+    for column in given:
+        role, equals, name = column.partition("=")
+        if not equals or role not in layout.all_roles:
+            role, name = next(in_order, ""), column
+        n_wrong += role in named or not role
+        named[role] = name
+    if n_wrong or not all(role in named for role in layout.roles[: layout.n_needed]):
+        wanted = ", ".join([*layout.roles, *(f"{role}=COLUMN" for role in layout.by_name)])
+        least = " and ".join(layout.roles[: layout.n_needed])
+        raise InputError(f"columns must name {wanted}, of which {least} may not be missing; got {given}")
     return named
 
 
-def is_header(layout: Layout, first: Sequence[str], columns: list[str] | None) -> bool:
+def is_header(layout: Layout, first: Sequence[str], columns: dict[str, str] | None) -> bool:
     """Say whether the first line of a text names the columns.
 
     It does when it is asked for by name; when two of its fields are names that columns usually have; or
     when text stands where a number ought to, and no field is a number. Of vectors, also when the first field
     is such a name, or empty, since the numbers may have numbers for names.
     """
-    if columns is not None and any(not c.isdecimal() for c in columns):
+    if columns is not None and any(not c.isdecimal() for c in columns.values()):
         return True
     if sum(_is_usual(name) for name in first) >= 2:
         return True
@@ -126,14 +165,20 @@ def is_header(layout: Layout, first: Sequence[str], columns: list[str] | None) -
         return False
     if columns is None:
         return len(first) > place and first[place].strip() != "" and all(as_number(f) is None for f in first)
-    at = int(columns[place]) - 1 if place < len(columns) else len(first)
-    return at < len(first) and first[at].strip() != "" and as_number(first[at]) is None
+    for role, is_value in ((layout.roles[place], as_number), ("time", as_moment)):
+        at = int(columns.get(role, len(first) + 1)) - 1
+        if at < len(first):
+            return first[at].strip() != "" and is_value(first[at]) is None
+    return False
 
 
 def choose_columns(
-    where: object, layout: Layout, names: Sequence[str] | None, width: int, columns: list[str] | None
+    where: object, layout: Layout, names: Sequence[str] | None, width: int, columns: dict[str, str] | None
 ) -> list[int | None]:
     """Return the place of each role among ``width`` columns, None for one that need not be and is not there.
+
+    Of plays, the count may be missing where each row is one play: when the columns that are named lack it,
+    and under a header that has a time of each, or nothing but user and song.
 
     Parameters
     ----------
@@ -143,7 +188,7 @@ def choose_columns(
     names : sequence of str, optional
         The header, where there is one.
     width : int
-    columns : list of str, optional
+    columns : mapping of role to column, optional
         What :func:`parse_columns` returned.
 
     Raises
@@ -152,21 +197,34 @@ def choose_columns(
         A column that was named is not there; the header is not understood; there are too few columns.
     """
     if columns is not None:
-        places = [_place_of(where, column, names, width) for column in columns]
-        if len(set(places)) < len(places):
-            raise InputError(f"columns names one column twice; got {columns}")
-        return [*places, *[None] * (len(layout.roles) - len(places))]
-    if width < layout.n_needed:
+        places = {role: _place_of(where, column, names, width) for role, column in columns.items()}
+        if len(set(places.values())) < len(places):
+            raise InputError(f"columns names one column twice; got {list(columns.values())}")
+        return [places.get(role) for role in layout.all_roles]
+    least = layout.n_needed if names or not layout.by_name else len(layout.roles)
+    if width < least:
         shown = "one column" if width == 1 else f"{width} columns"
         separated = ", separated by tabs, commas or semicolons" if names is None else ""
+        if width == layout.n_needed:
+            problem = f"{shown}; wanted {layout.wanted}, or one row a play"
+            raise refusal(where, layout, problem, ["1", "2"])
         raise InputError(f"{where} has {shown}; wanted {layout.wanted}{separated}")
     if names is None:
-        return [place if place < width else None for place in range(len(layout.roles))]
+        by_place: list[int | None] = [place if place < width else None for place in range(len(layout.roles))]
+        return by_place + [None] * len(layout.by_name)
     found = _places_by_name(layout, names)
-    known = [found.get(role) for role in layout.roles]
-    if None in known[: layout.n_needed] and not (layout is SONGS and {"song", "title"} <= found.keys()):
+    known = [found.get(role) for role in layout.all_roles]
+    lacks = None in known[: layout.n_needed] and not (layout is SONGS and {"song", "title"} <= found.keys())
+    if lacks or (layout.by_name and "count" not in found and not _is_log(names, found)):
         raise _not_understood(where, layout, names, found)
     return known
+
+
+def _is_log(names: Sequence[str], found: dict[str, int]) -> bool:
+    """Say whether each row under a header without a count is one play, and nothing in it may be a count."""
+    left = [name for place, name in enumerate(names) if place not in found.values()]
+    may_count = any(word.casefold().endswith(_COUNTING) for name in left for word in _WORDS.split(name))
+    return not may_count and ("time" in found or not left)
 
 
 def refusal(where: object, layout: Layout, problem: str, columns: Sequence[str]) -> InputError:
@@ -203,9 +261,9 @@ def _places_by_name(layout: Layout, names: Sequence[str]) -> dict[str, int]:
     """Return the place of each role whose usual name is there, once."""
     plain = [_plain(name) for name in names]
     found: dict[str, int] = {}
-    for role in layout.roles:
+    for role in layout.all_roles:
         usual: tuple[str, ...] = _USUAL[role]
-        if role == "song" and layout is SONGS:
+        if role == "song" and layout in (SONGS, DATES):
             usual = (*usual, "id")
         elif role == "song" and layout is VECTORS:
             usual = (*usual, "id", "ids", "", "indexlevel0")  # pandas writes an index so
@@ -229,12 +287,12 @@ def _place_of(where: object, column: str, names: Sequence[str] | None, width: in
 
 def _not_understood(where: object, layout: Layout, names: Sequence[str], found: dict[str, int]) -> InputError:
     missing = [role for role in layout.roles if role not in found]
-    needed = [role for role in missing if role in layout.roles[: layout.n_needed]]
+    needed = [role for role in missing if layout.by_name or role in layout.roles[: layout.n_needed]]
     left = [name for place, name in enumerate(names) if place not in found.values()]
-    times = [name for name in left if _is_time(name)] if "count" in needed else []
     free = [name for name in left if _plain(name) not in _USERS + _COUNTS and not _is_time(name)]
     # As many columns as roles are left: those are probably meant, in their order. A log has no counts.
-    open_roles = [[role for role in roles if not (times and role == "count")] for roles in (needed, missing)]
+    is_log = bool(layout.by_name) and _is_log(names, found)
+    open_roles = [[role for role in roles if not (is_log and role == "count")] for roles in (needed, missing)]
     guess = next((dict(zip(r, free, strict=True)) for r in open_roles if len(r) == len(free)), {})
     if _plain(guess.get("count", "")).endswith("id"):
         del guess["count"]
@@ -245,9 +303,6 @@ def _not_understood(where: object, layout: Layout, names: Sequence[str], found: 
     problem = (
         f"its columns {', '.join(map(repr, names))} do not say which is the {' and which the '.join(needed)}"
     )
-    if times:
-        problem += (
-            f" (times, such as {times[0]!r}, are not counted: a log of single plays must first be made one "
-            "line for each user and song)"
-        )
+    if needed == ["count"]:
+        problem += " (without COUNT, each row is counted as one play)"
     return refusal(where, layout, problem, columns)

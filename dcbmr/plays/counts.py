@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from dcbmr.plays.columns import Columns
     from dcbmr.plays.readers import Triplets
+    from dcbmr.plays.sources import Source
+    from dcbmr.plays.times import Time
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,29 +53,55 @@ class PlayCounts:
         return f"PlayCounts(n_users={n_users}, n_songs={n_songs}, n_pairs={self.counts.nnz})"
 
     @classmethod
-    def read(cls, path: str | Path, *, columns: Columns = None) -> Self:
-        """Read triplets from TSV or CSV (plain, ``.gz``, ``.zst``, ``.bz2``) or from Parquet.
+    def read(
+        cls,
+        path: Source,
+        *,
+        columns: Columns = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        min_seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Read plays from TSV or CSV (plain, ``.gz``, ``.zst``, ``.bz2``) or from Parquet.
+
+        A row is a user, a song and a count, or one play without a count, as services log them: under a
+        header that has no count but a time, or nothing but user and song, and where ``columns`` names no
+        count. Counts of one user and song are summed, block by block; counts of zero are no plays.
 
         Parameters
         ----------
-        path : path
-            The file. Fields are separated by tabs, commas or semicolons. Columns that a header calls by
-            usual names (user_id, track, artistID, plays, weight, ...) may lie in any order; without a header
-            they are user, song and count. Ids are strings. Counts of one user and song are summed; counts
-            of zero are no plays.
-        columns : sequence of three, or a comma-separated str, optional
-            The columns of user, song and count: names of a header, or numbers from 1.
+        path : path, or sequence of paths
+            A file, several, or a folder, all of whose files are read (not those whose name begins with a dot
+            or an underscore); ``"-"`` is standard input. Fields are separated by tabs, commas or semicolons.
+            Columns that a header calls by usual names (user_id, track, artistID, plays, weight, played_at,
+            ms_played, ...) may lie in any order; without a header they are user, song and count. Ids are
+            strings.
+        columns : sequence of columns, or a comma-separated str, optional
+            Those of user, song and count, in this order, or as ``role=column``, as are ``time=`` and
+            ``seconds=``: names of a header, or numbers from 1. Without a count each row is one play.
+        since, until : str, number, date or datetime, optional
+            Only plays from this time on, and before this time: a date, a time of ISO 8601, or a number of
+            seconds or milliseconds since 1970. Times without a zone are of UTC, here and in the files.
+        min_seconds : float, optional
+            Only plays of at least so many seconds. A column whose name says ms holds milliseconds.
+        progress : Progress
+            Called with the rows read so far (of stage "read counts" or, where each is one play, "count
+            plays"), and how many do not count for which reason: a row without a time or without seconds,
+            where these are asked for, is one of them.
 
         Raises
         ------
         InputError
-            For a file that holds no such triplets, or whose columns are not understood, with the columns to
-            name; for a column of counts that looks like times or, without a header, like identifiers. Names
-            the file, and the line of a wrong count.
+            For a file that holds no plays, or whose columns are not understood, with the columns to
+            name; for a column of counts that looks like times or, without a header, like identifiers; when
+            no row counts. Names the file, and the line of a wrong count, time or number of seconds.
         """
+        from dcbmr.plays.play_filter import PlayFilter
         from dcbmr.plays.readers import read_triplets
 
-        return cls._of(read_triplets(Path(path), columns))
+        wanted = PlayFilter(since, until, min_seconds)
+        return cls._of(read_triplets(path, columns, wanted, progress))
 
     @classmethod
     def from_triplets(
@@ -95,8 +124,8 @@ class PlayCounts:
             Ids of the songs, in the same way.
         counts : array-like of shape (n_triplets,), optional
             Plays, from 0 up. Counts of one user and song are summed.
-        columns : sequence of three, or a comma-separated str, optional
-            The columns of user, song and count in a frame.
+        columns : sequence of columns, or a comma-separated str, optional
+            The columns of user, song and count in a frame; without a count each row is one play.
 
         Raises
         ------
@@ -170,6 +199,27 @@ class PlayCounts:
         counts = self.counts[:, np.flatnonzero(keep)]
         played = np.diff(counts.indptr) > 0
         return PlayCounts(self.user_ids[played], self.song_ids[keep], counts[np.flatnonzero(played)])
+
+    def most_played(self, *, n_songs: int | None = None, n_users: int | None = None) -> PlayCounts:
+        """Return the plays of the songs with most listeners, and of the users with most of these songs.
+
+        Of equals, the first are kept; None keeps all. Songs that none of the users played are left out.
+        """
+        kept = self
+        if n_songs is not None and n_songs < len(self.song_ids):
+            listeners = np.bincount(self.counts.indices, minlength=len(self.song_ids))
+            kept = self.keep_songs(_largest(listeners, n_songs))
+        if n_users is not None and n_users < len(kept.user_ids):
+            users = np.flatnonzero(_largest(np.diff(kept.counts.indptr), n_users))
+            kept = PlayCounts(kept.user_ids[users], kept.song_ids, kept.counts[users])
+            kept = kept.keep_songs(np.bincount(kept.counts.indices, minlength=len(kept.song_ids)) > 0)
+        return kept
+
+
+def _largest(sizes: NDArray[Any], n: int) -> NDArray[np.bool_]:
+    chosen = np.zeros(len(sizes), bool)
+    chosen[np.argsort(-sizes, kind="stable")[:n]] = True
+    return chosen
 
 
 def ids_array(ids: Sequence[str] | NDArray[Any], name: str) -> NDArray[np.object_]:

@@ -26,7 +26,7 @@ from dcbmr.plays.numbers import check_numbers, check_places
 
 _START_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 23
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Delimited:
                 check_places(path, layout, sample)
             elif (place := places[layout.number]) is not None:
                 numbers = [number for row in sample if (number := as_number(row[place])) is not None]
-                labels = [names[at] if names else str(at + 1) for at in places if at is not None]
+                roles = places[: len(layout.roles)]
+                labels = [names[at] if names else str(at + 1) for at in roles if at is not None]
                 check_numbers(path, layout, labels, np.array(numbers), by_place=False)
         return cls(path, delimiter, first + 1 if has_header else 0, len(fields), places, names)
 

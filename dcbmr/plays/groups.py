@@ -88,6 +88,45 @@ def choose_groups(groups: NDArray[Any], fraction: float, *, random_state: int) -
     return chosen
 
 
+def deal_groups(groups: NDArray[Any], n_folds: int, *, random_state: int) -> NDArray[np.int64]:
+    """Deal songs to folds of about the same size, at random, by whole groups.
+
+    The groups are shuffled and dealt from the largest to the smallest, each to the fold that has the fewest
+    songs.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n_songs,)
+        The group of each song, as numbers or names.
+    n_folds : int
+    random_state : int
+        Seed of the order of groups of a size.
+
+    Returns
+    -------
+    ndarray of shape (n_songs,), int64
+        The fold of each song, from 0.
+
+    Raises
+    ------
+    InputError
+        For fewer than two folds, or more than there are groups.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if not 2 <= n_folds <= len(sizes):
+        raise InputError(
+            f"folds must be from 2 to {len(sizes):,}, as many as there are songs, or artists, whose songs "
+            f"stay together; got {n_folds}"
+        )
+    order = np.random.default_rng(random_state).permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of, totals = np.zeros(len(sizes), np.int64), np.zeros(n_folds, np.int64)
+    for one in order:
+        fold_of[one] = totals.argmin()
+        totals[fold_of[one]] += sizes[one]
+    return fold_of[group]
+
+
 def _nearest(sizes: NDArray[np.int64], order: NDArray[np.int64], wanted: float) -> list[int]:
     """Return groups whose sizes add up to about ``wanted``, which is at most half of all."""
     large = sizes[order] > wanted

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcbmr.plays.columns import Layout, as_number, refusal
+from dcbmr.plays.times import as_moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +32,9 @@ def check_numbers(
     by_place : bool
         Nobody has named the column.
     """
-    fault = _times(values) or (_identifiers(values) if by_place else None)
-    if fault:
+    if fault := _times(values):
+        raise refusal(where, layout, f"column {labels[-1]!r} {fault}", _of_times(layout, labels))
+    if by_place and (fault := _identifiers(values)):
         columns = [*labels[:-1], *_to_find(layout)]
         raise refusal(where, layout, f"column {labels[-1]!r} {fault}", columns)
 
@@ -52,13 +54,28 @@ def check_places(where: object, layout: Layout, rows: Sequence[Sequence[str]]) -
     faults = [_fault(column) for column in zip(*rows, strict=True)]
     if len(faults) > 2 and (fault := faults[2]):
         good = [place for place, fault in enumerate(faults) if place > 2 and fault is None]
+        if layout.by_name and not good and _are_times([row[2] for row in rows]):
+            columns = _of_times(layout, ["1", "2", "3"])
+            raise refusal(where, layout, f"without a header, column 3 {fault}", columns)
         number = [str(good[0] + 1)] if len(good) == 1 else _to_find(layout)
         raise refusal(where, layout, f"without a header, column 3 {fault}", ["1", "2", *number])
 
 
 def _to_find(layout: Layout) -> list[str]:
     """Return what stands for a number that the reader must find; nothing where it may be missing."""
-    return [role.upper() for role in layout.roles[2 : layout.n_needed]]
+    return [role.upper() for role in layout.roles[2:] if layout.by_name]
+
+
+def _of_times(layout: Layout, labels: Sequence[str]) -> list[str]:
+    """Return the columns to name where the third holds times: of plays, each row is then one."""
+    return [*labels[:2], *([f"time={labels[2]}"] if layout.by_name else [])]
+
+
+def _are_times(column: Sequence[str]) -> bool:
+    numbers = [as_number(field) for field in column]
+    if all(number is None for number in numbers):
+        return all(as_moment(field) is not None for field in column)
+    return _times(np.array([number for number in numbers if number is not None])) is not None
 
 
 def _fault(column: Sequence[str]) -> str | None:

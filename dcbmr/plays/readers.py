@@ -1,4 +1,4 @@
-"""Triplets of user, song and count out of a file or a frame, block by block.
+"""Triplets of user, song and count out of files or a frame, block by block.
 
 pyarrow parses and decompresses. Where it, or a count, says that a text is wrong, the text is read once
 more, slowly, to name the line.
@@ -8,142 +8,227 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array, csr_array
+import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
+from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
-from dcbmr.plays.arrow import ID_TYPE, as_ids, as_numbers, check_counts, columns_of, is_parquet
-from dcbmr.plays.columns import PLAYS, Columns, Layout, as_number
+from dcbmr.plays.arrow import (
+    ID_TYPE,
+    as_ids,
+    as_numbers,
+    check_counts,
+    columns_of,
+    compacted,
+    is_parquet,
+)
+from dcbmr.plays.columns import PLAYS, Columns, Layout, as_number, refusal
 from dcbmr.plays.delimited import Delimited, check_file
+from dcbmr.plays.play_filter import PlayFilter
+from dcbmr.plays.sources import Source, files_of
+from dcbmr.plays.sums import PlaySums
+from dcbmr.plays.times import WANTED, BadTime, as_moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BLOCK_ROWS = 1 << 18
-_BLOCKS_MERGED = 16  # blocks whose ids are gathered before they are made one table again
 _MOST = float(np.finfo(np.float32).max)
+_TYPES = {
+    "user": ID_TYPE,
+    "song": ID_TYPE,
+    "count": pa.float64(),
+    "time": pa.string(),
+    "seconds": pa.string(),
+}
 Triplets = tuple[Sequence[str], Sequence[str], csr_array]
+Names = Mapping[str, str]  # of the columns, by their roles
+Block = Mapping[str, Any]  # arrays of Arrow, by their roles
 
 
-def read_triplets(path: Path, columns: Columns) -> Triplets:
+class Sums(Protocol):
+    """What rows are added to as they are read."""
+
+    def add(self, block: Block, counts: NDArray[np.float32], /) -> None:
+        """Add rows: columns by their roles, ids as DictionaryArrays of Arrow, and a count of each."""
+
+
+def read_triplets(
+    source: Source, columns: Columns, wanted: PlayFilter, progress: Progress = silent
+) -> Triplets:
     """Return user ids, song ids and counts (n_users, n_songs) float32; see ``PlayCounts.read``."""
+    sums = PlaySums()
+    read_into(sums, source, columns, wanted, progress)
+    return sums.finish()
+
+
+def read_into(sums: Sums, source: Source, columns: Columns, wanted: PlayFilter, progress: Progress) -> None:
+    """Add the rows of files of plays, those that count."""
+    with files_of(source) as files:
+        rows = _Rows(sums, wanted, progress)
+        for file in files:
+            _read_file(file, columns, rows)
+        rows.check(files[0] if len(files) == 1 else f"{len(files)} files")
+
+
+def _read_file(path: Path, columns: Columns, rows: _Rows) -> None:
     check_file(path, PLAYS)
     try:
         if is_parquet(path):
-            return _read_parquet(path, columns)
+            _read_parquet(path, columns, rows)
+            return
         text = Delimited.sniff(path, PLAYS, columns)
+        places = {
+            role: place for role, place in zip(PLAYS.all_roles, text.places, strict=True) if place is not None
+        }
+        names = {role: text.names[place] if text.names else str(place + 1) for role, place in places.items()}
+        used = rows.columns(path, PLAYS, names)
         try:
-            types = zip(text.places, (ID_TYPE, ID_TYPE, pa.float64()), strict=True)
-            return _gather(path, text.batches({place: kind for place, kind in types if place is not None}))
-        except (pa.ArrowException, _BadValue) as error:
-            raise text.explain(error, partial(_fault, text)) from error
-    except (pa.ArrowException, csv.Error, _BadValue, OSError, EOFError, UnicodeDecodeError) as error:
+            for batch in text.batches({places[role]: _TYPES[role] for role in used}):
+                rows.add(dict(zip(used, batch.columns, strict=True)), names)
+        except (pa.ArrowException, _BadValue, BadTime) as error:
+            raise text.explain(error, partial(_fault, {role: places[role] for role in used})) from error
+    except (
+        pa.ArrowException, csv.Error, _BadValue, BadTime, OSError, EOFError, UnicodeDecodeError
+    ) as error:  # fmt: skip
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def triplets_of(where: str, table: Any, layout: Layout, columns: Columns) -> Triplets:
     """Return the same out of a table of Arrow, which is called ``where`` in an error."""
-    table = table.select(columns_of(where, layout, table.schema, columns))
+    sums = PlaySums()
+    rows = _Rows(sums, PlayFilter(), silent)
     try:
-        return _gather(where, _encoded(where, layout, table.to_batches(), columns))
+        names = _names(columns_of(where, layout, table.schema, columns))
+        used = rows.columns(where, layout, names)
+        batches = table.select([names[role] for role in used]).to_batches()
+        _add_batches(where, layout, used, batches, names, columns, rows)
+        rows.check(where)
     except (pa.ArrowException, _BadValue) as error:
         raise InputError(f"{where}: no plays: {error}") from error
+    return sums.finish()
 
 
-def _read_parquet(path: Path, columns: Columns) -> Triplets:
+def _read_parquet(path: Path, columns: Columns, rows: _Rows) -> None:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        names = columns_of(path, PLAYS, file.schema_arrow, columns)
-        batches = file.iter_batches(_BLOCK_ROWS, columns=names)
-        return _gather(path, _encoded(path, PLAYS, (batch.select(names) for batch in batches), columns))
+        names = _names(columns_of(path, PLAYS, file.schema_arrow, columns))
+        used = rows.columns(path, PLAYS, names)
+        order = [names[role] for role in used]
+        batches = (batch.select(order) for batch in file.iter_batches(_BLOCK_ROWS, columns=order))
+        _add_batches(path, PLAYS, used, batches, names, columns, rows)
 
 
-def _encoded(where: object, layout: Layout, batches: Iterable[Any], columns: Columns) -> Iterator[Any]:
+def _names(columns: Sequence[str | None]) -> Names:
+    roles = zip(PLAYS.all_roles, columns, strict=True)
+    return {role: name for role, name in roles if name is not None}
+
+
+def _add_batches(
+    where: object,
+    layout: Layout,
+    used: Sequence[str],
+    batches: Iterable[Any],
+    names: Names,
+    columns: Columns,
+    rows: _Rows,
+) -> None:
     for number, batch in enumerate(batches):
-        if number == 0:
-            check_counts(where, layout, batch, columns)
-        user, song, count = batch.columns
-        arrays = [as_ids(user), as_ids(song), as_numbers(count)]
-        yield pa.RecordBatch.from_arrays(arrays, names=list(layout.roles))
+        if number == 0 and "count" in used:
+            check_counts(where, layout, batch.select([names[role] for role in layout.roles]), columns)
+        arrays = dict(zip(used, batch.columns, strict=True))
+        ids = {role: as_ids(arrays[role]) for role in ("user", "song")}
+        counts = {"count": as_numbers(arrays["count"])} if "count" in used else {}
+        rows.add({**arrays, **ids, **counts}, names)
 
 
 class _BadValue(ValueError):
     """A count that is a number and no count."""
 
 
-def _gather(where: object, batches: Iterator[pa.RecordBatch]) -> Triplets:
-    users, songs = _Ids(), _Ids()
-    counts: list[np.ndarray] = []
-    for batch in batches:
-        user, song, count = batch.columns
-        for role, column in zip(PLAYS.roles, batch.columns, strict=True):
-            if column.null_count:
+class _Rows:
+    """Rows as they are read, of which those that are wanted are added up."""
+
+    def __init__(self, sums: Sums, wanted: PlayFilter, progress: Progress) -> None:
+        self._sums = sums
+        self._filter = wanted
+        self._progress = progress
+        self._n_rows = self._n_kept = 0
+
+    def columns(self, where: object, layout: Layout, names: Names) -> list[str]:
+        """Return the roles of the columns to read.
+
+        Raises
+        ------
+        InputError
+            A column is missing that the filter looks at.
+        """
+        if missing := [role for role in self._filter.roles if role not in names]:
+            problem = f"no column is known to hold the {' and the '.join(missing)} of each play"
+            known = [name for role, name in names.items() if role in layout.roles]
+            more = [f"{role}={names.get(role, role.upper())}" for role in self._filter.roles]
+            raise refusal(where, layout, problem, [*known, *more])
+        return [role for role in layout.roles if role in names] + self._filter.roles
+
+    def add(self, block: Block, names: Names) -> None:
+        users, songs = block["user"], block["song"]
+        for role, column in block.items():
+            if role in PLAYS.roles and column.null_count:
                 raise _BadValue(f"a {role} is missing")
-        values = count.to_numpy(zero_copy_only=False)
-        good = (values >= 0) & (values <= _MOST)  # false for NaN
-        if not good.all():
-            raise _BadValue(f"the count {values[~good][0]} is not a finite number of plays")
-        users.add(user)
-        songs.add(song)
-        counts.append(values.astype(np.float32))
-    user_ids, user_codes = users.finish()
-    song_ids, song_codes = songs.finish()
-    if not len(user_codes):
-        raise InputError(f"{where}: no plays in it; wanted rows of {PLAYS.wanted}")
-    for ids in (user_ids, song_ids):
-        if "" in ids or None in ids:  # a dictionary of Arrow may hold a null
-            raise _BadValue("an id is empty")
-    values = np.concatenate(counts)
-    counts.clear()
-    matrix = coo_array((values, (user_codes, song_codes)), shape=(len(user_ids), len(song_ids))).tocsr()
-    return user_ids, song_ids, matrix
+        for ids in (users, songs):  # a dictionary may hold a null
+            if ids.dictionary.null_count or pc.any(pc.equal(ids.dictionary, "")).as_py():
+                raise _BadValue("an id is empty")
+        self._n_rows += len(users)
+        if "count" in block:
+            values = block["count"].to_numpy(zero_copy_only=False)
+            good = (values >= 0) & (values <= _MOST)  # false for NaN
+            if not good.all():
+                raise _BadValue(f"the count {values[~good][0]} is not a finite number of plays")
+        else:
+            values = np.ones(len(users))
+        keep = self._filter.keep(block, names)
+        if not keep.all():
+            values = values[keep]
+            block = {role: column.filter(pa.array(keep)) for role, column in block.items()}
+            # Anew, so that nobody is numbered who has only rows that do not count.
+            block |= {role: compacted(block[role]) for role in ("user", "song")}
+        self._sums.add(block, values.astype(np.float32))
+        self._n_kept += len(values)
+        stage = "read counts" if "count" in block else "count plays"
+        self._progress(stage, self._n_rows, None, self._filter.left_out)
+
+    def check(self, where: object) -> None:
+        """Raise InputError where no rows came, or none that counts."""
+        if not self._n_rows:
+            raise InputError(f"{where}: no plays in it; wanted rows of {PLAYS.wanted}")
+        if not self._n_kept:
+            raise InputError(f"{where}: none of {self._n_rows:,} rows counts: {self._filter.why_none()}")
 
 
-class _Ids:
-    """Numbers for ids, in the order of their first appearance, out of dictionary-encoded blocks."""
-
-    def __init__(self) -> None:
-        self._pending: list[Any] = []  # DictionaryArray
-        self._known: Any = None  # StringArray
-        self._codes: list[np.ndarray] = []
-
-    def add(self, block: Any) -> None:
-        self._pending.append(block)
-        if len(self._pending) == _BLOCKS_MERGED:
-            self._merge()
-
-    def _merge(self) -> None:
-        if not self._pending:
-            return
-        blocks = self._pending
-        n_new = len(blocks)
-        if self._known is not None:  # first, so that its numbers stay what they are
-            blocks = [pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), self._known), *blocks]
-        merged: Any = pa.chunked_array(blocks).unify_dictionaries()
-        self._codes += [chunk.indices.to_numpy() for chunk in merged.chunks[-n_new:]]
-        self._known = merged.chunks[-1].dictionary
-        self._pending = []
-
-    def finish(self) -> tuple[list[str], np.ndarray]:
-        self._merge()
-        if self._known is None:
-            return [], np.empty(0, np.int32)
-        return self._known.to_pylist(), np.concatenate(self._codes)
+def _fault(places: Mapping[str, int], fields: Sequence[str]) -> str | None:
+    values = {role: fields[place] for role, place in places.items()}
+    if fault := _number_fault("count", values.get("count", "1")):
+        return fault
+    if not values["user"] or not values["song"]:
+        return f"the {'song' if values['user'] else 'user'} is empty"
+    if (time := values.get("time", "").strip()) and as_moment(time) is None:
+        return f"the time {time!r} is none; wanted {WANTED}"
+    seconds = values.get("seconds", "").strip()
+    return _number_fault("seconds", seconds) if seconds else None
 
 
-def _fault(text: Delimited, fields: Sequence[str]) -> str | None:
-    user, song, count = (fields[i] for i in text.places if i is not None)
-    value = as_number(count)
+def _number_fault(role: str, text: str) -> str | None:
+    value = as_number(text)
     if value is None:
-        return f"the count {count!r} is not a number"
+        return f"the {role} {text!r} is not a number"
     if math.isnan(value) or value > _MOST:
-        return f"the count {count!r} is not finite"
-    if value < 0:
-        return f"the count {count!r} is negative"
-    if not user or not song:
-        return f"the {'song' if user else 'user'} is empty"
-    return None
+        return f"the {role} {text!r} is not finite"
+    return f"the {role} {text!r} is negative" if value < 0 else None

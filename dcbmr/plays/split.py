@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,7 +18,8 @@ from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
-from dcbmr.plays.groups import artist_groups, choose_groups
+from dcbmr.plays.groups import artist_groups, choose_groups, deal_groups
+from dcbmr.plays.matching import match_ids
 from dcbmr.plays.songs import read_songs
 
 _BREAKS = re.compile(r"[\t\r\n]")
@@ -35,9 +37,9 @@ class Split:
         Every held-out song, played or not; none where single plays are held out.
     artists : dict of str to str, or None
         The artist of each song, where artists are known.
-    by : {"song", "artist", "play"}, or None
-        What was held out: single songs, artists, or single plays of songs that stay in training; None, as
-        below, for a split made by other means.
+    by : {"song", "artist", "play", "time", "list"}, or None
+        What was held out: single songs, artists, single plays of songs that stay in training, songs newer
+        than a date, or songs of a list; None, as below, for a split made by other means.
     fraction : float, or None
         Share of the songs, or of the plays, that was wanted.
     random_state : int, or None
@@ -48,7 +50,7 @@ class Split:
     heldout: PlayCounts
     heldout_songs: list[str]
     artists: dict[str, str] | None = None
-    by: Literal["song", "artist", "play"] | None = None
+    by: Literal["song", "artist", "play", "time", "list"] | None = None
     fraction: float | None = None
     random_state: int | None = None
 
@@ -136,34 +138,157 @@ def split_plays(
         raise InputError(f"fraction must lie between 0 and 1; got {fraction}")
     if by not in ("song", "artist", "play"):
         raise InputError(f"by must be 'song', 'artist' or 'play'; got {by!r}")
+    how: dict[str, Any] = {"by": by, "fraction": fraction, "random_state": random_state}
+    if by == "play":
+        _check(plays, "song", artists)
+        held = _choose_plays(plays.counts, fraction, random_state)
+        return Split(_only(plays, ~held), _only(plays, held), [], _known(plays, artists), **how)
+    groups = _groups(plays, by, artists)
+    return _without(plays, choose_groups(groups, fraction, random_state=random_state), artists, **how)
+
+
+def split_folds(
+    plays: PlayCounts,
+    *,
+    n_folds: int,
+    by: Literal["song", "artist"] = "song",
+    artists: Mapping[str, str] | None = None,
+    random_state: int = 0,
+) -> Iterator[Split]:
+    """Hold out each song once: yield as many splits, of about as many songs each.
+
+    Parameters
+    ----------
+    plays : PlayCounts
+        All plays.
+    n_folds : int
+        At least 2, and no more than songs, or artists.
+    by, artists, random_state
+        As for :func:`split_plays`.
+
+    Raises
+    ------
+    InputError
+        As :func:`split_plays`; fewer songs, or artists, than folds.
+    """
+    fold_of = deal_groups(_groups(plays, by, artists), n_folds, random_state=random_state)
+    for fold in range(n_folds):
+        how: dict[str, Any] = {"by": by, "fraction": 1 / n_folds, "random_state": random_state}
+        yield _without(plays, fold_of == fold, artists, **how)
+
+
+def split_after(
+    plays: PlayCounts, after: date, *, dates: Mapping[str, date], artists: Mapping[str, str] | None = None
+) -> Split:
+    """Hold out the songs that are dated later than a day; those without a date stay.
+
+    Parameters
+    ----------
+    plays : PlayCounts
+        All plays.
+    after : date
+        The last day of the training songs.
+    dates : mapping of song to date
+        When a song was first played, or came out.
+    artists : mapping of song to artist, optional
+
+    Raises
+    ------
+    InputError
+        No plays; no song has a date; none, or every one, is later.
+
+    Warns
+    -----
+    UserWarning
+        Where songs have no date.
+    """
+    _check(plays, "song", artists)
+    without = [song for song in plays.song_ids if song not in dates]
+    if len(without) == len(plays.song_ids):
+        raise InputError(
+            f"none of the {len(without):,} songs with plays has a date: plays have {without[:3]}, the dated "
+            f"songs are {list(dates)[:3]}"
+        )
+    if without:
+        warnings.warn(
+            f"{len(without):,} of {len(plays.song_ids):,} songs have no date and stay in training, as "
+            f"{without[0]!r}",
+            stacklevel=2,
+        )
+    later = np.array([song in dates and dates[song] > after for song in plays.song_ids])
+    if later.all() or not later.any():
+        known = [dates[song] for song in plays.song_ids if song in dates]
+        raise InputError(
+            f"{'all' if later.all() else 'no'} songs with plays are later than {after}; they are from "
+            f"{min(known)} to {max(known)}"
+        )
+    return _without(plays, later, artists, by="time")
+
+
+def split_list(
+    plays: PlayCounts, heldout_songs: Collection[str], *, artists: Mapping[str, str] | None = None
+) -> Split:
+    """Hold out songs of a list.
+
+    Raises
+    ------
+    InputError
+        No plays; no song of the list has any, with the likely cause; or every song is in it.
+
+    Warns
+    -----
+    UserWarning
+        Where songs of the list have no plays.
+    """
+    _check(plays, "song", artists)
+    listed = set(heldout_songs)
+    held = np.array([song in listed for song in plays.song_ids])
+    match = match_ids(plays.song_ids.tolist(), list(heldout_songs))
+    said = match.words("songs of the list", "plays")
+    if not held.any():
+        raise InputError(said)
+    if held.all():
+        raise InputError(f"all {len(held):,} songs with plays are in the list: none is left to learn from")
+    if match.n_matched < match.n_wanted:
+        warnings.warn(said, stacklevel=2)
+    return _without(plays, held, artists, by="list")
+
+
+def _check(plays: PlayCounts, by: str, artists: Mapping[str, str] | None) -> None:
     if by == "artist" and not artists:
         raise InputError(
             "a split by artist needs the artists of the songs: --songs SONGS.tsv on the command line, "
             "artists=read_songs('songs.tsv').artist_of() in Python"
         )
-    known = dict(artists or {})
-    if by == "artist" and known.keys().isdisjoint(plays.song_ids):
+    if by == "artist" and artists is not None and artists.keys().isdisjoint(plays.song_ids):
+        cause = match_ids(list(artists), plays.song_ids.tolist()).cause
         raise InputError(
             f"a split by artist needs artists, and none of these {len(plays.song_ids)} songs has one: "
-            f"plays have {list(plays.song_ids[:3])}, the table of songs {list(known)[:3]}"
+            f"plays have {list(plays.song_ids[:3])}, the table of songs {list(artists)[:3]}"
+            + (f"; likely cause: {cause}" if cause else "")
         )
     if plays.counts.nnz == 0:
         raise InputError("there are no plays to split")
-    of_artists = {song: known[song] for song in plays.song_ids if song in known} if artists else None
-    how: dict[str, Any] = {"by": by, "fraction": fraction, "random_state": random_state}
-    if by == "play":
-        held = _choose_plays(plays.counts, fraction, random_state)
-        return Split(_only(plays, ~held), _only(plays, held), [], of_artists, **how)
-    groups = artist_groups(plays.song_ids, known) if by == "artist" else None
-    groups = np.arange(len(plays.song_ids)) if groups is None else groups
-    chosen = choose_groups(groups, fraction, random_state=random_state)
-    return Split(
-        plays.keep_songs(~chosen),
-        plays.keep_songs(chosen),
-        list(plays.song_ids[chosen]),
-        of_artists,
-        **how,
-    )
+
+
+def _groups(plays: PlayCounts, by: str, artists: Mapping[str, str] | None) -> NDArray[np.int64]:
+    """Return a number for what of each song stays together: its artist, or nothing."""
+    _check(plays, by, artists)
+    groups = artist_groups(plays.song_ids, artists) if by == "artist" else None
+    return np.arange(len(plays.song_ids)) if groups is None else groups
+
+
+def _known(plays: PlayCounts, artists: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return the artists of the songs that have plays."""
+    return {song: artists[song] for song in plays.song_ids if song in artists} if artists else None
+
+
+def _without(
+    plays: PlayCounts, held: NDArray[np.bool_], artists: Mapping[str, str] | None, **how: Any
+) -> Split:
+    """Return the split that holds out the songs of a mask (n_songs,)."""
+    songs = list(plays.song_ids[held])
+    return Split(plays.keep_songs(~held), plays.keep_songs(held), songs, _known(plays, artists), **how)
 
 
 def _choose_plays(counts: csr_array, fraction: float, random_state: int) -> NDArray[np.bool_]:

@@ -6,11 +6,13 @@ Nothing in such a file is executed: pickled objects are refused, whatever they a
 from __future__ import annotations
 
 import csv
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipExtFile, ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from dcbmr.base.arrays import blocks
+from dcbmr.base.scratch import ScratchRows
 from dcbmr.base.text import read_lines
 from dcbmr.errors import InputError
 from dcbmr.plays.arrow import columns_of, in_words, is_parquet
@@ -27,6 +30,7 @@ from dcbmr.plays.delimited import Delimited, check_file
 
 _BLOCK_BYTES = 1 << 24
 _BUFFER_BYTES = 1 << 16  # of each column of Parquet: there may be a thousand
+_AT_ONCE_BYTES = 1 << 26  # of columns of Parquet, each of which has a page or two in memory
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _BREAKS = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 Block = tuple[list[str], NDArray[np.float32]]
@@ -137,14 +141,7 @@ def _npy(path: Path) -> Generator[_Found]:
         raise InputError(f"{path} needs its songs' ids beside it, one a line, in {beside}")
     ids = [line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(beside)]
     with path.open("rb") as file:
-        shape, in_columns, dtype = _header(path, file)
-        _check_array(path, shape, dtype, len(ids), str(beside))
-        if in_columns:
-            file.close()
-            columns = np.load(path, mmap_mode="r", allow_pickle=False)
-            yield from ((ids[rows], columns[rows]) for rows in _cut(shape, dtype))
-        else:
-            yield from ((ids[rows], _read(path, file, rows, shape, dtype)) for rows in _cut(shape, dtype))
+        yield from _array(path, file, ids, str(beside))
 
 
 def _npz(path: Path) -> Generator[_Found]:
@@ -161,13 +158,30 @@ def _npz(path: Path) -> Generator[_Found]:
                 raise InputError(f"{path} is truncated")
             ids = list(map(str, (np.char.decode(values, "utf-8") if dtype.kind == "S" else values).tolist()))
         with arrays.open("vectors.npy") as file:
-            shape, in_columns, dtype = _header(path, file)
-            _check_array(path, shape, dtype, len(ids), "the array ids")
+            yield from _array(path, file, ids, "the array ids")
+
+
+def _array(path: Path, file: IO[bytes], ids: Sequence[str], where: str) -> Generator[_Found]:
+    """Yield the rows of an array that a file holds, some at a time."""
+    shape, in_columns, dtype = _header(path, file)
+    _check_array(path, shape, dtype, len(ids), where)
+    with ExitStack() as stack:
+        if in_columns and isinstance(file, ZipExtFile):  # where one cannot go back and forth
+            aside = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, aside)
+            aside.seek(0)
+            file = aside
+        start = file.tell()
+        for rows in _cut(shape, dtype):
             if in_columns:
-                whole = np.frombuffer(file.read(), dtype).reshape(shape, order="F")
-                yield from ((ids[rows], whole[rows]) for rows in _cut(shape, dtype))
+                vectors = np.empty((rows.stop - rows.start, shape[1]), dtype)
+                for column in range(shape[1]):
+                    file.seek(start + (column * shape[0] + rows.start) * dtype.itemsize)
+                    vectors[:, column] = _read(path, file, len(vectors), dtype)
             else:
-                yield from ((ids[rows], _read(path, file, rows, shape, dtype)) for rows in _cut(shape, dtype))
+                n_numbers = (rows.stop - rows.start) * shape[1]
+                vectors = _read(path, file, n_numbers, dtype).reshape(-1, shape[1])
+            yield list(ids[rows]), vectors
 
 
 def _header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -193,15 +207,12 @@ def _cut(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[slice]:
     return blocks(shape[0], max(1, _BLOCK_BYTES // (shape[1] * max(4, dtype.itemsize))))
 
 
-def _read(
-    path: Path, file: IO[bytes], rows: slice, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Return the next rows of an array."""
-    size = (rows.stop - rows.start) * shape[1] * dtype.itemsize
-    data = file.read(size)
-    if len(data) < size:
-        raise InputError(f"{path} is truncated: it ends within vector {rows.start + 1:,} or soon after")
-    return np.frombuffer(data, dtype).reshape(-1, shape[1])
+def _read(path: Path, file: IO[bytes], n_numbers: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the next numbers of an array."""
+    data = file.read(n_numbers * dtype.itemsize)
+    if len(data) < n_numbers * dtype.itemsize:
+        raise InputError(f"{path} is truncated")
+    return np.frombuffer(data, dtype)
 
 
 def _parquet(path: Path) -> Generator[_Found]:
@@ -212,22 +223,65 @@ def _parquet(path: Path) -> Generator[_Found]:
         song = columns_of(path, VECTORS, schema, None)[0]
         assert song is not None
         columns = _columns_of_numbers(path, [field for field in schema if field.name != song])
-        names = [song, *columns]
-        for batch in file.iter_batches(_rows_of_block(file, names), columns=names):
-            for name in names:
+        is_list = types.is_nested(schema.field(columns[0]).type)
+        for number in range(file.metadata.num_row_groups):
+            group = _RowGroup(path, file, number)
+            parts = [columns] if is_list else group.in_parts(columns)
+            if len(parts) > 1:
+                yield from _in_turn(group, song, parts)
+                continue
+            for batch in group.batches([song, *columns]):
+                ids = batch.column(song).cast(pa.string()).to_pylist()
+                found = [batch.column(name) for name in columns]
+                yield ids, _of_lists(path, ids, found[0]) if is_list else _of_columns(found)
+
+
+class _RowGroup:
+    """What Parquet keeps together: some rows, column by column, each in pages that are read one by one."""
+
+    def __init__(self, path: Path, file: Any, number: int) -> None:
+        self.path = path
+        self._file, self._number = file, number
+        self._about = file.metadata.row_group(number)
+        n_bytes = self._about.total_byte_size // max(1, self._about.num_rows)
+        n_bytes = max(n_bytes, 4 * self._about.num_columns)
+        self._n_rows = min(1 << 16, max(64, _BLOCK_BYTES // n_bytes))
+
+    def in_parts(self, columns: Sequence[str]) -> list[list[str]]:
+        """Return the columns in parts that may be read at once, whatever the size of a page."""
+        about = (self._about.column(i) for i in range(self._about.num_columns))
+        size_of = {column.path_in_schema: column.total_uncompressed_size for column in about}
+        parts: list[list[str]] = [[]]
+        size = 0
+        for name in columns:
+            size += size_of[name]
+            if size > _AT_ONCE_BYTES and parts[-1]:
+                parts.append([])
+                size = size_of[name]
+            parts[-1].append(name)
+        return parts
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield rows as many at a time as are some 16 MiB, whole; InputError where a value is missing."""
+        for batch in self._file.iter_batches(self._n_rows, row_groups=[self._number], columns=list(columns)):
+            for name in columns:
                 if batch.column(name).null_count:
-                    raise InputError(f"{path}: column {name!r} lacks a value")
-            ids = batch.column(song).cast(pa.string()).to_pylist()
-            parts = [batch.column(name) for name in columns]
-            is_list = types.is_nested(parts[0].type)
-            yield ids, _of_lists(path, ids, parts[0]) if is_list else _of_columns(parts)
+                    raise InputError(f"{self.path}: column {name!r} lacks a value")
+            yield batch
 
 
-def _rows_of_block(file: Any, names: Sequence[str]) -> int:
-    """Return how many rows are some 16 MiB."""
-    n_rows = max(1, file.metadata.num_rows)
-    n_bytes = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-    return int(min(1 << 16, max(64, _BLOCK_BYTES // max(1, n_bytes // n_rows, 4 * len(names)))))
+def _in_turn(group: _RowGroup, song: str, parts: Sequence[Sequence[str]]) -> Generator[_Found]:
+    """Yield the rows of a row group whose columns are too large for one pass: parts of them are put aside."""
+    aside = []
+    for columns in parts:
+        aside.append(ScratchRows(f"vectors of {group.path}", len(columns)))
+        for batch in group.batches(columns):
+            aside[-1].append(_of_columns([batch.column(name) for name in columns]))
+    first = 0
+    for batch in group.batches([song]):
+        ids = batch.column(song).cast(pa.string()).to_pylist()
+        yield ids, np.hstack([part.read(first, first + len(ids)) for part in aside])
+        first += len(ids)
 
 
 def _is_list_of_numbers(kind: Any) -> bool:
@@ -267,10 +321,11 @@ def _of_lists(path: Path, ids: Sequence[str], column: Any) -> NDArray[Any]:
     return np.asarray(_numbers(values).reshape(len(ids), -1))
 
 
-def _of_columns(columns: Sequence[Any]) -> NDArray[Any]:
+def _of_columns(columns: Sequence[Any]) -> NDArray[np.float32]:
     vectors = np.empty((len(columns[0]), len(columns)), np.float32)
-    for place, column in enumerate(columns):
-        vectors[:, place] = _numbers(column)
+    with np.errstate(over="ignore"):  # what is too large for float32 is found when all is checked
+        for place, column in enumerate(columns):
+            vectors[:, place] = _numbers(column)
     return vectors
 
 

@@ -59,10 +59,10 @@ def _largest_magnitude(name: str, factors: Rows) -> float:
     return largest
 
 
-def checked_k(k: Any) -> int:
+def checked_k(k: Any, name: str = "k") -> int:
     """Return ``k`` as an int; InputError unless it is a whole number of at least 1."""
     if not isinstance(k, Integral) or k < 1:
-        raise InputError(f"k must be a whole number of at least 1; got {k!r}")
+        raise InputError(f"{name} must be a whole number of at least 1; got {k!r}")
     return int(k)
 
 

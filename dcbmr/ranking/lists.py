@@ -43,7 +43,7 @@ class ListReport:
 
 
 def evaluate_lists(top: TopSongs, popularity: ArrayLike) -> ListReport:
-    """Measure the lists of :func:`dcbmr.top_songs`.
+    """Measure the lists of :func:`dcbmr.top_songs`, or those that :func:`dcbmr.evaluate_ranking` made.
 
     Parameters
     ----------

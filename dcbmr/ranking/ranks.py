@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress
 from dcbmr.ranking.blocks import Rows, blocks_of_users, songs_of_users
+from dcbmr.ranking.topk import TopSongs
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +92,13 @@ def rank_heldout(
     heldout: csr_array,
     excluded: csr_array,
     *,
+    n_listed: int,
     n_threads: int,
     progress: Progress,
-) -> HeldoutRanks:
+) -> tuple[HeldoutRanks, TopSongs]:
     """Rank the held-out songs of each user by ``users @ songs.T`` among the songs that are not excluded.
+
+    The best ``n_listed`` of these songs come out of the same pass over the scores.
 
     Parameters
     ----------
@@ -106,6 +110,8 @@ def rank_heldout(
     scores = SongScores(songs)
     ranked = np.empty(heldout.nnz, np.int32)
     above, level = np.empty((2, heldout.nnz), np.int64)
+    shape = users.shape[0], min(n_listed, len(songs))
+    top = TopSongs(np.empty(shape, np.int64), np.empty(shape, np.float32))
     for rows, block in blocks_of_users(users, songs, n_threads):
         mine = slice(heldout.indptr[rows.start], heldout.indptr[rows.stop])
         scores.rank(
@@ -115,9 +121,10 @@ def rank_heldout(
             ranked[mine],
             above[mine],
             level[mine],
+            top.songs[rows],
+            top.scores[rows],
             n_threads,
         )
         progress("rank", rows.stop, users.shape[0], {})
-    return HeldoutRanks(
-        heldout.indptr.astype(np.int64), ranked, above, level, len(songs) - np.diff(excluded.indptr)
-    )
+    n_candidates = len(songs) - np.diff(excluded.indptr)
+    return HeldoutRanks(heldout.indptr.astype(np.int64), ranked, above, level, n_candidates), top

@@ -16,6 +16,7 @@ from dcbmr.errors import InputError
 from dcbmr.ranking.checks import checked_factors, checked_k, not_zero
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.ranks import HeldoutRanks, rank_heldout
+from dcbmr.ranking.topk import TopSongs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +35,8 @@ class RankingReport:
         Rank at which the metrics that have a cut-off are cut off.
     left_out : dict of str to int
         Why users are not in the means, and how many for each reason.
+    top : TopSongs or None
+        The best candidates of each user in the means, where they were asked for.
     """
 
     ranks: HeldoutRanks
@@ -41,6 +44,7 @@ class RankingReport:
     n_songs: int
     k: int
     left_out: dict[str, int]
+    top: TopSongs | None = None
 
     def __repr__(self) -> str:
         return (
@@ -119,6 +123,7 @@ def evaluate_ranking(
     *,
     excluded: Any = None,
     k: int = 500,
+    n_listed: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
@@ -145,6 +150,9 @@ def evaluate_ranking(
         Not zero where a song is no candidate for a user: one of the user's training plays.
     k : int
         Cut-off of the metrics that have one.
+    n_listed : int, optional
+        Keep this many of the best candidates of each user in the means as ``report.top``, for
+        :func:`dcbmr.evaluate_lists`. It costs far less than :func:`dcbmr.top_songs`: the scores are there.
     n_threads : int, optional
         Threads; every core by default. The result does not depend on it.
     progress : Progress, optional
@@ -165,6 +173,7 @@ def evaluate_ranking(
     plays = not_zero(heldout, shape, "heldout")
     without = not_zero(excluded, shape, "excluded")
     k = checked_k(k)
+    n_listed = 0 if n_listed is None else checked_k(n_listed, "n_listed")
     threads = resolve_n_threads(n_threads)
     both = plays.astype(bool).multiply(without.astype(bool)).nnz if without.nnz else 0
     if both:
@@ -182,10 +191,16 @@ def evaluate_ranking(
             f"no held-out plays among the {len(songs)} candidate songs and "
             f"{left_out['without training plays']} have no training plays (their factors are zero)"
         )
-    ranks = rank_heldout(
-        users[rows], songs, plays[rows], without[rows], n_threads=threads, progress=progress or silent
+    ranks, top = rank_heldout(
+        users[rows],
+        songs,
+        plays[rows],
+        without[rows],
+        n_listed=n_listed,
+        n_threads=threads,
+        progress=progress or silent,
     )
-    return RankingReport(ranks, rows, len(songs), k, left_out)
+    return RankingReport(ranks, rows, len(songs), k, left_out, top if n_listed else None)
 
 
 def mean_of_numbers(values: NDArray[np.float64]) -> float:

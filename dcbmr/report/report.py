@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcbmr.base.version import __version__
 from dcbmr.errors import InputError
 from dcbmr.evaluation.table import interval
+from dcbmr.models.model import Model
 
 if TYPE_CHECKING:
     from dcbmr.experiment.experiment import Experiment
@@ -63,14 +64,14 @@ def write_report(
     require_report()
     import jinja2
 
-    results, figure = experiment.results, experiment.settings.figure
+    results, figure = experiment.results, experiment.config.figure
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         title=title,
         about=about,
         version=__version__,
         results=results,
-        figure=f"mAP@{experiment.settings.k}",
+        figure=f"mAP@{experiment.config.evaluation.k}",
         rows=_table(results["rows"], figure),
         curves=_learning_curves(experiment.curves),
         maps=_song_maps(experiment, labels or {}),
@@ -129,12 +130,14 @@ def _song_maps(experiment: Experiment, labels: Mapping[str, Mapping[str, str]]) 
     """Return (model, drawing) for the baseline and for the best model."""
     models, evaluation = experiment.models, experiment.evaluation
     best = max(models, key=lambda name: evaluation.reports[name].map_at_k)
-    labels = labels or ({"artist": experiment.artists} if experiment.artists else {})
+    songs = evaluation.candidates.song_ids
+    if not labels and evaluation.artists is not None:
+        labels = {"artist": dict(zip(songs, evaluation.artists, strict=True))}
     few = {name: of for name, of in labels.items() if len(set(of.values())) <= _MOST_LABELS}
     maps = []
     for name in dict.fromkeys(name for name in (_BASELINE, best) if name in models):
-        points = song_map(models[name].user_factors, evaluation.predictions[name])
-        maps.append((name, _draw_map(points, evaluation.candidates.song_ids, few or labels)))
+        points = song_map(Model.load(models[name]).user_factors, evaluation.predictions[name])
+        maps.append((name, _draw_map(points, songs, few or labels)))
     return maps
 
 

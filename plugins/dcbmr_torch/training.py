@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import dcbmr
 from dcbmr import DcbmrError, InputError, evaluate_ranking
 from dcbmr_torch.checkpoint import Checkpoint
 from dcbmr_torch.examples import Examples, Rows
@@ -192,9 +193,13 @@ def stop_if_nan(
     named = ", ".join(songs[:8]) + (f" and {len(songs) - 8} more" if len(songs) > 8 else "")
     good = f"last good checkpoint: {checkpoint.file}" if checkpoint.written else "no checkpoint was written"
     raise DcbmrError(
-        f"the loss became {float(losses[bad])} at step {first_step + bad + 1} (songs {named}); {good}. "
+        f"{_named(how)} became {float(losses[bad])} at step {first_step + bad + 1} (songs {named}); {good}. "
         f"Lower learning_rate (now {how.learning_rate:g}) or clip (now {how.clip:g}), and look at those songs"
     )
+
+
+def _named(how: Training) -> str:
+    return f"loss {how.loss!r} of {dcbmr.losses()[how.loss].package}"
 
 
 def what_fits(network: torch.nn.Module, loss: Loss, inputs: Tensor, songs: Tensor) -> str:
@@ -238,8 +243,8 @@ class Judge:
         figures = {"validation_loss": total / len(predicted)}
         if not np.isfinite(predicted).all() or not np.isfinite(figures["validation_loss"]):
             raise DcbmrError(
-                "the predictions of the validation songs, or their loss, are no longer finite; "
-                f"lower learning_rate (now {self._how.learning_rate:g})"
+                f"the predictions of the validation songs, or their {_named(self._how)}, are no longer "
+                f"finite; lower learning_rate (now {self._how.learning_rate:g})"
             )
         if self._heldout.shape[0]:
             figures["validation_map"] = float(

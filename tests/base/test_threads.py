@@ -63,7 +63,7 @@ V1 = "4:memory:/a/b\n1:cpu,cpuacct:/a/b\n0::/\n"
     ],
 )
 def test_quota_of_the_control_group(tmp_path, files, quota):
-    assert threads._cpu_quota(tree(tmp_path, files)) == quota
+    assert threads.cpu_quota(tree(tmp_path, files)) == quota
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_quota_of_the_control_group(tmp_path, files, quota):
 )
 def test_default_number_of_threads(monkeypatch, quota, wish, wanted):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(threads, "_cpu_quota", lambda: quota)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
     monkeypatch.setenv("OMP_NUM_THREADS", wish)
     assert resolve_n_threads(None) == wanted
     assert resolve_n_threads(5) == 5, "what is asked for is given"

@@ -27,7 +27,12 @@ def here(tmp_path, monkeypatch):
 def test_plays_of_zero_are_none(here):
     (here / "zeros.tsv").write_text("a\ts\t0\nb\tt\t0\n")
     assert mistake("factorize", "zeros.tsv", "-o", "o") == "zeros.tsv holds no plays: every count is 0"
-    assert "is no file, but a directory; wanted plays" in mistake("split", ".", "-o", "o")
+    (here / "empty").mkdir()
+    assert "empty is a folder without files; wanted files of plays" in mistake("split", "empty", "-o", "o")
+    (here / "log.csv").write_text("user,song,ts\na,s,2024-01-31\n")
+    assert "none of 1 rows counts: 1 from 2024-01-31 on" in mistake(
+        "factorize", "log.csv", "-o", "o", "--until", "2024-01-31"
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,13 +196,10 @@ def test_an_unknown_id_shows_a_known_one(small_world):
 
 def test_a_demo_of_other_settings_names_what_differs(here):
     (here / "demo").mkdir()
-    header = {"kind": "experiment", "format_version": 2, "dcbmr_version": "0"}
-    from dataclasses import asdict
+    header = {"kind": "experiment", "format_version": 3, "dcbmr_version": "0"}
+    from dcbmr.experiment.demo import demo_config
 
-    from dcbmr.experiment.demo import demo_settings
-
-    world, settings = demo_settings("small")
-    config = {**header, "world": asdict(world), **asdict(settings)}
+    config = {**header, **demo_config("small").as_dict()}
     (here / "demo" / "config.json").write_text(json.dumps(config))
     said = mistake("demo", "-o", "demo", "--size", "small", "--resume", "--share", "0.25")
     assert said.startswith("demo was begun with other settings: world.share is 0.5 (wanted 0.25); give")

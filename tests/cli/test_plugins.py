@@ -50,3 +50,47 @@ def test_a_loss_says_its_parameters_and_who_takes_it(capsys):
     rows = {row["parameter"]: row for row in json.loads(said(capsys, "softmax", "--json"))}
     assert rows["temperature"]["set by"] == "--set loss.temperature=..."
     assert rows["random_state"]["set by"] == "--set loss.random_state=..."
+
+
+BROKEN = "raise OSError('libfoo.so is missing')"
+LICENSED = """
+    from dcbmr import FeatureSpec, hookimpl
+
+    DCBMR_CONTRACT = 2
+
+    @hookimpl
+    def dcbmr_features():
+        return [FeatureSpec("loudness", "far:Away", "mean power", licence="CC BY-NC 4.0")]
+"""
+
+
+def test_what_cannot_be_used_is_listed_with_why(install, capsys, recwarn):
+    install("broken-plugin", BROKEN)
+    install("old-plugin", "DCBMR_CONTRACT = 1")
+    install("loud-plugin", LICENSED)
+    told = said(capsys)
+    assert "not used: plugin 'broken_plugin' of broken-plugin 1.0 cannot be imported: OSError: libfoo" in told
+    assert "not used: plugin 'old_plugin' of old-plugin 1.0 was made for version 1 of the contract" in told
+    assert "CC BY-NC 4.0" in told
+    rows = {row["name"]: row for row in json.loads(said(capsys, "--json"))}
+    assert (rows["broken_plugin"]["offers"], rows["broken_plugin"]["contract"]) == ("", None)
+    assert (rows["old_plugin"]["offers"], rows["old_plugin"]["contract"]) == ("", 1)
+    assert rows["loudness"]["licence"] == "CC BY-NC 4.0"
+    assert len(recwarn) == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_debug_shows_where_an_import_failed(install, capsys):
+    install("broken-plugin", BROKEN)
+    with pytest.raises(SystemExit):
+        main(["--debug", "plugins"])
+    told = capsys.readouterr().err
+    assert "broken_plugin.py" in told
+    assert told.rstrip().endswith("turn it off (DCBMR_DISABLE_PLUGINS=broken_plugin)")
+
+
+def test_a_name_that_nobody_offers(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["plugins", "forest"])
+    assert ended.value.code == 2
+    assert "unknown offer 'forest'; installed: cnn, " in capsys.readouterr().err

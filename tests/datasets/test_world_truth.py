@@ -13,7 +13,7 @@ import pytest
 import dcbmr
 from dcbmr.audio.frames import MFCC, LogMel
 from dcbmr.datasets.world import World
-from dcbmr.experiment.demo import demo_settings
+from dcbmr.experiment.demo import demo_config
 from dcbmr.features.memory import MemoryFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.models.training import factor_target
@@ -23,7 +23,7 @@ from dcbmr.ranking.report import evaluate_ranking
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = replace(demo_settings()[0], n_songs=1200, n_artists=300, n_users=1500, random_state=21)
+SETTINGS = replace(demo_config().world, n_songs=1200, n_artists=300, n_users=1500, random_state=21)
 CNN = {"epochs": 25, "device": "cpu"}
 
 
@@ -51,9 +51,7 @@ def judge(share, mel, mfcc):
     row = {song: i for i, song in enumerate(world.song_ids)}
     artists = {song: world.artist_id(i) for i, song in enumerate(world.song_ids)}
     split = split_plays(world.plays(), by="artist", artists=artists, fraction=0.2)
-    how = demo_settings()[1]
-    als = dcbmr.WeightedALS(n_factors=how.n_factors, regularization=how.regularization)
-    factors = als.fit(split.train).factors_
+    factors = demo_config().als().fit(split.train).factors_
     songs = list(factors.song_ids)
     target = factor_target(factors, songs, artists=artists)
 

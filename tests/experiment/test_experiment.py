@@ -11,16 +11,28 @@ import pytest
 from dcbmr import FeatureStore, InputError, _core, get_regressor, read_results
 from dcbmr.cli import cli
 from dcbmr.datasets.world import WorldSettings
-from dcbmr.experiment.demo import demo_settings, run_demo
-from dcbmr.experiment.experiment import prepare, run_experiment
-from dcbmr.experiment.settings import ExperimentSettings, Row
+from dcbmr.experiment.config import (
+    DataSettings,
+    ExperimentConfig,
+    FeatureSettings,
+    Row,
+    SplitSettings,
+    TrainingSettings,
+)
+from dcbmr.experiment.demo import demo_config, run_demo
+from dcbmr.experiment.experiment import run_experiment
+from dcbmr.experiment.reading import read_config
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.stored_kind import StoredKind
 
-TINY = WorldSettings(n_songs=80, n_artists=20, n_users=60, mean_songs=16, random_state=1)
-LINEAR = ExperimentSettings(
-    rows=(Row("linear", "linear", "mse"),), n_factors=4, n_iterations=3, n_words=(20, 40), regularization=10.0
+TINY = ExperimentConfig(
+    rows=(Row("linear", "linear", "mse"),),
+    world=WorldSettings(n_songs=80, n_artists=20, n_users=60, mean_songs=16, random_state=1),
+    split=SplitSettings(by="artist"),
+    factorization={"n_factors": 4, "n_iterations": 3, "regularization": 10.0},
+    features=FeatureSettings(n_words=(20, 40)),
 )
+ONE_SIZE = FeatureSettings(n_words=(20,))
 KEYS = {"model", "loss", "map_at_500", "auc", "n_users", "n_songs", "seconds"}
 
 
@@ -33,7 +45,7 @@ def table(experiment):
 def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "d"
     shown = []
-    experiment = run_demo(directory, TINY, LINEAR, progress=lambda *step: shown.append(step))
+    experiment = run_demo(directory, TINY, progress=lambda *step: shown.append(step))
     # Each size of codebook is seen to come about.
     codebooks = {name for stage, _, _, figures in shown if stage == "codebook" for name in figures.items()}
     assert codebooks == {(f"{what}, words", n) for what in ("k-means", "count words") for n in (20, 40)}
@@ -67,14 +79,14 @@ def test_a_run_that_was_stopped_continues_to_the_same_table(finished, tmp_path):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run_demo(tmp_path / "d", TINY, LINEAR, resume=True, progress=stop)
-    assert table(run_demo(tmp_path / "d", TINY, LINEAR, resume=True)) == table(finished[1])
+            run_demo(tmp_path / "d", TINY, resume=True, progress=stop)
+    assert table(run_demo(tmp_path / "d", TINY, resume=True)) == table(finished[1])
 
 
 def test_what_is_there_is_not_made_again(finished):
     directory, experiment = finished
     files = {p: p.stat().st_mtime_ns for p in directory.rglob("*.safetensors")}
-    again = run_demo(directory, TINY, LINEAR, resume=True)
+    again = run_demo(directory, TINY, resume=True)
     assert table(again) == table(experiment)
     assert {p: p.stat().st_mtime_ns for p in directory.rglob("*.safetensors")} == files
 
@@ -88,32 +100,35 @@ def test_nothing_empty_is_left(finished):
 
 def test_a_fit_that_was_stopped_keeps_its_curve(tmp_path):
     pytest.importorskip("torch")
-    settings = replace(
-        LINEAR, n_words=(20,), rows=(Row("mlp", "mlp", "mse", {"epochs": 4, "device": "cpu"}),)
-    )
+    row = Row("mlp", "mlp", "mse", params={"epochs": 4, "device": "cpu"})
+    settings = replace(TINY, features=ONE_SIZE, rows=(row,))
 
     def stop(stage, step, n_steps, figures):
         if stage == "mlp" and "validation_map" in figures and step == n_steps // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_demo(tmp_path / "d", TINY, settings, progress=stop)
-    file = tmp_path / "d" / "curves" / "mlp.jsonl"
+        run_demo(tmp_path / "d", settings, progress=stop)
+    (file,) = (tmp_path / "d" / "stages").glob("train-*/curve.jsonl")
     with file.open("a") as log:
         log.write('{"stage": "fit", "st')  # and killed in the middle of a line
-    experiment = run_demo(tmp_path / "d", TINY, settings, resume=True)
+    experiment = run_demo(tmp_path / "d", settings, resume=True)
     curve = experiment.curves["mlp"]
     assert [json.loads(line) for line in file.read_text().splitlines()] == curve
     epochs = {entry["step"] / entry["n_steps"] for entry in curve if "validation_map" in entry}
     assert epochs == {0.25, 0.5, 0.75, 1}
-    assert run_demo(tmp_path / "d", TINY, settings, resume=True).curves == experiment.curves
+    assert run_demo(tmp_path / "d", settings, resume=True).curves == experiment.curves
 
 
 def test_without_validation_songs_there_is_no_choice_of_words(small_world, tmp_path):
     def run(n_words):
-        settings = replace(LINEAR, n_words=n_words, validation_fraction=0.0)
-        directory = tmp_path / str(len(n_words))
-        return run_experiment(small_world / "plays.tsv", small_world / "audio", directory, settings)
+        data = DataSettings(plays=small_world / "plays.tsv", audio=small_world / "audio")
+        features = FeatureSettings(n_words=n_words)
+        training = TrainingSettings(validation_fraction=0.0)
+        config = replace(
+            TINY, world=None, data=data, split=SplitSettings(), features=features, training=training
+        )
+        return run_experiment(config, tmp_path / "e")
 
     results = run((20,)).results
     assert (results["n_words"], results["validation_map_by_n_words"]) == (20, {})
@@ -149,60 +164,59 @@ def counted(monkeypatch):
     return opened, frames
 
 
-ALL_ROWS = replace(demo_settings("small")[1], n_words=(20,), n_factors=4)
+ALL_ROWS = replace(demo_config("small"), world=TINY.world, features=ONE_SIZE, factorization={"n_factors": 4})
 
 
 def test_a_store_is_opened_once(counted, tmp_path):
     pytest.importorskip("torch")
     opened, _ = counted
-    run_demo(tmp_path / "d", TINY, ALL_ROWS)
+    run_demo(tmp_path / "d", ALL_ROWS)
     assert opened == {"features": 1, "mel": 1, "mfcc": 1}
 
 
 def test_a_frame_is_put_into_words_once(counted, tmp_path):
     pytest.importorskip("torch")
     _, frames = counted
-    run_demo(tmp_path / "d", TINY, ALL_ROWS)
+    run_demo(tmp_path / "d", ALL_ROWS)
     n_frames = FeatureStore.open(tmp_path / "d" / "features")["mfcc"].n_frames
     assert frames == {20: n_frames.sum()}  # a resumed run may count once more, and no run more than once
-    run_demo(tmp_path / "d", TINY, ALL_ROWS, resume=True)
+    run_demo(tmp_path / "d", ALL_ROWS, resume=True)
     assert frames[20] <= 2 * n_frames.sum()
 
 
 def test_an_output_that_exists_is_kept(finished, tmp_path):
     directory, _ = finished
     with pytest.raises(InputError, match="exists; --resume continues it, --overwrite begins anew"):
-        run_demo(directory, TINY, LINEAR)
-    with pytest.raises(InputError, match=r"other settings: n_factors is 4 .wanted 5"):
-        run_demo(directory, TINY, replace(LINEAR, n_factors=5), resume=True)
+        run_demo(directory, TINY)
+    with pytest.raises(InputError, match=r"other settings: factorization.n_factors is 4 .wanted 5"):
+        run_demo(directory, replace(TINY, factorization={**TINY.factorization, "n_factors": 5}), resume=True)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="was not written by dcbmr"):
-        prepare(tmp_path, {}, overwrite=True)
+        run_demo(tmp_path, TINY, overwrite=True)
     assert (tmp_path / "mine.txt").exists()
 
 
-def test_an_unknown_regressor_is_refused_before_any_work(tmp_path):
-    settings = replace(LINEAR, rows=(Row("x", "no-such"),))
-    with pytest.raises(InputError, match="no-such"):
-        run_demo(tmp_path / "d", TINY, settings)
-    assert not (tmp_path / "d").exists()
+def test_the_demo_is_the_experiment_of_the_examples():
+    example = Path(__file__).parents[2] / "examples" / "demo.toml"
+    assert read_config(example) == demo_config()
 
 
-def test_demo_settings():
-    world, settings = demo_settings()
-    assert 2000 <= world.n_songs <= 4000
-    assert world.n_artists >= 200
-    assert world.n_users == 3000
-    assert settings.heldout_fraction == 0.2
-    assert demo_settings("small", share=0.2, random_state=7)[0].share == 0.2
+def test_demo_config():
+    config = demo_config()
+    assert 2000 <= config.world.n_songs <= 4000
+    assert config.world.n_artists >= 200
+    assert config.world.n_users == 3000
+    assert config.split.fraction == 0.2
+    small = demo_config("small", share=0.2, random_state=7)
+    assert (small.world.share, small.world.random_state, small.random_state) == (0.2, 7, 7)
     with pytest.raises(InputError, match="size must be"):
-        demo_settings("huge")
+        demo_config("huge")
 
 
 @pytest.mark.parametrize("size", ["default", "small"])
 def test_the_demo_gives_its_regressors_parameters_that_they_have(size):
     pytest.importorskip("torch")
-    for row in demo_settings(size)[1].rows:
+    for row in demo_config(size).rows:
         regressor = get_regressor(row.regressor, **row.params)
         assert {name: getattr(regressor, name) for name in row.params} == row.params
 

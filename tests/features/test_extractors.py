@@ -12,6 +12,7 @@ from sounds import tone, write
 import dcbmr
 from dcbmr.audio import decode
 from dcbmr.cli import cli
+from dcbmr.features.recipe import Recipe
 
 # "levels" has a frame for each second at 8 kHz, "pitch" a vector of a whole clip at 16 kHz, "contrast" is
 # made of all mel frames, "mean" of mel and MFCC frames as they come.
@@ -219,17 +220,29 @@ def test_a_model_predicts_a_file_through_the_same_extractor(plugin, small_world,
     np.testing.assert_array_equal(model.predict_store(store).shape, (40, 6))
     with pytest.raises(
         dcbmr.InputError,
-        match="were made by sound-plugin 1.0, which is not installed: pip install sound-plugin; .*mel",
+        match="made by sound-plugin 1.0, .* does not offer it: pip install sound-plugin==1.0; .*mel",
     ):
         dcbmr.Model.load(tmp_path / "model").predict_files([song])
+
+
+def test_features_of_another_version_of_their_plugin(plugin, small_world, tmp_path):
+    dcbmr.featurize(small_world / "audio", tmp_path / "f", kinds=["pitch"])
+    config = dcbmr.FeatureStore.open(tmp_path / "f")["pitch"].config
+    assert config.contract == dcbmr.CONTRACT_VERSION
+    again = dcbmr.FeatureConfig.from_json(config.to_json() | {"package": "sound-plugin 0.3"})
+    with pytest.warns(
+        UserWarning, match="kind of feature 'pitch' was made by sound-plugin 0.3, here is .* 1.0"
+    ):
+        Recipe.again([again])
+    Recipe.again([config])
 
 
 BAD = {
     "raises": ("raise ValueError('no such chord')", "failed to make 'pitch': ValueError: no such chord"),
     "refuses": ("raise InputError('wanted 3 s')", "makes no 'pitch' of it: wanted 3 s"),
     "exits": ("import sys; sys.exit(3)", "failed to make 'pitch': RuntimeError: SystemExit: 3"),
-    "shape": ("return np.zeros(4)", "it returned a vector of shape .4,., wanted .3,."),
-    "matrix": ("return np.zeros((2, 3))", "it returned a vector of shape .2, 3., wanted .3,."),
+    "shape": ("return np.zeros(4)", "it returned shape .4,., wanted .3,."),
+    "matrix": ("return np.zeros((2, 3))", "it returned shape .2, 3., wanted .3,."),
     "dtype": ("return np.zeros(3, np.int16)", "it returned dtype int16, wanted an array of float32"),
     "object": ("return np.array([None] * 3)", "it returned dtype object, wanted an array of float32"),
     "list": ("return [1.0, 2.0, 3.0]", "it returned a list, wanted an array of float32"),
@@ -249,7 +262,7 @@ def test_a_bad_extractor_costs_the_file_and_is_named(fault, install, music, tmp_
     install("sound-plugin", bad)
     report = dcbmr.featurize(music, tmp_path / "f", kinds=["mfcc", "pitch"], timeout_s=0.5)
     assert (report.n_done, report.failed.total()) == (2, 1)
-    assert next(iter(report.failed)).startswith("plugin 'sound_plugin' of sound-plugin 1.0 ")
+    assert next(iter(report.failed)).startswith("sound-plugin 1.0 ")
     (line,) = (tmp_path / "f" / "failed.tsv").read_text().splitlines()[1:]
     song, path, reason = line.split("\t")
     assert (song, path) == ("song1", str(music / "song1.wav"))
@@ -288,7 +301,7 @@ def test_a_clip_that_gives_no_frame(plugin, tmp_path):
 def test_an_extractor_that_breaks_a_rule_is_named(changed, message, install, music, tmp_path):
     install("sound-plugin", PLUGIN.replace(*changed))
     with pytest.raises(
-        dcbmr.DcbmrError, match=f"'sound_plugin' of sound-plugin: .*'pitch' breaks a rule: {message}"
+        dcbmr.DcbmrError, match=f"kind of feature 'pitch' of sound-plugin 1.0 breaks a rule: {message}"
     ):
         dcbmr.featurize(music, tmp_path / "f", kinds=["pitch"])
     assert not (tmp_path / "f").exists()

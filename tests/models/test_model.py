@@ -111,6 +111,7 @@ def test_a_model_whose_plugin_is_missing_names_it(models, tmp_path):
     shutil.copytree(models[0] / "linear", tmp_path / "strange")
     change(tmp_path / "strange", regressor="forest", package="dcbmr-forest 2.0")
     with pytest.raises(
-        InputError, match=r"'forest' of dcbmr-forest 2.0, which is not installed; installed: "
+        InputError,
+        match=r"of dcbmr-forest 2.0, which is not installed: pip install dcbmr-forest==2.0; installed: ",
     ):
         Model.load(tmp_path / "strange")

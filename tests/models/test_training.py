@@ -221,9 +221,10 @@ class Faulty:
 @pytest.fixture
 def faulty(monkeypatch):
     """The regressors "faulty" and "faulty-users" of the installed distribution "dcbmr-faulty" 3.1."""
+    package = "dcbmr-faulty 3.1"
     specs = (
-        RegressorSpec("faulty", Faulty, "zeros"),
-        RegressorSpec("faulty-users", Faulty, "zeros for users of its own", has_users=True),
+        RegressorSpec("faulty", Faulty, "zeros", package=package),
+        RegressorSpec("faulty-users", Faulty, "zeros for users", has_users=True, package=package),
     )
     installed = registry.plugins()
     about = {"name": "faulty", "distribution": "dcbmr-faulty", "version": "3.1"}

@@ -52,9 +52,8 @@ def test_usual_names_are_recognised_in_any_order(tmp_path, header, form):
 @pytest.mark.parametrize(
     ("header", "row", "columns"),
     [
-        ("user,song,ts", ("ann", "naima", EPOCH), "user,song,COUNT"),
-        ("user,song,ts", ("ann", "naima", "2009-05-04"), "user,song,COUNT"),
-        ("uid,item_id,timestamp,is_organic", (1, 2, 3, 1), "uid,item_id,COUNT"),
+        ("user,song,ts,total plays", ("ann", "naima", EPOCH, 3), "'user,song,total plays'"),
+        ("user,song,lastPlayed", ("ann", "naima", "2009-05-04"), "user,song,COUNT"),
         ("user_id,track_id,artist_id", (1, 2, 3), "user_id,track_id,COUNT"),
         ("who,what,n", ("ann", "naima", 3), "who,what,n"),
         ("who,what,how often", ("ann", "naima", 3), "'who,what,how often'"),
@@ -107,7 +106,8 @@ def test_a_name_with_a_comma_is_given_by_its_number(tmp_path):
 )
 def test_a_third_column_that_is_no_count_is_refused(tmp_path, rows, message):
     text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
-    with pytest.raises(InputError, match=rf"without a header, .*{message}.*; give --columns 1,2,COUNT \("):
+    wanted = "time=3" if "times" in message else "COUNT"
+    with pytest.raises(InputError, match=rf"without a header, .*{message}.*; give --columns 1,2,{wanted} \("):
         PlayCounts.read(write(tmp_path / "p.tsv", text))
     wider = "".join("\t".join(map(str, (*row, 1))) + "\n" for row in rows)
     path = write(tmp_path / "p.tsv", wider)
@@ -119,7 +119,7 @@ def test_a_third_column_that_is_no_count_is_refused(tmp_path, rows, message):
 def test_times_are_not_counted_whoever_names_them(tmp_path):
     path = write(tmp_path / "p.csv", table("user,song,count", [("ann", "naima", EPOCH)]))
     for columns in (None, "user,song,count", "1,2,3"):
-        with pytest.raises(InputError, match=r"'count' looks like times, .*--columns user,song,COUNT"):
+        with pytest.raises(InputError, match=r"'count' looks like times, .*--columns user,song,time=count"):
             PlayCounts.read(path, columns=columns)
     pq.write_table(pa.table({"user": ["ann"], "song": ["naima"], "count": [EPOCH]}), tmp_path / "p.parquet")
     with pytest.raises(InputError, match="'count' looks like times"):
@@ -193,7 +193,9 @@ def test_tags_of_parquet_and_of_named_columns(tmp_path):
         ["jazz", "pop"],
         [[5, 0], [0, 1]],
     )
-    with pytest.raises(InputError, match="columns must name two or three: song, tag and, optionally, weight"):
+    with pytest.raises(
+        InputError, match="columns must name song, tag, weight, of which song and tag may not"
+    ):
         SongTags.read(tmp_path / "t.parquet", columns="clip")
 
 

@@ -138,7 +138,7 @@ def test_no_library_of_frames_is_imported(monkeypatch):
             ({**FRAME, "plays": [["x"]] * 4},),
             "column 'plays' holds lists or records, no counts; give columns=",
         ),
-        (({"user": USERS, "song": SONGS, "ts": COUNTS},), "which is the count .times, such as 'ts', are not"),
+        (({"user": USERS, "song": SONGS, "rating": COUNTS},), "which is the count"),
     ],
 )
 def test_bad_triplets(given, message):

@@ -123,7 +123,10 @@ def test_blocks_of_any_size_give_the_same(tmp_path, monkeypatch):
         ("\n\n", r"p.tsv is empty"),
         ("user\tsong\tcount\n", r"p.tsv: no plays in it; wanted rows of user, song and count"),
         ("a\nb\n", r"p.tsv has one column; wanted user, song and count, separated by tabs"),
-        ("a\t1\nb\t2\n", r"p.tsv has 2 columns; wanted user, song and count"),
+        (
+            "a\t1\nb\t2\n",
+            r"p.tsv: 2 columns; wanted user, song and count, or one row a play; give --columns 1,2 ",
+        ),
         (bytes(range(256)) * 9, r"p.tsv is a binary file"),
     ],
 )
@@ -142,12 +145,14 @@ def test_bad_line_far_into_the_file(tmp_path, monkeypatch):
 def test_other_bad_input(tmp_path):
     with pytest.raises(dcbmr.InputError, match="does not exist"):
         PlayCounts.read(tmp_path / "none.tsv")
-    with pytest.raises(dcbmr.InputError, match="is no file"):
+    with pytest.raises(dcbmr.InputError, match="is a folder without files"):
         PlayCounts.read(tmp_path)
     path = write(tmp_path / "p.tsv", "who\twhat\tn\n" + LINES)
     for columns, message in [
         ("who,what,times", "has no column 'times'; its columns: who, what, n"),
-        ("who,what", "columns must name three"),
+        ("who", "columns must name user, song, count, time=COLUMN, seconds=COLUMN, of which user and song"),
+        ("who,what,n,when", "columns must name user"),
+        ("who,what,user=n", "columns must name user"),
         ("who,who,n", "names one column twice"),
         ("1,2,4", "has no column '4'"),
     ]:

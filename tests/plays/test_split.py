@@ -1,6 +1,7 @@
 """Holding songs out, and keeping what was held out."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from scipy.sparse import csr_array
 from tables import as_dict
 
 import dcbmr
-from dcbmr import PlayCounts, Split, split_plays
+from dcbmr import InputError, PlayCounts, Split, split_plays
 from dcbmr.cli import main
+from dcbmr.plays.split import split_after, split_folds, split_list
 
 
 def draw_plays(n_users=50, n_songs=40, seed=0):
@@ -139,3 +141,37 @@ def test_split_command(tmp_path, capsys):
     assert code == 2
     assert "--songs SONGS.tsv" in shown
     assert Split.load(tmp_path / "split"), "a failed run leaves what was there"
+
+
+def test_folds_hold_out_each_song_once_and_keep_artists_together():
+    plays = PlayCounts.from_matrix(np.ones((4, 23)))
+    artists = {song: f"a{int(song) % 7}" for song in plays.song_ids}
+    for by, most in (("song", 1), ("artist", 4)):
+        folds = list(split_folds(plays, n_folds=3, by=by, artists=artists, random_state=5))
+        held = [set(fold.heldout_songs) for fold in folds]
+        assert set.union(*held) == set(plays.song_ids)
+        assert sum(map(len, held)) == 23
+        assert max(map(len, held)) - min(map(len, held)) <= most
+        assert all(set(fold.train.song_ids).isdisjoint(fold.heldout_songs) for fold in folds)
+    of = [{artists[song] for song in songs} for songs in held]
+    assert sum(map(len, of)) == 7
+    with pytest.raises(InputError, match="folds must be from 2 to 7"):
+        next(split_folds(plays, n_folds=8, by="artist", artists=artists))
+
+
+def test_songs_of_a_list_or_after_a_date_are_held_out():
+    plays = PlayCounts.from_matrix(np.ones((3, 4)))
+    with pytest.warns(UserWarning, match="1 of 2 songs of the list have plays"):
+        assert split_list(plays, ["2", "x"]).heldout_songs == ["2"]
+    with pytest.raises(InputError, match="none is left to learn from"):
+        split_list(plays, list("0123"))
+    with pytest.raises(InputError, match="0 of 1 songs of the list have plays"):
+        split_list(plays, ["song"])
+    dates = {"0": date(2001, 1, 1), "1": date(2002, 1, 1), "2": date(2003, 1, 1)}
+    with pytest.warns(UserWarning, match="1 of 4 songs have no date and stay in training, as '3'"):
+        split = split_after(plays, date(2002, 1, 1), dates=dates)
+    assert (split.heldout_songs, split.by) == (["2"], "time")
+    with pytest.raises(InputError, match="no songs with plays are later than 2009-01-01; they are from 2001"):
+        split_after(PlayCounts.from_matrix(np.ones((3, 3))), date(2009, 1, 1), dates=dates)
+    with pytest.raises(InputError, match="none of the 4 songs with plays has a date"):
+        split_after(plays, date(2009, 1, 1), dates={"x": date(2001, 1, 1)})

@@ -95,6 +95,30 @@ def test_every_form_gives_the_same(tmp_path, monkeypatch, form, block):
     np.testing.assert_array_equal(found, ARRAY)
 
 
+def test_wide_row_groups_are_read_in_parts(tmp_path, monkeypatch):
+    """Of columns that are too large to be held at once, some at a time are put aside."""
+    monkeypatch.setattr(vectors, "_AT_ONCE_BYTES", 700)
+    monkeypatch.setattr(vectors, "_BLOCK_BYTES", 1)
+    ids = [f"song{i}" for i in range(150)]
+    array = np.random.default_rng(1).standard_normal((150, 7)).astype(np.float32)
+    table = pa.table({"d0": array[:, 0], "song": ids, **{f"d{i}": array[:, i] for i in range(1, 7)}})
+    pq.write_table(table, tmp_path / "v.parquet", row_group_size=100)
+    held = []
+    real = vectors._RowGroup.batches
+    monkeypatch.setattr(
+        vectors._RowGroup, "batches", lambda self, columns: held.append(len(columns)) or real(self, columns)
+    )
+    found = list(read_vectors(tmp_path / "v.parquet"))
+    assert len(found) == 3  # of 64 rows at most
+    assert [song for some, _ in found for song in some] == ids
+    np.testing.assert_array_equal(np.concatenate([part for _, part in found]), array)
+    assert max(held) < 7
+    table = table.set_column(5, "d4", pa.array([1.0] * 120 + [None] + [2.0] * 29))
+    pq.write_table(table, tmp_path / "v.parquet")
+    with pytest.raises(InputError, match="column 'd4' lacks a value"):
+        list(read_vectors(tmp_path / "v.parquet"))
+
+
 def test_ids_may_be_numbers(tmp_path):
     assert whole(npz(tmp_path / "v", ids=[3, 1, 4, 15, 92]))[0] == ["3", "1", "4", "15", "92"]
     columns = {"song_id": [3, 1, 4, 15, 92], "x": pa.array([1, 2, 3, 4, 5], pa.int8())}
@@ -174,7 +198,7 @@ def test_ids_must_lie_beside(tmp_path):
         list(read_vectors(tmp_path / "w.npz"))
 
 
-@pytest.mark.parametrize("form", ["npy", "npz"])
+@pytest.mark.parametrize("form", ["npy", "npy columns first", "npz"])
 def test_truncated_files(tmp_path, form):
     path = FORMS[form](tmp_path / "v")
     path.write_bytes(path.read_bytes()[:-20])

@@ -204,7 +204,10 @@ def test_nan_stops_with_step_and_songs(planted_vectors, tmp_path):
 
     vectors_now = take()
     broken.vectors = lambda: vectors_now
-    with pytest.raises(DcbmrError, match=rf"loss became nan at step \d+ \(songs .*song {bad}\b.*checkpoint:"):
+    with pytest.raises(
+        DcbmrError,
+        match=rf"loss 'mse' of dcbmr .* became nan at step \d+ \(songs .*song {bad}\b.*checkpoint:",
+    ):
         MLP(**{**SMALL_MLP, "batch_size": 8}).fit(broken, target, run=replace(fitted_on, report=report))
     kept = load_file(tmp_path / "checkpoint.safetensors")
     assert all(bool(value.isfinite().all()) for value in kept.values())

@@ -202,6 +202,8 @@ def rank(scores, heldout_songs, excluded):
         songs,
         above,
         level,
+        np.empty((n_users, 0), np.int64),
+        np.empty((n_users, 0), np.float32),
         n_threads=1,
     )
     return songs.reshape(n_users, n), above.reshape(n_users, n), level.reshape(n_users, n)
@@ -381,6 +383,8 @@ def test_kernel_refuses_what_would_read_or_write_outside():
         "songs": np.zeros(1, np.int32),
         "above": np.zeros(1, np.int64),
         "level": np.zeros(1, np.int64),
+        "top_songs": np.zeros((1, 2), np.int64),
+        "top_scores": np.zeros((1, 2), np.float32),
     }
     best = {"songs": np.zeros((1, 2), np.int64), "scores": np.zeros((1, 2), np.float32)}
     scores.rank(**right, **counts, n_threads=1)
@@ -407,10 +411,17 @@ def test_kernel_refuses_what_would_read_or_write_outside():
         {"songs": np.zeros(1, np.int64)},
         {"above": np.zeros(2, np.int64)},
         {"level": np.zeros(1, np.int32)},
+        {"top_songs": np.zeros((2, 2), np.int64)},
+        {"top_songs": np.zeros(2, np.int64)},
+        {"top_scores": np.zeros((1, 1), np.float32)},
     ):
         with pytest.raises((ValueError, TypeError)):
             scores.rank(**right, **(counts | wrong), n_threads=1)
-    for wrong in ({"songs": np.zeros((2, 2), np.int64)}, {"scores": np.zeros((1, 1), np.float32)}):
+    for wrong in (
+        {"songs": np.zeros((2, 2), np.int64)},
+        {"songs": np.zeros((1, 0), np.int64), "scores": np.zeros((1, 0), np.float32)},
+        {"scores": np.zeros((1, 1), np.float32)},
+    ):
         with pytest.raises((ValueError, TypeError)):
             scores.top(**right, **(best | wrong), n_threads=1)
     two = np.array([0, 2, 1])

@@ -21,7 +21,8 @@ def best_by_sorting(scores, k, excluded):
     return songs, found
 
 
-@pytest.mark.parametrize("k", [1, 10, 2000])
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("k", [1, 10, 64, 65, 2000])
 @pytest.mark.parametrize("n_songs", [1, 31, 600, 1500])
 def test_agrees_with_a_full_sort(n_songs, k):
     rng = np.random.default_rng(n_songs)
@@ -50,6 +51,21 @@ def test_ties_at_the_last_place(scores, k, data):
     excluded = data.draw(npst.arrays(bool, scores.shape))
     top = top_songs(np.eye(3), scores.T, k=k, excluded=excluded)
     songs, found = best_by_sorting(scores, min(k, scores.shape[1]), excluded)
+    np.testing.assert_array_equal(top.songs, songs)
+    np.testing.assert_array_equal(top.scores, found)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("k", [1, 10, 64, 65])
+def test_any_order_of_scores_and_songs_left_out_from_the_front(k):
+    """The best come first, last or in the middle; a user has few songs to choose from, or none."""
+    rise = np.arange(1300, dtype=np.float32)
+    scores = np.stack([rise, -rise, np.abs(rise - 700), rise % 3, rise, rise % 2, -rise])
+    excluded = np.zeros(scores.shape, bool)
+    for u, out in enumerate((0, 0, 500, 600, 1295, 1300, 64)):
+        excluded[u, :out] = True
+    top = top_songs(np.eye(7), scores.T, k=k, excluded=excluded)
+    songs, found = best_by_sorting(scores, k, excluded)
     np.testing.assert_array_equal(top.songs, songs)
     np.testing.assert_array_equal(top.scores, found)
 

@@ -6,30 +6,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dcbmr.experiment.experiment import run_experiment
-from dcbmr.experiment.settings import ExperimentSettings, Row
-from dcbmr.report.report import song_map, usage_coordinates, write_report
-
-SETTINGS = ExperimentSettings(
-    rows=(Row("linear", "linear", "mse"),),
-    n_factors=4,
-    n_iterations=3,
-    n_words=(20,),
-    regularization=10.0,
-    validation_fraction=0.2,
-    k=3,
+from dcbmr.experiment.config import (
+    DataSettings,
+    EvaluationSettings,
+    ExperimentConfig,
+    FeatureSettings,
+    Row,
+    SplitSettings,
+    TrainingSettings,
 )
+from dcbmr.experiment.experiment import run_experiment
+from dcbmr.report.report import song_map, usage_coordinates, write_report
 
 
 @pytest.fixture(scope="module")
 def experiment(small_world, tmp_path_factory):
-    return run_experiment(
-        small_world / "plays.tsv",
-        small_world / "audio",
-        tmp_path_factory.mktemp("experiment"),
-        SETTINGS,
-        songs=small_world / "songs.tsv",
+    config = ExperimentConfig(
+        rows=(Row("linear", "linear", "mse"),),
+        data=DataSettings(
+            plays=small_world / "plays.tsv", audio=small_world / "audio", songs=small_world / "songs.tsv"
+        ),
+        split=SplitSettings(by="artist"),
+        factorization={"n_factors": 4, "n_iterations": 3, "regularization": 10.0},
+        features=FeatureSettings(n_words=(20,)),
+        training=TrainingSettings(validation_fraction=0.2),
+        evaluation=EvaluationSettings(k=3),
     )
+    return run_experiment(config, tmp_path_factory.mktemp("experiment"))
 
 
 def test_the_report_stands_alone(experiment, tmp_path):

@@ -120,8 +120,11 @@ ROWS = "return np.stack([frames.min(axis=1), frames.max(axis=1)], axis=1)"
         (
             "config_is_json_and_the_same_for_the_same_parameters",
             [
-                ('"hop": self.hop', '"hop": id(self)'),
-                ("self.sr, self.hop", "self.of = [0] * hop; self.sr, self.hop"),
+                ('"hop": self.hop', '"hop": Levels.n_made'),
+                (
+                    "self.sr, self.hop = sr, hop",
+                    "self.sr, self.hop = sr, hop; Levels.n_made = getattr(Levels, 'n_made', 0) + 1",
+                ),
             ],
             "have another config",
         ),

@@ -1,0 +1,1 @@
+"""What a machine and an installation are like, what is wrong with them, and whether the kernels are right."""
