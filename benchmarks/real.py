@@ -1,12 +1,13 @@
 """Real listeners: the paper's rows and others on rock-dev, its artists held out whole.
 
-    python benchmarks/real.py DATA -o WORK --rows all --seeds 0 1 2 3 4     # trains what WORK lacks, then the table
-    python benchmarks/real.py DATA -o WORK --rows linear kernel_ridge --artists 15 30 60 96     # learning curves
+    python benchmarks/real.py DATA -o WORK --rows all --seeds 0 1 2 3 4
+    python benchmarks/real.py DATA -o WORK --rows linear kernel_ridge --artists 15 30 60 96    # curves
 
-DATA holds load.py, plays.tsv and songs.tsv (its README says what they are). A seed deals the artists into five
-folds; every row of a fold predicts the same songs and ranks them for the same users. What was predicted is kept
-in WORK, so that a run that was stopped goes on, and another row costs nothing but itself. "by artist": each song
-has the mean of what was predicted for the songs of its artist. Intervals are 95 %, over users and artists.
+DATA holds load.py, plays.tsv and songs.tsv (its README says what they are). A seed deals the artists into
+five folds; every row of a fold predicts the same songs and ranks them for the same users. What was predicted
+is kept in WORK, so that a run that was stopped goes on, and another row costs nothing but itself. "by
+artist": each song has the mean of what was predicted for the songs of its artist, as with `dcbmr train
+--artist-weight 1`. Intervals are 95 %, over users and artists.
 """
 
 import argparse
@@ -129,7 +130,7 @@ class Fold:
         return kind.load(self.whole / name)
 
     def _pipeline(self, row):
-        """What makes the features of a row; words, the slowest to learn, are shared by those that count them."""
+        """What makes the features of a row; words, slow to learn, are shared by the rows that count them."""
         if row.kind != "bow_pca":
             return dcbmr.pipeline_to(row.kind)
 
@@ -184,7 +185,10 @@ class Fold:
         factors = self.factors
         rng = np.random.default_rng(self.seed * N_FOLDS + self.number)
         shape = len(self.songs), factors.user_factors.shape[1]
-        noise = {"songs": rng.standard_normal(shape), "users": rng.standard_normal(factors.user_factors.shape)}
+        noise = {
+            "songs": rng.standard_normal(shape),
+            "users": rng.standard_normal(factors.user_factors.shape),
+        }
         every = {"random": noise} | {row: predictions[row] for row in rows if row in predictions}
         for row in rows:
             if row in MEANS:
@@ -238,7 +242,11 @@ def table(folds, rows, reference, n_resamples):
         sure = dcbmr.bootstrap(dcbmr.pool_folds(tables), n_resamples=n_resamples)
         pairs = {}
         for pair in sure.comparisons:
-            pairs[pair.first, pair.second] = pair.difference.estimate, pair.difference.low, pair.difference.high
+            pairs[pair.first, pair.second] = (
+                pair.difference.estimate,
+                pair.difference.low,
+                pair.difference.high,
+            )
             pairs[pair.second, pair.first] = tuple(-pairs[pair.first, pair.second][i] for i in (0, 2, 1))
         for row, of in sure.intervals.items():
             entry = found.setdefault(row, {"row": row, "folds": len(folds)})
@@ -260,7 +268,9 @@ def main():
     parser.add_argument("-o", "--work", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", default=["all"], help=", ".join((*ROWS, *MEANS)))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--artists", type=int, nargs="+", default=[None], help="training artists; default: all")
+    parser.add_argument(
+        "--artists", type=int, nargs="+", default=[None], help="training artists; default: all"
+    )
     parser.add_argument("--factors", type=int, default=16)
     parser.add_argument("--reference", default="linear, raw words", help="the row to compare with")
     parser.add_argument("--resamples", type=int, default=1000)
@@ -278,7 +288,8 @@ def main():
     for n_artists in args.artists:
         fold = cache(lambda seed, number, n=n_artists: Fold(data, seed, number, n))
         folds = [fold(seed, number) for seed in args.seeds for number in range(N_FOLDS)]
-        for row in dict.fromkeys(part for row in rows for part in MEANS.get(row, (row,))):
+        trained = dict.fromkeys(part for row in rows for part in MEANS.get(row, (row,)))
+        for row in (*trained, args.reference):
             for one in folds:
                 header = one.predict(row)[1]
                 print(f"{row}, seed {one.seed}, fold {one.number}: {header['seconds']:.1f} s", flush=True)
