@@ -4,7 +4,8 @@
 
 `assign` finds the nearest of 4000 words for 39-dimensional frames: of Gaussian noise, where nothing can be
 skipped, and of the recordings in FOLDER in their order, with words learned from the same recordings between
-those frames, and with words learned from half of the recordings for the frames of the other half. Every
+those frames, and with words learned from half of the recordings for the frames of the other half. Frames are
+not standardized: distances are then the same for all peers. Every
 peer's answers are compared first. `learn` learns 4000 words from a million frames of the recordings, which
 start 10 samples apart. `stream` reads audio to MFCCs and to words. `pca` reduces word counts. Without
 arguments, all parts run.
@@ -127,9 +128,9 @@ def assign(sounds):
     rng = np.random.default_rng(0)
     cases = {"noise": (rng.standard_normal((N_WORDS, N_DIMS)), rng.standard_normal((60_000, N_DIMS)))}
     if sounds:
-        between = Codebook(n_iterations=10).fit(mfccs(sounds, (64, 192, 320, 448)))
+        between = Codebook(n_iterations=10, standardize=False).fit(mfccs(sounds, (64, 192, 320, 448)))
         cases["music"] = between.words_, mfccs(sounds)
-        half = Codebook(n_iterations=10).fit(mfccs(sounds[::2], range(0, 512, 32)))
+        half = Codebook(n_iterations=10, standardize=False).fit(mfccs(sounds[::2], range(0, 512, 32)))
         cases["music, words of other recordings"] = half.words_, mfccs(sounds[1::2])
     for n_threads in THREADS:
         rate = sgemm_rate(n_threads)
@@ -169,7 +170,13 @@ def learn(sounds):
     frames = frames[np.random.default_rng(0).permutation(len(frames))[:1_000_000]]
     n_threads = THREADS[-1]
     for seed in range(2):
-        codebook = Codebook(n_iterations=n_iterations, tolerance=0, n_threads=n_threads, random_state=seed)
+        codebook = Codebook(
+            n_iterations=n_iterations,
+            tolerance=0,
+            standardize=False,
+            n_threads=n_threads,
+            random_state=seed,
+        )
         seconds, _ = timed(lambda codebook=codebook: codebook.fit(frames), 1)
         who = {"dcbmr": (seconds, codebook.inertia_)}
         try:

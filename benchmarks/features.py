@@ -1,11 +1,12 @@
 """Audio to features: extraction in memory beside six peers, whole files, the store, and memory.
 
-    python benchmarks/features.py [memory] [mp3] [flac] [ogg] [store] [growth] [--json FILE]
+    python benchmarks/features.py [memory] [mp3] [flac] [ogg] [stats] [store] [growth] [--json FILE]
 
 memory: every peer computes, on one thread, the log-mel spectrum of a 29 s clip at 22,050 Hz (window 1024, hop
 512, 128 bands), and is compared with a float64 reference before it is timed. mp3, flac, ogg: featurize on a
 folder of such clips at 44.1 kHz, stereo, beside nothing but decoding and resampling through the same
-libraries on the same threads. store: size and random windows. growth: of the process. Without arguments, all.
+libraries on the same threads. stats: what the kind adds to featurize from MP3, and what it takes to make it
+of a store's frames. store: size and random windows. growth: of the process. Without arguments, all.
 """
 
 import argparse
@@ -270,21 +271,25 @@ def decode_and_resample(path):
         stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def files_part(ending, n_files=150):
+def write_clips(root, ending, n_files):
+    """One clip under many names."""
     left, right = clip(sr=44100, seed=1), clip(sr=44100, seed=2)
+    first = root / f"0.{ending}"
+    # A second at a time: libsndfile's encoder of Vorbis fails on long writes.
+    with soundfile.SoundFile(first, "w", 44100, 2) as file:
+        for begin in range(0, len(left), 44100):
+            end = begin + 44100
+            file.write(np.stack([left[begin:end], right[begin:end]], axis=1))
+    for i in range(1, n_files):
+        os.link(first, root / f"{i}.{ending}")
+    return sorted(root.glob(f"*.{ending}"))
 
+
+def files_part(ending, n_files=150):
     def run(report):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            first = root / f"0.{ending}"
-            # A second at a time: libsndfile's encoder of Vorbis fails on long writes.
-            with soundfile.SoundFile(first, "w", 44100, 2) as file:
-                for begin in range(0, len(left), 44100):
-                    end = begin + 44100
-                    file.write(np.stack([left[begin:end], right[begin:end]], axis=1))
-            for i in range(1, n_files):
-                os.link(first, root / f"{i}.{ending}")
-            paths = sorted(root.glob(f"*.{ending}"))
+            paths = write_clips(root, ending, n_files)
 
             def decode_only(n_threads):
                 with ThreadPoolExecutor(n_threads) as pool:
@@ -314,6 +319,32 @@ def files_part(ending, n_files=150):
             )
 
     return run
+
+
+def part_stats(report, n_files=40, rounds=9):
+    """Featurize with and without statistics in turns; then make the same of the frames of a store."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        paths = write_clips(root, "mp3", n_files)
+        seconds = {}
+        for _ in range(rounds):
+            for kinds in (("mel", "mfcc"), ("mel", "mfcc", "stats")):
+                began = time.perf_counter()
+                extraction.featurize(paths, root / "features", kinds=kinds, n_threads=1, overwrite=True)
+                seconds.setdefault(len(kinds), []).append(time.perf_counter() - began)
+        without, both = (statistics.median(found) / n_files * 1e3 for found in seconds.values())
+        stored = dcbmr.FeatureStore.open(root / "features")["stats"].features(map(str, range(n_files)))
+        extraction.featurize(paths, root / "frames", n_threads=1)
+        store = dcbmr.FeatureStore.open(root / "frames")
+        began = time.perf_counter()
+        store["stats"].make(store.song_ids, n_threads=1)
+        made_ms = (time.perf_counter() - began) / n_files * 1e3
+        made = store["stats"].features(map(str, range(n_files)))
+        np.testing.assert_array_equal(made.vectors(), stored.vectors())
+    report(
+        "stats", "mp3, 1 thread", without_ms=without, with_ms=both, adds_percent=100 * (both / without - 1)
+    )
+    report("stats", "of stored frames, 1 thread", ms=made_ms)
 
 
 def part_store(report, n_songs=10_000):
@@ -405,6 +436,7 @@ PARTS = {
     "mp3": files_part("mp3"),
     "flac": files_part("flac"),
     "ogg": files_part("ogg"),
+    "stats": part_stats,
     "store": part_store,
     "growth": part_growth,
 }

@@ -45,7 +45,6 @@ OnlineFeature::OnlineFeature(std::shared_ptr<const FeaturePlan> plan) : plan_(st
   const std::int64_t lanes = plan_->rfft_kernel_.lanes;
   const FeatureOptions& o = plan_->options_;
   work_ = aligned(work_storage_, rfft_work_rows(o.mel.n_fft) * lanes);
-  power_ = aligned(power_storage_, plan_->rfft_.n_bins() * lanes);
   mel_ = aligned(mel_storage_, o.mel.n_mels * lanes);
   shown_ = aligned(shown_storage_, (o.mel.n_mels + o.n_mfcc) * lanes);
   silence_.assign(static_cast<std::size_t>(o.mel.n_fft), 0.f);
@@ -140,8 +139,8 @@ void OnlineFeature::extract(const float* const* frames, int n_frames, float*& me
   const FeatureOptions& o = plan_->options_;
   const MelKernel& kernel = plan_->mel_kernel_;
   const int n_mels = o.mel.n_mels;
-  plan_->rfft_kernel_.power_spectra(plan_->rfft_.tables(), frames, work_, power_);
-  kernel.apply_bank(plan_->bank_.tables(), power_, mel_);
+  plan_->rfft_kernel_.power_spectra(plan_->rfft_.tables(), frames, work_);
+  kernel.apply_bank(plan_->bank_.tables(), work_, plan_->rfft_.tables().rows, mel_);
   if (o.log_mel) {
     kernel.compress(mel_, n_mels, shown_);
     kernel.scatter(shown_, n_mels, n_frames, mel, n_mels);

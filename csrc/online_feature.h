@@ -100,9 +100,9 @@ class OnlineFeature {
   std::int64_t row_stride_ = 0, n_rows_ = 0, n_frames_ = 0;
 
   float* aligned(std::vector<float>& storage, std::int64_t n);
-  std::vector<float> work_storage_, power_storage_, mel_storage_, shown_storage_;
+  std::vector<float> work_storage_, mel_storage_, shown_storage_;
   std::vector<float> silence_;
-  float *work_, *power_, *mel_, *shown_;
+  float *work_, *mel_, *shown_;
 };
 
 }  // namespace dcbmr

@@ -37,8 +37,9 @@ RfftPlan::RfftPlan(const std::vector<double>& window) {
       position += digits % radix * block;
       digits /= radix;
     }
-    positions_.push_back(position + position / (n / radices_[0]) * kRfftPadding);
+    rows_.push_back(2 * (position + position / (n / radices_[0]) * kRfftPadding));
   }
+  rows_.push_back(1);  // beside bin 0, whose numbers are real
   for (int k = 0; k <= n / 2; ++k) push_root(separation_, -0.25 - static_cast<double>(k) / (2 * n));
 }
 

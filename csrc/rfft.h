@@ -16,13 +16,13 @@ class RfftPlan {
   int n_fft() const { return static_cast<int>(window_.size()); }
   int n_bins() const { return n_fft() / 2 + 1; }
   RfftTables tables() const {
-    return {n_fft(),          window_.data(),    radices_.data(),
-            twiddles_.data(), positions_.data(), separation_.data()};
+    return {n_fft(),          window_.data(), radices_.data(),
+            twiddles_.data(), rows_.data(),   separation_.data()};
   }
 
  private:
   std::vector<float> window_, twiddles_, separation_;
-  std::vector<int> radices_, positions_;
+  std::vector<int> radices_, rows_;
 };
 
 }  // namespace dcbmr

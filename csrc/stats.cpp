@@ -73,7 +73,6 @@ OnlineStats::OnlineStats(const StatsOptions& options)
       history_(size_t(sizes_.n_slow_groups * sizes_.n_window)),
       rfft_(hann(sizes_.n_window)),
       work_(rfft_work_rows(sizes_.n_window) * rfft_kernel().lanes),
-      power_(rfft_.n_bins() * rfft_kernel().lanes),
       centred_(size_t(rfft_kernel().lanes * sizes_.n_window)),
       modulation_(size_t(sizes_.n_slow_groups * StatsSizes::kModulationBands)),
       onsets_(size_t(sizes_.n_lags + kBlock)),
@@ -189,7 +188,7 @@ void OnlineStats::add_window(int n_frames) {
       for (int t = 0; t < n_frames; ++t)
         to[t] = static_cast<float>(static_cast<double>(from[t]) - mean);
     }
-    kernel.power_spectra(rfft_.tables(), frames, work_.data(), power_.data());
+    kernel.power_spectra(rfft_.tables(), frames, work_.data());
     for (int i = 0; i < n_used; ++i) {
       double* const bands = modulation_.data() + (first + i) * StatsSizes::kModulationBands;
       int bin = 1;
@@ -198,7 +197,7 @@ void OnlineStats::add_window(int n_frames) {
         const int begin = bin;
         double sum = 0;
         for (; bin < rfft_.n_bins() && (is_last || bin * bin_hz < kModulationHz[b + 1]); ++bin)
-          sum += static_cast<double>(power_.data()[bin * lanes + i]);
+          sum += static_cast<double>(work_.data()[rfft_.tables().rows[bin] * lanes + i]);
         if (bin > begin) bands[b] += sum / (energy * (bin - begin));
       }
     }

@@ -90,7 +90,7 @@ class OnlineStats {
   int n_history_ = 0;
   std::int64_t n_windows_ = 0;
   RfftPlan rfft_;
-  Buffer work_, power_;
+  Buffer work_;
   std::vector<float> centred_;      // (lanes, n_window)
   std::vector<double> modulation_;  // (n_slow_groups, kModulationBands)
 

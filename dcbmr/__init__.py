@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         losses,
         regressors,
     )
+    from dcbmr.datasets.convert import convert_dataset
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.candidates import ScoredSongs
     from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
@@ -184,6 +185,7 @@ _HOME = {
     "by_popularity": "ranking.groups",
     "compare_evaluations": "evaluation.comparison",
     "contributions_of_best": "evaluation.play_figures",
+    "convert_dataset": "datasets.convert",
     "evaluate_factors": "evaluation.warm",
     "evaluate_lists": "ranking.lists",
     "evaluate_models": "evaluation.evaluation",
@@ -289,6 +291,7 @@ __all__ = [
     "by_popularity",
     "compare_evaluations",
     "contributions_of_best",
+    "convert_dataset",
     "evaluate_factors",
     "evaluate_lists",
     "evaluate_models",

@@ -1,11 +1,18 @@
 """The pages' code blocks, run: what they show is what works."""
 
+import dataclasses
+import inspect
 import re
+import shlex
 from pathlib import Path
+from unittest import SkipTest
 
 import pytest
+from click.testing import CliRunner
 
 import dcbmr.testing
+from dcbmr.cli import cli
+from dcbmr.contract import hookspecs, registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the pages are in the sources only")
@@ -51,3 +58,97 @@ def test_every_field_of_a_spec_is_on_the_page():
     page = (DOCS / "features.md").read_text("utf-8")
     for name in dcbmr.FeatureSpec.__dataclass_fields__:
         assert f"| `{name}` |" in page
+
+
+PLUGINS = ("shrunk", "cauchy", "noisy", "rough")
+
+
+@pytest.fixture
+def plugins_of_the_page(install, tmp_path):
+    """Install the plugins of the page on plugins, and return its blocks of Python."""
+    code = blocks("plugins.md", "python")
+    for path, text in code.items():
+        if path.startswith("dcbmr_"):
+            file = tmp_path / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+    for name in PLUGINS:
+        install(f"dcbmr-{name}", "")
+        (tmp_path / f"dcbmr_{name}.py").unlink()
+    return code
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_plugins_of_the_page_pass_the_suite(plugins_of_the_page, name):
+    (checks,) = dcbmr.testing.named_checks(name).values()
+    for check in checks:
+        try:
+            check()
+        except SkipTest:
+            assert name != "shrunk" or "resumes" in str(check), check
+
+
+def test_every_block_of_python_of_the_page_runs(plugins_of_the_page, capsys):
+    run = {path for path in plugins_of_the_page if path.startswith("dcbmr_")}
+    rest = {path: text for path, text in plugins_of_the_page.items() if path not in run}
+    assert set(rest) == {"tests/test_shrunk.py", "import"}
+    assert 'shrunk = "dcbmr_shrunk"' in blocks("plugins.md", "toml")["pyproject.toml"]
+    for text in rest.values():
+        exec(text, {})
+    assert capsys.readouterr().out.startswith("(48, 4)\n['cnn', ")
+
+
+def test_the_commands_of_the_page_are_those_that_there_are(plugins_of_the_page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "plugins.md").read_text("utf-8")
+    commands = [
+        shlex.split(line, comments=True)
+        for block in re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+        for line in block.splitlines()
+    ]
+    # What pip, build and twine do needs an index; tests/scaffold builds, installs and removes such a package.
+    assert {words[0] for words in commands} == {"dcbmr", "cd", "pip", "pytest", "python"}
+    said = {words[1]: CliRunner().invoke(cli, words[1:]) for words in commands if words[0] == "dcbmr"}
+    assert "'shrunk' is offered by plugin" in str(said["plugin"].exception)
+    assert "from dcbmr-shrunk 1.0" in said["plugins"].output
+    for words in commands:
+        if "--dcbmr" in words:
+            assert not pytest.main([*words[1:], "-q", "-p", "no:cacheprovider"])
+
+
+def test_every_public_name_of_the_contract_is_on_the_page():
+    page = (DOCS / "plugins.md").read_text("utf-8")
+    names = {name for name, home in dcbmr._HOME.items() if home.startswith("contract.")}
+    names |= {"Progress", "DcbmrError", "InputError", "save_tensors", "load_tensors", "resolve_n_threads"}
+    missing = [name for name in names if f"dcbmr.{name}" not in page]
+    missing += [name for name in dcbmr.testing.__all__ if f"dcbmr.testing.{name}" not in page]
+    missing += [
+        f"`{name}`" for name in vars(hookspecs) if name.startswith("dcbmr_") and f"`{name}`" not in page
+    ]
+    missing += [name for name in ("DCBMR_CONTRACT", *registry.RESERVED, registry.SOURCES) if name not in page]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        dcbmr.RegressorSpec,
+        dcbmr.LossSpec,
+        dcbmr.FactorTarget,
+        dcbmr.FitRun,
+        dcbmr.SongFeatures,
+        dcbmr.Peers,
+        dcbmr.Regressor,
+        dcbmr.HasCheck,
+        dcbmr.HasUsers,
+        dcbmr.HasActivations,
+    ],
+    ids=lambda owner: owner.__name__,
+)
+def test_every_member_of_the_contract_is_on_the_page(owner):
+    page = (DOCS / "plugins.md").read_text("utf-8")
+    members = {name for base in owner.__mro__[:-1] for name in vars(base) if not name.startswith("_")}
+    members |= set(inspect.get_annotations(owner))
+    if dataclasses.is_dataclass(owner):
+        members |= {field.name for field in dataclasses.fields(owner)}
+    assert not [name for name in members if not re.search(rf"`{name}\b", page)]

@@ -21,16 +21,18 @@ MAY_IMPORT = {
     "audio": {"soundfile", "soxr", "av"},
     "factorization": {"safetensors", "threadpoolctl"},
     "contract": {"pluggy", "torch"},  # torch for type checkers only
+    "experiment": {"optuna"},
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
-    "datasets": {"soundfile"},
+    "datasets": {"soundfile", "pyarrow"},
     "report": {"jinja2", "matplotlib", "sklearn"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     # Looks at what there is, and runs the kernel of MLR beside the others.
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},
     "cli": {"click", "rich"},
 }
+OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_pytest": {"pytest"}}
 # The kernels are called by who checks what goes into them.
 KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
 
@@ -112,7 +114,7 @@ def test_plugins_use_public_names_only(path):
     import dcbmr
 
     package = path.relative_to(ROOT / "plugins").parts[0]
-    allowed = {"numpy", "scipy", "safetensors", package} | ({"torch"} if package == "dcbmr_torch" else set())
+    allowed = {"numpy", "scipy", "safetensors", package} | OF_PLUGINS.get(package, set())
     for name in imports(path):
         top, *rest = name.split(".")
         if top == "dcbmr":
@@ -120,6 +122,21 @@ def test_plugins_use_public_names_only(path):
                 assert rest[0] in dcbmr.__all__, f"{name} is not public"
         else:
             assert top in STDLIB | allowed, f"{package} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_examples_use_public_names_only(path):
+    import dcbmr_torch
+
+    import dcbmr
+
+    for name in imports(path):
+        top, *rest = name.split(".")
+        public = {"dcbmr": dcbmr.__all__, "dcbmr_torch": dcbmr_torch.__all__}.get(top)
+        if public is not None and rest:
+            assert rest[0] in public, f"{name} is not public"
 
 
 def test_only_bindings_includes_pybind11():

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 from pathlib import Path
 
+import dcbmr_torch
 import pytest
 
 import dcbmr
@@ -40,17 +41,16 @@ def _default(value):
 
 
 def _members(owner):
-    """Public methods, properties and class attributes of a class, those of its bases in dcbmr too."""
+    """Public methods, properties and class attributes of a class, those of its bases of ours too."""
     found = {}
     for base in reversed(owner.__mro__):
-        if base.__module__.split(".")[0] == "dcbmr":
+        if base.__module__.split(".")[0] in ("dcbmr", "dcbmr_torch"):
             found |= {n: m for n, m in vars(base).items() if not n.startswith("_") or n == "__call__"}
     return dict(sorted(found.items()))
 
 
-def describe(name):
+def describe(name, value):
     """The lines of one public name."""
-    value = getattr(dcbmr, name)
     if inspect.ismodule(value):
         for function in sorted(value.__all__):
             yield f"{name}.{function}{_signature(getattr(value, function))}"
@@ -74,7 +74,10 @@ def describe(name):
 
 def lines():
     """Every public name, a line each."""
-    return [line for name in sorted(dcbmr.__all__, key=str.lower) for line in describe(name)]
+    names = {name: getattr(dcbmr, name) for name in sorted(dcbmr.__all__, key=str.lower)}
+    # What a network of other people may be a subclass of.
+    names |= {f"dcbmr_torch.{name}": getattr(dcbmr_torch, name) for name in dcbmr_torch.__all__}
+    return [line for name, value in names.items() for line in describe(name, value)]
 
 
 def test_public_names_are_those_listed():

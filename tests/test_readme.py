@@ -1,4 +1,4 @@
-"""README's ways, to judge, to use and to use what else is known, command by command on a small world."""
+"""README's ways: to judge, to use, what else is known, data that people have; command by command."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from click.testing import CliRunner
+from published_files import hetrec2011
 
 import dcbmr
 from dcbmr.cli import cli
@@ -16,7 +17,7 @@ from dcbmr.cli import cli
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SECTION = README.split("## Your own plays and audio")[1].split("\n## ")[0]
 PYTHON = re.search(r"## From Python\n.*?```python\n(.*?)```", README, re.S)[1]
-JUDGE, USE, KNOWN = (
+JUDGE, USE, KNOWN, DATA = (
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", SECTION, re.S)
 )
@@ -40,12 +41,12 @@ def world(small_world, tmp_path_factory):
     return root
 
 
-def run(words):
+def run(words, input=None):
     assert words[0] == "dcbmr"
     if words[1] == "train":
         # For the sake of time: nothing is judged here.
         words = [*words, *(("--set", "epochs=1") if "cnn" in words else ("--words", "16"))]
-    result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
+    result = CliRunner().invoke(cli, words[1:], input, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -109,3 +110,19 @@ def test_the_lines_of_python(world, monkeypatch, tmp_path, capsys):
     assert {"cnn", "random"} <= {line.split()[0] for line in printed.splitlines()[1:4]}
     assert [song for song, _ in found["recommender"].recommend(["alice"], candidates="new")[0]] == ["new"]
     assert found["model"].predict_files(["audio/new.wav"]).shape == (1, 50)
+
+
+def test_data_that_people_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hetrec2011(tmp_path / "hetrec2011-lastfm-2k")
+    (tmp_path / "logs").mkdir()
+    log = "user_id,track_id,played_at,ms_played\nann,naima,2024-01-02,31000\nbob,naima,2023-12-31,31000\n"
+    (tmp_path / "logs" / "today.csv").write_text(log)
+    convert, factorize, of_logs, piped = DATA
+    run(convert)
+    run(factorize)
+    run(of_logs)
+    assert list(dcbmr.Factors.load("log-factors").user_ids) == ["ann"]
+    assert piped[:3] == ["zcat", "plays-*.tsv.gz", "|"]
+    run(piped[3:], "ann\t2024-01-02\t7\tnaima\nbob\t2024-01-03\t7\tnaima\n")
+    assert list(dcbmr.Factors.load("all-factors").user_ids) == ["ann", "bob"]

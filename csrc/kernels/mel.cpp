@@ -23,15 +23,15 @@ inline Lanes log_lanes(Lanes x) {
   return e * 0.693359375f + (e * -2.12194440e-4f + 2 * s * series + 2 * s);
 }
 
-void apply_bank(const MelTables& bank, const float* power, float* mel) {
+void apply_bank(const MelTables& bank, const float* power, const int* rows, float* mel) {
   const float* weights = bank.weights;
   Lanes falling{};
   for (int m = 0; m <= bank.n_mels; ++m) {
     const MelGap gap = bank.gaps[m];
-    const float* bins = power + gap.first_bin * kLanes;
+    const int* const at = rows + gap.first_bin;
     Lanes rising{};
     for (int i = 0; i < gap.n_bins; ++i, weights += 2) {
-      const Lanes bin = load(bins + i * kLanes);
+      const Lanes bin = load(power + at[i] * kLanes);
       falling += weights[0] * bin;
       rising += weights[1] * bin;
     }

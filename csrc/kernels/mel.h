@@ -28,8 +28,8 @@ constexpr int kDeltaReach = 4;
 struct MelKernel {
   int lanes;
 
-  //   power (n_bins, lanes) IN   mel (n_mels, lanes) OUT
-  void (*apply_bank)(const MelTables& bank, const float* power, float* mel);
+  //   power (n_bins, lanes) IN, bin k in row rows[k]   mel (n_mels, lanes) OUT
+  void (*apply_bank)(const MelTables& bank, const float* power, const int* rows, float* mel);
 
   // out[i] = log(1 + 1e4 mel[i]); n is a number of rows.
   void (*compress)(const float* mel, int n, float* out);

@@ -124,29 +124,29 @@ inline void gather(const RfftTables& tables, const float* const* frames, float* 
 // From Z, the transform of z = (even samples + i odd samples) / 2, to the power of X:
 //   s = Z[k] + conj Z[n-k],  t = -i exp(-2 pi i k / 2n) (Z[k] - conj Z[n-k])
 //   X[k] = s + t,  X[n-k] = conj(s - t)
-inline void separate(const RfftTables& tables, const float* work, float* power) {
+// Each power takes the place of the number that was last needed for it.
+inline void separate(const RfftTables& tables, float* work) {
   const int n = tables.n_fft / 2;
-  const int* positions = tables.positions;
+  const int* rows = tables.rows;
   const Complex z = get(work);
   const Lanes first = z.re + z.im, last = z.re - z.im;
-  store(power, 4 * first * first);
-  store(power + n * kLanes, 4 * last * last);
+  store(work + rows[0] * kLanes, 4 * first * first);
+  store(work + rows[n] * kLanes, 4 * last * last);
   for (int k = 1; k <= n / 2; ++k) {
-    const Complex a = get(work + positions[k] * kNumber);
-    const Complex b = get(work + positions[n - k] * kNumber);
+    float *const at = work + rows[k] * kLanes, *const mirrored = work + rows[n - k] * kLanes;
+    const Complex a = get(at), b = get(mirrored);
     const Complex s{a.re + b.re, a.im - b.im};
     const Complex t = turned({a.re - b.re, a.im + b.im}, tables.separation + 2 * k);
     const Complex low = s + t, high = s - t;
-    store(power + k * kLanes, low.re * low.re + low.im * low.im);
-    store(power + (n - k) * kLanes, high.re * high.re + high.im * high.im);
+    store(at, low.re * low.re + low.im * low.im);
+    store(mirrored, high.re * high.re + high.im * high.im);
   }
 }
 
-void power_spectra(const RfftTables& tables, const float* const* frames, float* work,
-                   float* power) {
+void power_spectra(const RfftTables& tables, const float* const* frames, float* work) {
   gather(tables, frames, work);
   transform(work, tables.n_fft / 2, kRfftPadding, tables.radices, tables.twiddles);
-  separate(tables, work, power);
+  separate(tables, work);
 }
 
 }  // namespace

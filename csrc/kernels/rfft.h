@@ -21,19 +21,18 @@ struct RfftTables {
   const float* window;      // (n_fft,), halved: see RfftPlan's constructor
   const int* radices;       // 8 or 4, from the outermost pass to the innermost
   const float* twiddles;    // pass by pass, (re, im)
-  const int* positions;     // (n_fft / 2,), which number of the work Z[k] is
+  const int* rows;          // (n_fft / 2 + 1,), where in the work Z[k] begins, and then its power
   const float* separation;  // (n_fft / 4 + 1, {re, im}): -i exp(-2 pi i k / n_fft)
 };
 
 struct RfftKernel {
   int lanes;
 
-  // Windows `lanes` frames and writes their power spectra |X[k]|^2.
+  // Windows `lanes` frames and writes their power spectra |X[k]|^2. They stay where the transform
+  // leaves them: to put them in order would take more of the first cache than there is.
   //   frames   lanes pointers to n_fft samples each, of any alignment         IN
-  //   work     (rfft_work_rows(n_fft), lanes), 64-byte aligned                SCRATCH
-  //   power    (n_bins, lanes), 64-byte aligned                               OUT
-  void (*power_spectra)(const RfftTables& tables, const float* const* frames, float* work,
-                        float* power);
+  //   work     (rfft_work_rows(n_fft), lanes), 64-byte aligned: bin k in row rows[k]   OUT
+  void (*power_spectra)(const RfftTables& tables, const float* const* frames, float* work);
 };
 
 DCBMR_KERNEL(RfftKernel, rfft_kernel)

@@ -55,3 +55,22 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(vectors, length, where=length > 0, out=np.zeros_like(vectors))
     return unit
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def read_only_csr(matrix: csr_array) -> csr_array:
+    """Return a matrix of read-only views; a copy only where its indices are not sorted yet."""
+    # What needs sorted indices would sort them in place, which is too late when they are read-only.
+    ordered = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
+    parts = tuple(map(read_only, (ordered.data, ordered.indices, ordered.indptr)))
+    view = csr_array(parts, shape=matrix.shape)
+    view.has_sorted_indices = True
+    for part in (view.data, view.indices, view.indptr):  # scipy may have taken smaller indices
+        part.flags.writeable = False
+    return view

@@ -20,6 +20,7 @@ from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
     compare,
+    dataset,
     demo,
     doctor,
     evaluate,
@@ -27,6 +28,7 @@ from dcbmr.cli import (
     explain,
     factorize,
     featurize,
+    plugin,
     plugins,
     predict,
     recommend,
@@ -35,6 +37,7 @@ from dcbmr.cli import (
     stack,
     tags,
     train,
+    tune,
     vectors,
 )
 from dcbmr.cli._common import Run
@@ -70,7 +73,9 @@ def cli(context: click.Context, no_plugins: bool) -> None:
 
 
 for module in (
+    dataset,
     split,
+    tune,
     factorize,
     featurize,
     codebook,
@@ -87,6 +92,7 @@ for module in (
     tags,
     vectors,
     plugins,
+    plugin,
     doctor,
 ):
     cli.add_command(module.command)

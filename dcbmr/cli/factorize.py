@@ -102,6 +102,7 @@ def command(
 
     from dcbmr.base.directory import checkpoint_of, kind_of, read_config
     from dcbmr.errors import InputError
+    from dcbmr.factorization.advice import likely_far
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.confidence import confidence_quantiles
     from dcbmr.plays.split import Split
@@ -126,6 +127,8 @@ def command(
     quantiles = confidence_quantiles(table.counts, alpha=als.alpha, epsilon=als.epsilon)
     shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
     click.echo(f"confidence quantiles: {shown}", err=True)
+    if advice := likely_far(als, table):
+        click.echo(advice, err=True)
 
     with show_progress() as bars:
 

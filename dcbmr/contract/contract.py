@@ -115,6 +115,8 @@ class FactorTarget:
 
     def __post_init__(self) -> None:
         """Check the shapes, and put read-only views in the place of the arrays."""
+        from dcbmr.base.arrays import read_only, read_only_csr
+
         (n_songs, n_factors), n_users = self.song_factors.shape, len(self.user_factors)
         wanted = {
             "user_factors": (n_users, n_factors),
@@ -131,33 +133,13 @@ class FactorTarget:
                 )
         for name in ("song_factors", "user_factors", "groups", "validation"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _read_only(getattr(self, name)))
-        object.__setattr__(self, "surplus", _read_only_csr(self.surplus))
+                object.__setattr__(self, name, read_only(getattr(self, name)))
+        object.__setattr__(self, "surplus", read_only_csr(self.surplus))
 
     def __repr__(self) -> str:
         (n_songs, n_factors), n_users = self.song_factors.shape, len(self.user_factors)
         aside = int(self.validation.sum())
         return f"<FactorTarget: {n_songs} songs x {n_factors} factors, {n_users} users, {aside} set aside>"
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _read_only_csr(matrix: csr_array) -> csr_array:
-    """Return a matrix of read-only views; a copy only where its indices are not sorted yet."""
-    from scipy.sparse import csr_array
-
-    # What needs sorted indices would sort them in place, which is too late when they are read-only.
-    ordered = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
-    parts = tuple(map(_read_only, (ordered.data, ordered.indices, ordered.indptr)))
-    view = csr_array(parts, shape=matrix.shape)
-    view.has_sorted_indices = True
-    for part in (view.data, view.indices, view.indptr):  # scipy may have taken smaller indices
-        part.flags.writeable = False
-    return view
 
 
 class Peers(Protocol):

@@ -315,19 +315,29 @@ def kinds_of(spec: RegressorSpec) -> tuple[str, ...]:
 
 
 def parameters(factory: Any) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of a factory, their annotations resolved to types."""
-    keywords = {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    resolved = {}
-    for name, parameter in keywords.items():
-        # Of these alone: other arguments may have types that are imported for type checkers only.
-        named = SimpleNamespace(__annotations__={name: parameter.annotation})
-        hint = typing.get_type_hints(named, _names_where_declared(factory, name))[name]
-        resolved[name] = parameter.replace(annotation=hint)
-    return resolved
+    """Return the keyword parameters of a factory, their annotations resolved to types.
+
+    Raises
+    ------
+    DcbmrError
+        It has none that can be read: it cannot be called, or an annotation names what is not there.
+    """
+    try:
+        return {
+            name: parameter.replace(annotation=_annotation(factory, name, parameter))
+            for name, parameter in inspect.signature(factory).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+    except (TypeError, ValueError, NameError, AttributeError) as error:
+        raise DcbmrError(
+            f"the parameters of {factory!r} cannot be read: {told(error)}; tell its makers"
+        ) from error
+
+
+def _annotation(factory: Any, name: str, parameter: inspect.Parameter) -> Any:
+    # Of these alone: other arguments may have types that are imported for type checkers only.
+    named = SimpleNamespace(__annotations__={name: parameter.annotation})
+    return typing.get_type_hints(named, _names_where_declared(factory, name))[name]
 
 
 def _names_where_declared(factory: Any, parameter: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from dcbmr.errors import InputError
 _KIND = "stage"
 _UNFINISHED = "unfinished.json"  # how long an interrupted stage has taken so far
 _DIGITS = 12
+_SHOWN = 4  # reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,7 @@ class Stages:
         path = self.path(stage)
         before = self.seconds(stage) or 0.0
         path.mkdir(parents=True, exist_ok=True)
+        write_json(path / _UNFINISHED, {"seconds": before})  # for whoever is killed
         self.report(stage.label, 0, None, {})
         began = time.perf_counter()
         try:
@@ -175,16 +177,18 @@ class Stages:
         ``missing`` are the digests of stages that have to be made, too.
         """
         if (self.path(stage) / _UNFINISHED).is_file():
-            return f"was interrupted after {self.seconds(stage):.0f} s, and continues"
+            return "was interrupted, and continues"
         reasons = [self._differences(stage, record, missing) for record in self._records(stage.name)]
         if not reasons:
             return "was not made yet"
         fewest = min(reasons, key=len)
-        return "; ".join(fewest)
+        more = [f"{len(fewest) - _SHOWN} more"] if len(fewest) > _SHOWN else []
+        return "; ".join([*fewest[:_SHOWN], *more])
 
     def _records(self, name: str) -> Iterator[dict[str, Any]]:
         for file in sorted(self.directory.glob(f"{name}-*/{CONFIG}"), key=os.path.getmtime, reverse=True):
-            yield _record(file.parent)
+            if len(file.parent.name) == len(name) + 1 + _DIGITS:  # else of a longer name
+                yield _record(file.parent)
 
     @staticmethod
     def _differences(stage: Stage, record: Mapping[str, Any], missing: Collection[str]) -> list[str]:

@@ -17,11 +17,10 @@ from typing import Any, Literal
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
 from dcbmr.evaluation.rows import OTHER_ROWS, SHUFFLED
+from dcbmr.experiment.tune import SPACE, check_search
 from dcbmr.factorization.als import WeightedALS
 
 _ROW_NAME = re.compile(r"\w[\w +.-]*")
-# Not settings of a factorization here: the seed is the experiment's, and threads change nothing.
-NOT_OF_FACTORIZATION = ("n_threads", "random_state")
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,16 @@ class DataSettings:
 
     Attributes
     ----------
-    plays : path
-        Who played what how often: user, song and count.
+    plays : path or several
+        Who played what how often: user, song and count, or a row for each play.
     columns : str
         Its columns of user, song and count: names of its header, or numbers from 1.
+    since : date
+        Of a log, count the plays from this day on.
+    until : date
+        Of a log, count the plays before this day.
+    min_seconds : number
+        Of a log, count the plays that lasted as long.
     n_songs : whole number
         Keep as many songs, those with most listeners.
     n_users : whole number
@@ -51,8 +56,11 @@ class DataSettings:
         kind.
     """
 
-    plays: Path
+    plays: tuple[Path, ...]
     columns: str | None = None
+    since: date | None = None
+    until: date | None = None
+    min_seconds: float | None = None
     n_songs: int | None = None
     n_users: int | None = None
     songs: Path | None = None
@@ -70,6 +78,18 @@ class DataSettings:
         if not (self.audio or self.features or self.vectors):
             raise InputError("audio, features or vectors must be given: models predict from them")
 
+    @property
+    def plays_source(self) -> Path | list[Path]:
+        """The plays as :meth:`dcbmr.PlayCounts.read` takes them: a folder must be alone."""
+        return self.plays[0] if len(self.plays) == 1 else list(self.plays)
+
+    @property
+    def how_read(self) -> dict[str, Any]:
+        """How the plays are read."""
+        days = {"since": self.since, "until": self.until}
+        shown = {name: None if day is None else day.isoformat() for name, day in days.items()}
+        return {"columns": self.columns, **shown, "min_seconds": self.min_seconds}
+
 
 @dataclass(frozen=True)
 class SplitSettings:
@@ -85,6 +105,8 @@ class SplitSettings:
         In place of a share, hold out each song once: as many experiments, pooled.
     after : date
         By time: songs dated after it are held out.
+    dates : songs or plays
+        Where their dates are: in the table of songs, or in a log of plays, of which a song's first counts.
     heldout : path or several
         By list: files of ids, one a line; of several files, each is a fold.
     """
@@ -93,6 +115,7 @@ class SplitSettings:
     fraction: float = 0.2
     folds: int | None = None
     after: date | None = None
+    dates: Literal["songs", "plays"] = "songs"
     heldout: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -253,6 +276,28 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class TuneSettings:
+    """Choose settings of the factorization by plays of training songs that are held out of it.
+
+    Attributes
+    ----------
+    trials : whole number
+        How many settings are tried.
+    seconds : number
+        Begin no trial after as many.
+    factorization : table
+        Where to look: NAME = [LOW, HIGH]. The number of factors, lambda and alpha by default.
+    """
+
+    trials: int = 50
+    seconds: float | None = None
+    factorization: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(SPACE))
+
+    def __post_init__(self) -> None:
+        check_search(self.factorization, self.trials, self.seconds)
+
+
+@dataclass(frozen=True)
 class ExperimentConfig:
     """Everything that the table depends on.
 
@@ -270,6 +315,8 @@ class ExperimentConfig:
     features : FeatureSettings
     training : TrainingSettings
     evaluation : EvaluationSettings
+    tune : TuneSettings, optional
+        Settings of the factorization are then chosen for each fold, and the others are as above.
     random_state : int
         Seed of every random choice.
 
@@ -287,6 +334,7 @@ class ExperimentConfig:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    tune: TuneSettings | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
@@ -304,11 +352,14 @@ class ExperimentConfig:
         if len(several) > 1:
             raise InputError("rows: those of several seeds must have the same number of them, to be pooled")
         self.als()
+        if self.tune is not None and (twice := self.tune.factorization.keys() & self.factorization.keys()):
+            raise InputError(f"tune.factorization chooses {min(twice)}, which [factorization] gives")
         if self.data is not None:
             self._check_data(self.data)
 
     def _check_data(self, data: DataSettings) -> None:
-        if self.split.by in ("artist", "time") and data.songs is None:
+        dates_of_songs = self.split.by == "time" and self.split.dates == "songs"
+        if (self.split.by == "artist" or dates_of_songs) and data.songs is None:
             needs = "dates" if self.split.by == "time" else "artists"
             raise InputError(f"split.by is {self.split.by!r}, which needs {needs}: give data.songs")
         if self.evaluation.tags and data.tags is None:

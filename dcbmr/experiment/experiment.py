@@ -7,11 +7,12 @@ is there is not made again; what was made goes on in memory: only what an earlie
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import ExperimentConfig, Row
 from dcbmr.experiment.plan import Fold, Plan
 from dcbmr.experiment.pooled import table_of
+from dcbmr.experiment.tune import tune_factorization
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import featurize
 from dcbmr.features.in_hand import with_vectors
@@ -40,7 +42,7 @@ from dcbmr.plays.tags import SongTags
 
 KIND = "experiment"
 VERSION = 3
-_STAGES = "stages"
+_STAGES, _TUNED = "stages", "tuned.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +134,11 @@ def run_experiment(
         directory.mkdir(parents=True, exist_ok=True)
         write_config(directory, kind=KIND, config={}, version=VERSION)
     work = _Work(config, Stages(directory / _STAGES, progress), n_threads)
-    of_folds = [_OfFold(work, fold).evaluations() for fold in work.plan.folds]
-    experiment = _put_together(work, of_folds)
+    of_folds, tuned = [], []
+    for fold in map(partial(_OfFold, work), work.plan.folds):
+        of_folds.append(fold.evaluations())
+        tuned.append(fold.tuned())
+    experiment = _put_together(work, of_folds, tuned)
     out = directory / name
     out.mkdir(exist_ok=True)
     write_json(out / RESULTS, experiment.results)
@@ -159,27 +164,22 @@ class _Work:
         self.plays = cache(self._plays)
         self.songs = cache(self._songs)
         self.store = cache(self._store)
-        self.everything = cache(self._everything)
 
     def _plays(self) -> PlayCounts:
         data = self.plan.data
-        plays = PlayCounts.read(data.plays, columns=data.columns)
+        plays = PlayCounts.read(data.plays_source, **data.how_read)
         return plays.most_played(n_songs=data.n_songs, n_users=data.n_users)
 
     def _songs(self) -> SongTable | None:
         return make.read_song_table(self.plan.data)
 
-    def _everything(self) -> Factors | None:
-        stage = self.plan.everything
-        return None if stage is None else self.factors(stage, self.plays)
-
-    def factors(self, stage: Stage, plays: Any) -> Factors:
-        """Factorize what ``plays`` gives, where it is not there."""
+    def factors(self, stage: Stage, plays: Any, tuned: Any) -> Factors:
+        """Factorize what ``plays`` gives, with the settings that ``tuned`` gives, where it is not there."""
         if self.stages.is_made(stage):
             return Factors.load(self.stages.path(stage) / make.FACTORS)
-        given = plays()
+        given, settings = plays(), tuned()
         with self.stages.making(stage) as path:
-            als = self.config.als(n_threads=self.n_threads)
+            als = self.config.als(n_threads=self.n_threads, **settings)
             return make.make_factors(path, given, als, under(self.stages.report, stage.label))
 
     def _store(self) -> FeatureStore:
@@ -224,6 +224,7 @@ class _OfFold:
     def __init__(self, work: _Work, fold: Fold) -> None:
         self._work, self._fold, self._stages = work, fold, work.stages
         self.split = cache(self._split)
+        self.tuned = cache(self._tuned)
         self.factors = cache(self._factors)
         self.words = cache(self._words)
         self._models: dict[str, Model] = {}
@@ -238,7 +239,8 @@ class _OfFold:
             return make.read_evaluation(self._stages.path(stage))
         config, split = work.config, self.split()
         self.factors()
-        everything = work.everything()
+        bound = self._fold.everything
+        everything = None if bound is None else work.factors(bound, work.plays, self.tuned)
         store = work.store()
         models = {row.name: self._model(row, self._fold.model(row, seed)) for row in config.rows}
         tags = None
@@ -272,7 +274,27 @@ class _OfFold:
             return make.make_split(path, plays, songs, work.config, work.plan.data, self._fold.number)
 
     def _factors(self) -> Factors:
-        return self._work.factors(self._fold.factors, self.split)
+        return self._work.factors(self._fold.factors, self.split, self.tuned)
+
+    def _tuned(self) -> dict[str, Any]:
+        """Choose settings of the factorization, if that is wanted."""
+        stage, work = self._fold.tune, self._work
+        if stage is None:
+            return {}
+        path = self._stages.path(stage)
+        if not self._stages.is_made(stage):
+            split = self.split()
+            with self._stages.making(stage):
+                tuned = tune_factorization(
+                    split,
+                    **stage.settings,
+                    directory=path / "trials",
+                    n_threads=work.n_threads,
+                    progress=under(self._stages.report, stage.label),
+                )
+                write_json(path / _TUNED, tuned.settings)
+        settings: dict[str, Any] = json.loads((path / _TUNED).read_text("utf-8"))
+        return settings
 
     def _words(self, kind: str) -> FeaturePipeline:
         stage, work = self._fold.words[kind], self._work
@@ -326,7 +348,7 @@ class _OfFold:
         return parts[0] if len(parts) == 1 else JoinedPipeline(parts)
 
 
-def _put_together(work: _Work, of_folds: list[list[Evaluation]]) -> Experiment:
+def _put_together(work: _Work, of_folds: list[list[Evaluation]], tuned: list[dict[str, Any]]) -> Experiment:
     """Return what was found, of all folds and seeds."""
     plan, stages, config = work.plan, work.stages, work.config
     seconds = {stage.label: stages.seconds(stage) or 0.0 for stage in plan}
@@ -340,6 +362,7 @@ def _put_together(work: _Work, of_folds: list[list[Evaluation]]) -> Experiment:
     results = {
         **table_of(of_folds, of_rows, config, stages.report),
         "settings": config.as_dict(),
+        "tuned": [settings for settings in tuned if settings],
         "n_words": None if words is None else make.read_words(stages.path(words)).n_words,
         "validation_map_by_n_words": {}
         if words is None
@@ -370,6 +393,8 @@ def _link(out: Path, work: _Work) -> None:
     for fold in plan.folds:
         within = out if len(plan.folds) == 1 else out / f"fold-{fold.number + 1}"
         targets = {"split": path_of(fold.split) / make.SPLIT, "factors": path_of(fold.factors) / make.FACTORS}
+        if fold.everything is not None:
+            targets["all-factors"] = path_of(fold.everything) / make.FACTORS
         targets |= {f"codebook/{kind}": path_of(stage) / make.WORDS for kind, stage in fold.words.items()}
         for row in work.config.rows:
             for seed, stage in enumerate(fold.models[row.name]):
@@ -381,8 +406,6 @@ def _link(out: Path, work: _Work) -> None:
             targets[name] = path_of(stage) / make.EVALUATION
         for name, target in targets.items():
             _lead(within / name, target)
-    if plan.everything is not None:
-        _lead(out / "all-factors", path_of(plan.everything) / make.FACTORS)
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)

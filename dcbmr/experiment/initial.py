@@ -17,7 +17,6 @@ from dcbmr.base.documented import meanings
 from dcbmr.contract import registry
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import (
-    NOT_OF_FACTORIZATION,
     DataSettings,
     EvaluationSettings,
     FeatureSettings,
@@ -26,6 +25,7 @@ from dcbmr.experiment.config import (
     TrainingSettings,
 )
 from dcbmr.experiment.stages import check_ids
+from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.songs import read_songs
@@ -44,6 +44,7 @@ def write_initial_config(
     vectors: Mapping[str, str | Path] | None = None,
     split: Mapping[str, Any] | None = None,
     columns: str | None = None,
+    counts: PlayCounts | None = None,
 ) -> None:
     """Write a CONFIG.toml for `dcbmr experiment`, with a comment on each key.
 
@@ -56,6 +57,8 @@ def write_initial_config(
         are said, and ids that do not match are an error.
     split : mapping, optional
         Keys of the section ``[split]``; by artist where artists are known, else by song, if None.
+    counts : PlayCounts, optional
+        The plays, where they are in memory; they are read if None.
 
     Raises
     ------
@@ -66,16 +69,20 @@ def write_initial_config(
     check_writable(file)
     if file.exists():
         raise InputError(f"{file} exists and is not overwritten; give another name")
-    place = {"plays": plays, "songs": songs, "tags": tags, "audio": audio, "features": features}
+    place = {"songs": songs, "tags": tags, "audio": audio, "features": features}
     given: dict[str, Any] = {name: Path(path) for name, path in place.items() if path is not None}
     given["vectors"] = {kind: Path(path) for kind, path in (vectors or {}).items()}
-    data = DataSettings(**given, columns=columns)
-    text = initial_config(data, split=split, folder=file.resolve().parent)
+    data = DataSettings(plays=(Path(plays),), **given, columns=columns)
+    text = initial_config(data, split=split, folder=file.resolve().parent, counts=counts)
     file.write_text(text, "utf-8")
 
 
 def initial_config(
-    data: DataSettings, *, split: Mapping[str, Any] | None = None, folder: Path | None = None
+    data: DataSettings,
+    *,
+    split: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    counts: PlayCounts | None = None,
 ) -> str:
     """Return the text of a first CONFIG.toml; see :func:`write_initial_config`.
 
@@ -85,8 +92,10 @@ def initial_config(
     split : mapping, optional
     folder : path, optional
         Where the file is to lie; None for the current folder.
+    counts : PlayCounts, optional
     """
-    counts = PlayCounts.read(data.plays, columns=data.columns)
+    if counts is None:
+        counts = PlayCounts.read(data.plays_source, **data.how_read)
     songs = read_songs(data.songs) if data.songs is not None else None
     check_ids(counts, songs, data)
     n_users, n_songs = counts.counts.shape
@@ -169,6 +178,8 @@ def _comment(text: str) -> str:
 def _relative(value: Any, folder: Path) -> Any:
     if isinstance(value, Mapping):
         return {name: _relative(inner, folder) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_relative(inner, folder) for inner in value)
     return os.path.relpath(value, folder) if isinstance(value, Path) else value
 
 

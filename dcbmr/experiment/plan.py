@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Fold:
     number : int
         From 0.
     split, factors : Stage
+    tune : Stage or None
+        The choice of settings of the factorization.
+    everything : Stage or None
+        The factors of all plays, for the upper bound.
     words : dict of str to Stage
         The codebook, and what follows from it, by the kind that is made of it.
     models : dict of str to tuple of Stage
@@ -47,7 +51,9 @@ class Fold:
 
     number: int
     split: Stage
+    tune: Stage | None
     factors: Stage
+    everything: Stage | None
     words: dict[str, Stage]
     models: dict[str, tuple[Stage, ...]]
     evaluations: tuple[Stage, ...]
@@ -75,8 +81,6 @@ class Plan:
         The files, which the world makes where there is one.
     stores : tuple of Stage
         The stores that the features are read from, of as many kinds as each has.
-    everything : Stage or None
-        The factors of all plays, for the upper bound.
     folds : tuple of Fold
 
     Raises
@@ -90,10 +94,6 @@ class Plan:
         self.world = None if config.world is None else _world_stage(config)
         self.data = config.data or made_data(stages.path(self._world))
         self.stores = tuple(self._features_stages())
-        self.everything = None
-        if config.evaluation.upper_bound:
-            inputs = {"plays": self._plays}
-            self.everything = self._factors_stage("factorize all plays", inputs, self._of_plays)
         self.folds = tuple(self._fold(number) for number in range(config.split.n_folds))
 
     def __iter__(self) -> Iterator[Stage]:
@@ -108,8 +108,9 @@ class Plan:
         yield from filter(None, [self.world])
         for fold in self.folds:
             yield fold.split
+            yield from filter(None, [fold.tune])
             yield fold.factors
-            yield from filter(None, [self.everything])
+            yield from filter(None, [fold.everything])
             yield from self.stores
             yield from fold.words.values()
             for models in fold.models.values():
@@ -154,12 +155,14 @@ class Plan:
 
     @cached_property
     def _plays(self) -> Stage | str:
-        return self.world or _checksum_of(self.data, "plays")
+        if self.world is not None:
+            return self.world
+        return "+".join(checksum(path, "data.plays") for path in self.data.plays)
 
     @property
     def _of_plays(self) -> dict[str, Any]:
         """How the plays are read, as far as that changes them."""
-        return {name: getattr(self.data, name) for name in ("columns", "n_songs", "n_users")}
+        return {**self.data.how_read, "n_songs": self.data.n_songs, "n_users": self.data.n_users}
 
     @cached_property
     def _sources(self) -> dict[str, Stage | str]:
@@ -209,7 +212,12 @@ class Plan:
 
     def _fold(self, number: int) -> Fold:
         split = self._split_stage(number)
-        factors = self._factors_stage(self._label("factorize", number), {"split": split})
+        tune = self._tune_stage(split, number)
+        factors = self._factors_stage(self._label("factorize", number), {"split": split}, tune)
+        everything = None
+        if self.config.evaluation.upper_bound:
+            label = "factorize all plays" if tune is None else self._label("factorize all plays", number)
+            everything = self._factors_stage(label, {"plays": self._plays}, tune, self._of_plays)
         rows = self.config.rows
         words = {
             kind: self._words_stage(kind, split, factors, number)
@@ -217,9 +225,9 @@ class Plan:
             if kind in _OF_WORDS
         }
         models = {row.name: tuple(self._model_stages(row, factors, words, number)) for row in rows}
-        fold = Fold(number, split, factors, words, models, ())
+        fold = Fold(number, split, tune, factors, everything, words, models, ())
         evaluations = tuple(self._evaluation_stage(fold, seed) for seed in range(self.config.n_seeds))
-        return Fold(number, split, factors, words, models, evaluations)
+        return replace(fold, evaluations=evaluations)
 
     def _label(self, what: str, fold: int) -> str:
         return what if self.config.split.n_folds == 1 else f"fold {fold + 1}: {what}"
@@ -234,17 +242,35 @@ class Plan:
                 {"folds": chosen.folds, "fold": number} if chosen.folds else {"fraction": chosen.fraction}
             )
         if chosen.by == "time":
-            settings["after"] = str(chosen.after)
+            settings |= {"after": str(chosen.after), "dates": chosen.dates}
         if chosen.by == "list":
             inputs["heldout"] = checksum(chosen.heldout[number], "split.heldout")
         if data.songs is not None and self.world is None:
             inputs["songs"] = _checksum_of(data, "songs")
         return Stage("split", self._label("split", number), settings, _values(chosen), inputs)
 
+    def _tune_stage(self, split: Stage, number: int) -> Stage | None:
+        chosen = self.config.tune
+        if chosen is None:
+            return None
+        settings = {
+            "trials": chosen.trials,
+            "seconds": chosen.seconds,
+            "space": dict(chosen.factorization),
+            "others": dict(self.config.factorization),
+            "random_state": self.config.random_state,
+        }
+        return Stage("tune", self._label("tune", number), settings, {"random_state": 0}, {"split": split})
+
     def _factors_stage(
-        self, label: str, inputs: Mapping[str, Stage | str], of_plays: Mapping[str, Any] | None = None
+        self,
+        label: str,
+        inputs: Mapping[str, Stage | str],
+        tune: Stage | None,
+        of_plays: Mapping[str, Any] | None = None,
     ) -> Stage:
         settings = {**self.config.als().settings(), **(of_plays or {})}
+        inputs = inputs if tune is None else {**inputs, "tuned settings": tune}
         return Stage("factorize", label, settings, WeightedALS().settings(), inputs)
 
     def _words_stage(self, kind: str, split: Stage, factors: Stage, number: int) -> Stage:
@@ -298,7 +324,7 @@ class Plan:
                 "package": self._package_of(row.regressor),
             }
             defaults = {"params": declared, "loss_params": of_loss, "validation_fraction": 0.1}
-            yield Stage("train", self._label(label, number), settings, defaults, inputs)
+            yield Stage(f"train-{row.regressor}", self._label(label, number), settings, defaults, inputs)
 
     @staticmethod
     def _package_of(regressor: str) -> str | None:
@@ -314,8 +340,8 @@ class Plan:
         }
         inputs: dict[str, Stage | str] = {"split": fold.split}
         inputs |= {row.name: fold.model(row, seed) for row in self.config.rows}
-        if self.everything is not None:
-            inputs["factors of all plays"] = self.everything
+        if fold.everything is not None:
+            inputs["factors of all plays"] = fold.everything
         if chosen.tags:
             inputs["tags"] = _checksum_of(self.data, "tags")
         label = "evaluate" if self.config.n_seeds == 1 else f"evaluate, seed {seed + 1}"
@@ -325,7 +351,7 @@ class Plan:
 
 def made_data(world: Path) -> DataSettings:
     """Return the files of a world that was written to a directory."""
-    return DataSettings(plays=world / "plays.parquet", songs=world / "songs.tsv", audio=world / "audio")
+    return DataSettings(plays=(world / "plays.parquet",), songs=world / "songs.tsv", audio=world / "audio")
 
 
 def _world_stage(config: ExperimentConfig) -> Stage:

@@ -19,7 +19,6 @@ from dcbmr.contract.params import describe
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import (
-    NOT_OF_FACTORIZATION,
     DataSettings,
     EvaluationSettings,
     ExperimentConfig,
@@ -27,7 +26,9 @@ from dcbmr.experiment.config import (
     Row,
     SplitSettings,
     TrainingSettings,
+    TuneSettings,
 )
+from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 from dcbmr.factorization.als import WeightedALS
 
 Key = tuple[str | int, ...]
@@ -40,6 +41,7 @@ SECTIONS: dict[str, type] = {
     "features": FeatureSettings,
     "training": TrainingSettings,
     "evaluation": EvaluationSettings,
+    "tune": TuneSettings,
 }
 _ALL = ("random_state", *SECTIONS, "factorization", "rows")
 
@@ -118,7 +120,9 @@ class _Reader:
             return section(**{**(defaults or {}), **values})
         except InputError as error:
             name = str(error).split()[0].strip(",:")
-            raise self._error((*key, name), f"{_called(key)} {error}") from None
+            inner = next((k for k, v in table.items() if isinstance(v, Mapping) and name in v), None)
+            where = (*key, name) if inner is None else (*key, inner, name)
+            raise self._error(where, f"{_called(where[:-1])} {error}") from None
 
     def _factorization(self, table: Any) -> dict[str, Any]:
         known = {

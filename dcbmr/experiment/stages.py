@@ -10,6 +10,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.dates import read_dates
+from dcbmr.plays.first_played import first_played
 from dcbmr.plays.matching import match_ids
 from dcbmr.plays.songs import SongTable, read_songs
 from dcbmr.plays.split import Split, split_after, split_folds, split_list, split_plays
@@ -69,9 +71,8 @@ def make_split(
     artists = songs.artist_of() if songs else None
     chosen, random_state = config.split, config.random_state
     if chosen.by == "time":
-        assert data.songs is not None
         assert chosen.after is not None
-        split = split_after(plays, chosen.after, dates=read_dates(data.songs), artists=artists)
+        split = split_after(plays, chosen.after, dates=_dates(data, chosen.dates), artists=artists)
     elif chosen.by == "list":
         split = split_list(plays, list(read_lines(chosen.heldout[fold])), artists=artists)
     elif chosen.folds:
@@ -86,6 +87,15 @@ def make_split(
     if not (path / SPLIT).exists():
         split.save(path / SPLIT)
     return split
+
+
+def _dates(data: DataSettings, where: str) -> dict[str, date]:
+    """Return the date of each song: of the table of songs, or of its first play."""
+    if where == "plays":
+        firsts = first_played(data.plays_source, **data.how_read)
+        return {song: moment.astype("M8[D]").item() for song, moment in firsts.items()}
+    assert data.songs is not None
+    return read_dates(data.songs)
 
 
 def check_ids(plays: PlayCounts, songs: SongTable | None, data: DataSettings) -> None:

@@ -154,7 +154,8 @@ class WeightedALS(Estimator):
             may be a sparse array of any format, a dense one, or a data frame whose index and columns are
             the ids; without ids, rows and columns get their numbers.
         progress : Progress, optional
-            Told of each sweep, with the objective; it may raise to stop.
+            Told of each sweep, with the objective, when :attr:`user_factors_` and :attr:`song_factors_` are
+            those of the sweep; it may raise to stop.
         checkpoint : path, optional
             Directory that is written anew after each sweep.
         resume : bool
@@ -181,6 +182,9 @@ class WeightedALS(Estimator):
             song_factors = self._initial_factors(songs)
             user_factors = np.zeros((len(table.user_ids), self.n_factors), dtype=np.float32)
             self.objective_ = []
+        # There from the first sweep on, for a progress that looks at them; they are solved in place.
+        self.user_factors_: NDArray[np.float32] = user_factors
+        self.song_factors_: NDArray[np.float32] = song_factors
         while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
             terms = sweep(users, songs, user_factors, song_factors, problem)
@@ -188,8 +192,6 @@ class WeightedALS(Estimator):
             if state is not None:
                 state.save(user_factors, song_factors, self.objective_)
             report("factorize", len(self.objective_), self.n_iterations, self.objective_[-1])
-        self.user_factors_: NDArray[np.float32] = user_factors
-        self.song_factors_: NDArray[np.float32] = song_factors
         objective = {name: settings.pop(name) for name in OBJECTIVE}
         self.factors_ = Factors(
             user_factors=user_factors,

@@ -113,7 +113,7 @@ class MadeKind(StoredKind):
 
     def _made(self, song: str, cancelled: Event) -> NDArray[np.float32]:
         """Return the rows of a song, (n, n_dims), as a store would give them back."""
-        frames = {name: source[song] for name, source in self._sources.items()}
+        frames = {name: source.features([song]).frames(0) for name, source in self._sources.items()}
         try:
             rows = rows_of_frames(self._maker, frames, song, cancelled, TIMEOUT_S)
         except AudioError as error:

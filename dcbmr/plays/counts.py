@@ -180,19 +180,9 @@ class PlayCounts:
 
     def write_parquet(self, path: str | Path) -> None:
         """Write the triplets as columns user, song and count; rows and columns without plays are left out."""
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        matrix = self.counts.tocoo()
-
-        def ids(names: NDArray[np.object_], codes: NDArray[Any]) -> Any:
-            numbers: Any = pa.array(codes.astype(np.int32))
-            return pa.DictionaryArray.from_arrays(numbers, pa.array(names.tolist(), type=pa.string()))
-
-        columns = [ids(self.user_ids, matrix.row), ids(self.song_ids, matrix.col), pa.array(matrix.data)]
-        pq.write_table(
-            pa.table(dict(zip(("user", "song", "count"), columns, strict=True))), path, compression="zstd"
-        )
+        pq.write_table(triplet_table(self), path, compression="zstd")
 
     def keep_songs(self, keep: NDArray[np.bool_]) -> PlayCounts:
         """Return the plays of the songs of a mask (n_songs,), without users who then have none."""
@@ -220,6 +210,20 @@ def _largest(sizes: NDArray[Any], n: int) -> NDArray[np.bool_]:
     chosen = np.zeros(len(sizes), bool)
     chosen[np.argsort(-sizes, kind="stable")[:n]] = True
     return chosen
+
+
+def triplet_table(plays: PlayCounts) -> Any:
+    """Return the triplets as a table of Arrow: columns user, song and count."""
+    import pyarrow as pa
+
+    matrix = plays.counts.tocoo()
+
+    def ids(names: NDArray[np.object_], codes: NDArray[Any]) -> Any:
+        numbers: Any = pa.array(codes.astype(np.int32, copy=False))
+        return pa.DictionaryArray.from_arrays(numbers, pa.array(names.tolist(), type=pa.string()))
+
+    columns = [ids(plays.user_ids, matrix.row), ids(plays.song_ids, matrix.col), pa.array(matrix.data)]
+    return pa.table(dict(zip(("user", "song", "count"), columns, strict=True)))
 
 
 def ids_array(ids: Sequence[str] | NDArray[Any], name: str) -> NDArray[np.object_]:

@@ -3,57 +3,80 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from types import ModuleType
 from typing import Any
+from unittest import SkipTest
 
-import numpy as np
-from safetensors import safe_open
+from dcbmr.errors import InputError
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check, callable; its text is its name."""
+    """One check, callable; its text is its name.
+
+    Attributes
+    ----------
+    name : str
+    why : str
+        What for, in a sentence; it stands under a failure.
+    run : callable
+    """
 
     name: str
+    why: str
     run: Callable[[], None]
 
     def __call__(self) -> None:
-        """Raise AssertionError, with what was expected, when the plugin breaks the contract.
+        """Raise AssertionError, with what was found and what to change, when the plugin breaks the contract.
 
         Where there is nothing to check, unittest.SkipTest says why, which pytest shows as skipped.
         """
-        self.run()
+        try:
+            self.run()
+        except SkipTest:
+            raise
+        except Exception as error:
+            error.add_note(f"why: {self.why}")
+            raise
 
     def __str__(self) -> str:
         return self.name
 
 
-def checks_of(suite: Any) -> list[Check]:
-    """Return the methods of a suite that are named ``check_...``, in the order of their names."""
-    methods = [method for method in dir(suite) if method.startswith("check_")]
-    return [Check(method.removeprefix("check_"), getattr(suite, method)) for method in methods]
+def checks_of(subject: Any, *modules: ModuleType) -> list[Check]:
+    """Return the functions of ``modules`` that are named ``check_...``, for a subject, in their order."""
+    return [
+        Check(name.removeprefix("check_"), " ".join((check.__doc__ or "").split()), partial(check, subject))
+        for module in modules
+        for name, check in vars(module).items()
+        if name.startswith("check_")
+    ]
 
 
 def assert_annotated_keywords(parameters: Iterable[inspect.Parameter]) -> None:
     """Fail unless parameters are keyword-only and annotated."""
     for parameter in parameters:
-        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{parameter.name} is not keyword-only"
-        assert parameter.annotation is not inspect.Parameter.empty, f"{parameter.name} has no type"
+        name = parameter.name
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, (
+            f"{name} is not keyword-only; put a * before it: def __init__(self, *, {name}: ...)"
+        )
+        assert parameter.annotation is not inspect.Parameter.empty, (
+            f"{name} has no type; --set reads its value by it: {name}: float"
+        )
 
 
-def assert_inert(path: Path) -> None:
-    """Fail unless the file is one that loads without executing anything."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, "np") as tensors:
-            list(tensors.keys())
-    elif path.suffix in (".json", ".jsonl"):
-        lines = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
-        for line in lines:
-            json.loads(line)
-    elif path.suffix == ".npy":
-        np.load(path, allow_pickle=False)
-    else:
-        raise AssertionError(f"{path.name}: wanted safetensors, .npy or JSON")
+@contextmanager
+def no_error(what: str, cure: str, *, may_refuse: bool = False) -> Iterator[None]:
+    """Turn what a plugin raises into a failure that says what to change; an InputError may be an answer."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        if may_refuse and isinstance(error, InputError):
+            return
+        raise AssertionError(f"{what} raised {type(error).__name__}: {error}; {cure}") from error

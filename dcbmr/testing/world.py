@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,12 +23,13 @@ def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, Fa
     """Return features of songs and factors that follow from them, small enough to fit in a second.
 
     The factors are a linear function of a song's mean frame or vector, plus noise; users play the songs
-    that their factors point at. All arrays are read-only.
+    that their factors point at. Kinds of counts are sparse, as they are in a model. The arrays of the target
+    are read-only, those of the features are yours.
 
     Parameters
     ----------
     kind : str
-        Kind of the features: ``mel``, ``mfcc``, ``bow``, ``bow_pca``.
+        Kind of the features: ``mel``, ``bow_pca``, or another that is installed.
     random_state : int
         Seed.
     """
@@ -46,15 +48,13 @@ def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, Fa
             (2 + 0.5 * mean + 0.3 * rng.standard_normal((length, n_dims))).astype(np.float32)
             for mean, length in zip(means, lengths, strict=True)
         ]
-        features = MemoryFeatures(cast(Any, kind), song_ids, list(map(_read_only, frames)))
-    elif np.issubdtype(np.dtype(described.dtype), np.integer):
+        features = MemoryFeatures(cast(Any, kind), song_ids, frames)
+    elif is_sparse(kind):
         counts = csr_array(rng.poisson(np.exp(1 + 1.5 * means / np.abs(means).max())).astype(np.float32))
-        for part in (counts.data, counts.indices, counts.indptr):
-            _read_only(part)
         features = VectorFeatures(kind, song_ids, counts)
     else:
         noise = 0.1 * rng.standard_normal(means.shape).astype(np.float32)
-        features = VectorFeatures(kind, song_ids, _read_only(means + noise))
+        features = VectorFeatures(kind, song_ids, means + noise)
     users = rng.standard_normal((N_USERS, N_FACTORS)).astype(np.float32)
     songs = (0.3 * traits + 0.02 * rng.standard_normal(traits.shape)).astype(np.float32)
     scores = songs @ users.T
@@ -69,15 +69,36 @@ def planted_world(kind: str, *, random_state: int = 0) -> tuple[SongFeatures, Fa
     return features, target
 
 
-def _read_only(array: Any) -> Any:
-    array.flags.writeable = False
-    return array
+def is_sparse(kind: str) -> bool:
+    """Whether the vectors of a kind come as a sparse matrix: those that are counts do."""
+    return np.issubdtype(np.dtype(find_kind(kind).dtype), np.integer)
 
 
 def subset(features: SongFeatures, rows: NDArray[np.int64]) -> SongFeatures:
     """Return the same features for some of the songs only."""
-    song_ids = [features.song_ids[row] for row in rows]
+    return made_of(features, parts_of(features, rows), [features.song_ids[row] for row in rows])
+
+
+def subset_of_target(target: FactorTarget, rows: NDArray[np.int64]) -> FactorTarget:
+    """Return the same target for some of the songs only."""
+    return FactorTarget(
+        song_factors=target.song_factors[rows],
+        user_factors=target.user_factors,
+        surplus=target.surplus[rows],
+        groups=None if target.groups is None else target.groups[rows],
+        validation=target.validation[rows],
+    )
+
+
+def parts_of(features: SongFeatures, rows: NDArray[np.int64] | None = None) -> Any:
+    """Return what features hold, for all songs or some: the vectors, or a list of the frames of each."""
+    if find_kind(features.kind).shape == "vectors":
+        return features.vectors() if rows is None else features.vectors()[rows]
+    return [features.frames(int(row)) for row in (range(len(features.song_ids)) if rows is None else rows)]
+
+
+def made_of(features: SongFeatures, parts: Any, song_ids: Sequence[str] | None = None) -> SongFeatures:
+    """Return features of the same kind that hold others."""
     kind: Any = features.kind
-    if find_kind(kind).shape == "frames":
-        return MemoryFeatures(kind, song_ids, [features.frames(int(row)) for row in rows])
-    return VectorFeatures(kind, song_ids, features.vectors()[rows])
+    song_ids = features.song_ids if song_ids is None else song_ids
+    return (MemoryFeatures if isinstance(parts, list) else VectorFeatures)(kind, song_ids, parts)

@@ -1,12 +1,12 @@
 """A network of one's own: the training loop, the windows, checkpoints and files are those of ``cnn``.
 
 A subclass of WindowRegressor says what its network is, and its fields are its hyper-parameters, beside those
-that every network has (dcbmr_torch.hyperparameters.Training). VectorRegressor is the same for bags of words.
+that every network has (``dcbmr plugins gru`` lists them). VectorRegressor is the same for one vector a song.
 """
 
 from dataclasses import dataclass
 
-from dcbmr_torch.regressor import WindowRegressor
+from dcbmr_torch import WindowRegressor
 from torch import Tensor, nn
 
 

@@ -1,14 +1,29 @@
 """Networks for dcbmr: the regressors ``mlp`` and ``cnn``, their losses, and the one training loop.
 
-Importing this package loads no torch; the factories are named by strings and imported on first use.
-A network of your own is a subclass of ``dcbmr_torch.regressor.VectorRegressor`` or ``WindowRegressor``.
+A network of your own is a subclass of :class:`VectorRegressor`, on one vector a song, or of
+:class:`WindowRegressor`, on windows of frames: these two names are public, and nothing else of this package.
+Importing it loads no torch: the factories are named by strings, and these names are loaded on first use.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dcbmr import LossSpec, RegressorSpec, hookimpl
 
+if TYPE_CHECKING:
+    from dcbmr_torch.regressor import VectorRegressor, WindowRegressor
+
+__all__ = ["VectorRegressor", "WindowRegressor"]
+
 DCBMR_CONTRACT = 2
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'dcbmr_torch' has no attribute {name!r}")
+    return getattr(import_module("dcbmr_torch.regressor"), name)
 
 
 @hookimpl

@@ -1,5 +1,6 @@
 """What turns a network into a regressor; a network of your own is a subclass with one method.
 
+>>> from dcbmr_torch import WindowRegressor
 >>> @dataclass(kw_only=True, eq=False)
 ... class Recurrent(WindowRegressor):
 ...     hidden: int = 128
@@ -7,8 +8,9 @@
 ...     def network(self, n_dims: int, n_factors: int) -> nn.Module:
 ...         return MyModule(n_dims, self.hidden, n_factors)  # (B, window, n_dims) -> (B, n_factors)
 
-Its hyper-parameters are the class's fields; it trains, predicts, saves, loads and resumes as ``cnn`` does.
-The network sees standardized inputs and gives standardized factors; examples/dcbmr-gru is a complete one.
+Its hyper-parameters are the class's fields, those of :class:`Training` among them; it trains, predicts,
+saves, loads and resumes as ``cnn`` does. The network sees standardized inputs and gives standardized factors;
+examples/dcbmr-gru is a complete one.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from dcbmr_torch.training import (
     memory_of,
     predict,
     resolve_device,
+    songs_to_learn_from,
     torch_session,
     train,
 )
@@ -90,7 +93,7 @@ class NetworkRegressor(Training, ABC):
             examples = self.examples(songs, device)
             n_factors = target.song_factors.shape[1]
             network = self._standardized(examples.n_dims, n_factors)
-            learn = np.flatnonzero(~target.validation)
+            learn = songs_to_learn_from(target)
             rng = np.random.default_rng([self.random_state, 0x57A7])
             loss = get_loss(self.loss, target, **self.loss_params)
             # The outputs are standardized by what they are drawn to.
@@ -175,7 +178,12 @@ def _tuples(value: Any) -> Any:
 
 @dataclass(kw_only=True, eq=False)
 class VectorRegressor(NetworkRegressor):
-    """A network on one vector a song: kinds of shape "vectors"."""
+    """A network on one vector a song: kinds of shape "vectors".
+
+    A subclass is a dataclass (``kw_only=True, eq=False``) with the method :meth:`network`; its fields are its
+    hyper-parameters, beside those that every network has (epochs, batch_size, learning_rate, ...). It may
+    have a :meth:`check` that calls ``super().check()``.
+    """
 
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return the songs' vectors."""
@@ -185,6 +193,8 @@ class VectorRegressor(NetworkRegressor):
 @dataclass(kw_only=True, eq=False)
 class WindowRegressor(NetworkRegressor):
     """A network on windows of frames: kinds of shape "frames".
+
+    A subclass is one as of :class:`VectorRegressor`; its network takes windows, (B, window, n_dims).
 
     Parameters
     ----------

@@ -66,11 +66,7 @@ def train(
         validation_map (mAP@500), learning_rate, seconds, and windows_per_s or songs_per_s.
     """
     device = network.output_mean.device
-    learn = np.flatnonzero(~target.validation)
-    if len(learn) < 2:
-        raise InputError(
-            f"a network needs at least 2 songs to learn from, beside validation; got {len(learn)}"
-        )
+    learn = songs_to_learn_from(target)
     batch_size = min(how.batch_size, len(learn))
     n_batches = len(learn) // batch_size  # the few songs left over wait for the next epoch's order
     n_steps = how.epochs * n_batches
@@ -138,6 +134,16 @@ def train(
     checkpoint.restore_best()
     learned.eval()
     return history
+
+
+def songs_to_learn_from(target: FactorTarget) -> Rows:
+    """Return the rows that are not set aside; InputError where they are too few."""
+    learn = np.flatnonzero(~target.validation)
+    if len(learn) < 2:
+        raise InputError(
+            f"a network needs at least 2 songs to learn from, beside validation; got {len(learn)}"
+        )
+    return learn
 
 
 def learning_rate_at(progress: float, peak: float, warm_up: float = 0.05) -> float:

@@ -354,6 +354,19 @@ def test_types_that_only_a_type_checker_imports_do_no_harm():
     assert registry.parameters(factory)["margin"].annotation == (float | None)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("factory=Mean", "factory=3"), "the parameters of 3 cannot be read: TypeError"),
+        (("shrink: float", "shrink: 'Flaot'"), "parameters of .*Mean.* cannot be read: NameError: .*Flaot"),
+    ],
+)
+def test_a_constructor_that_cannot_be_read_is_named(install, changed, message):
+    install("mean-plugin", GOOD.replace(*changed))
+    with pytest.raises(DcbmrError, match=message):
+        dcbmr.get_regressor("mean")
+
+
 def test_a_loss_that_a_regressor_does_not_take(install):
     install("mean-plugin", GOOD.replace("random_state: int = 0", "loss: str = 'mse'"))
     with pytest.raises(InputError, match="'mean' has no loss 'wpe': it has none to choose"):

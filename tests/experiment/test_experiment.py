@@ -122,7 +122,7 @@ def test_a_fit_that_was_stopped_keeps_its_curve(tmp_path):
 
 def test_without_validation_songs_there_is_no_choice_of_words(small_world, tmp_path):
     def run(n_words):
-        data = DataSettings(plays=small_world / "plays.tsv", audio=small_world / "audio")
+        data = DataSettings(plays=(small_world / "plays.tsv",), audio=small_world / "audio")
         features = FeatureSettings(n_words=n_words)
         training = TrainingSettings(validation_fraction=0.0)
         config = replace(

@@ -62,7 +62,7 @@ def runs(small_world, tmp_path_factory):
     for name, table in (("as played", plays), ("changed", other_plays(plays, split.heldout_songs))):
         table.write_parquet(root / f"{name}.parquet")
         data = DataSettings(
-            plays=root / f"{name}.parquet", audio=small_world / "audio", songs=small_world / "songs.tsv"
+            plays=(root / f"{name}.parquet",), audio=small_world / "audio", songs=small_world / "songs.tsv"
         )
         found[name] = run_experiment(replace(CONFIG, world=None, data=data), root / name)
     return root, found["as played"], found["changed"]

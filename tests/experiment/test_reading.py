@@ -9,9 +9,10 @@ import pytest
 
 from dcbmr import InputError, WeightedALS
 from dcbmr.base.documented import meanings
-from dcbmr.experiment.config import NOT_OF_FACTORIZATION, Row
+from dcbmr.experiment.config import Row
 from dcbmr.experiment.initial import write_initial_config
 from dcbmr.experiment.reading import SECTIONS, read_config
+from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 
 WHOLE = """\
 random_state = 3
@@ -49,6 +50,9 @@ max_iterations = 2
 
 [evaluation]
 k = 10
+
+[tune.factorization]
+alpha = [1, 10]
 """
 
 
@@ -66,7 +70,7 @@ def test_every_key_comes_where_it_belongs(write):
     file = write(WHOLE)
     config = read_config(file)
     assert config.random_state == 3
-    assert config.data.plays == file.parent / "plays.tsv"
+    assert config.data.plays == (file.parent / "plays.tsv",)
     assert config.data.vectors == {"clap": file.parent / "clap.parquet"}
     assert (config.split.by, config.split.after) == ("time", date(2012, 6, 1))
     assert config.factorization == {"n_factors": 8, "regularization": 10.0}
@@ -96,6 +100,8 @@ seeds = [1, 2] | seeds = [1, 1] | line 30: [[rows]] number 2 seeds must be diffe
 name = "mlr" | name = "linear" | two are called 'linear'
 name = "mlr" | name = "../x" | line 28: [[rows]] number 2 name must be letters
 name = "mlr" | name = "random" | line 28: [[rows]] number 2 name cannot be 'random'
+alpha = [1, 10] | alpa = [1, 10] | line 38: [tune.factorization] alpa is no setting that can be tuned; did you
+alpha = [1, 10] | alpha = [10, 1] | line 38: [tune.factorization] alpha must be looked for between two numbers
 songs = "songs.tsv" | | line 10: split.by is 'time', which needs dates: give data.songs
 plays = "plays.tsv" | | line 3: [data] lacks plays: Who played what how often
 [data] | [data | is no TOML:
@@ -129,7 +135,7 @@ def test_the_initial_file_reads_as_what_it_was_shown(small_world, tmp_path):
     shown = {"plays": small_world / "plays.tsv", "audio": small_world / "audio"}
     write_initial_config(file, songs=small_world / "songs.tsv", **shown)
     config = read_config(file)
-    assert config.data.plays.resolve() == small_world / "plays.tsv"
+    assert config.data.plays_source.resolve() == small_world / "plays.tsv"
     assert config.split.by == "artist"
     assert [row.name for row in config.rows] == ["linear", "cnn-mse"]
     # Whatever is commented out has the value that it would have.

@@ -17,6 +17,7 @@ from dcbmr.experiment.config import (
     Row,
     SplitSettings,
     TrainingSettings,
+    TuneSettings,
 )
 from dcbmr.experiment.experiment import plan_experiment, run_experiment
 
@@ -28,7 +29,7 @@ def config(small_world):
     return ExperimentConfig(
         rows=(Row("linear", "linear", "mse"),),
         data=DataSettings(
-            plays=small_world / "plays.tsv", songs=small_world / "songs.tsv", audio=small_world / "audio"
+            plays=(small_world / "plays.tsv",), songs=small_world / "songs.tsv", audio=small_world / "audio"
         ),
         split=SplitSettings(by="artist"),
         factorization=ALS,
@@ -104,7 +105,8 @@ def test_a_new_kind_of_feature_is_made_beside_those_that_are_there(config, tmp_p
     pytest.importorskip("torch")
     params = {"epochs": 1, "channels": (2, 2), "device": "cpu"}
     both = replace(config, rows=(*config.rows, Row("cnn", "cnn", "mse", params=params)))
-    assert would_run(both, tmp_path)["featurize"] == "kinds was ['mfcc'], is ['mel']"
+    why = would_run(both, tmp_path)
+    assert (why["featurize"], why["cnn"]) == ("kinds was ['mfcc'], is ['mel']", "was not made yet")
     assert made(both, tmp_path)[1] == ["featurize", "cnn", "evaluate"]
     assert would_run(both, tmp_path) == {}
 
@@ -135,7 +137,7 @@ def test_a_run_that_was_stopped_goes_on(config, tmp_path, stop_at):
     with pytest.raises(KeyboardInterrupt):
         run_experiment(config, tmp_path / "e", progress=stop)
     why = would_run(config, tmp_path / "e")
-    assert why[stop_at].startswith("was interrupted after ")
+    assert why[stop_at] == "was interrupted, and continues"
     assert made(config, tmp_path / "e")[1] == ALL[ALL.index(stop_at) :]
     whole = run_experiment(config, tmp_path / "whole")
     assert whole.evaluation.rows[0]["map_at_5"] == read_results(tmp_path / "e").rows[0]["map_at_5"]
@@ -196,6 +198,31 @@ def test_folds_and_seeds_are_pooled(config, tmp_path):
     assert (tmp_path / "fold-2" / "models" / "mlp-seed-5" / "config.json").is_file()
 
 
+def test_settings_are_tuned_for_each_fold(config, tmp_path):
+    pytest.importorskip("optuna")
+    tune = TuneSettings(trials=3, factorization={"regularization": (1.0, 1000.0)})
+    config = replace(
+        config,
+        tune=tune,
+        factorization={"n_factors": 4, "n_iterations": 2},
+        split=SplitSettings(by="artist", folds=2),
+        training=TrainingSettings(validation_fraction=0.2),
+    )
+    experiment, begun = made(config, tmp_path)
+    assert begun[:4] == ["fold 1: split", "fold 1: tune", "fold 1: factorize", "fold 1: factorize all plays"]
+    assert "fold 2: tune" in begun
+    chosen = experiment.results["tuned"]
+    assert [list(settings) for settings in chosen] == [["regularization"]] * 2
+    factors = Factors.load(tmp_path / "fold-2" / "factors")
+    assert factors.regularization == chosen[1]["regularization"]
+    assert factors.config["n_iterations"] == 2
+    more = replace(config, tune=replace(tune, trials=4))
+    assert would_run(more, tmp_path)["fold 1: tune"] == "trials was 3, is 4"
+    assert would_run(more, tmp_path)["fold 1: factorize"] == "follows fold 1: tune"
+    with pytest.raises(InputError, match="chooses regularization, which"):
+        replace(config, factorization=ALS)
+
+
 def test_vectors_alone_are_enough(config, small_world, tmp_path):
     lines = ["song\ta\tb", *(f"song{i:02d}\t{i % 10}\t{(i % 10) ** 2}" for i in range(40))]
     (tmp_path / "v.tsv").write_text("\n".join(lines) + "\n")
@@ -228,10 +255,26 @@ def test_a_split_by_time_holds_out_newer_songs(config, small_world, tmp_path):
         made(config, tmp_path / "e")
 
 
+def test_a_log_in_several_files_is_split_by_first_plays(config, small_world, tmp_path):
+    rows = [line.split("\t") for line in (small_world / "plays.tsv").read_text().splitlines()]
+    for name, part in (("a", rows[::2]), ("b", rows[1::2])):
+        lines = [f"{user}\t{song}\t20{int(song[4:]) % 20:02d}-03-01T10:00:00Z" for user, song, _ in part]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["user\tsong\ttimestamp", *lines]) + "\n")
+    files = (tmp_path / "a.tsv", tmp_path / "b.tsv")
+    config = replace(
+        config,
+        data=replace(config.data, plays=files, until=date(2019, 1, 1)),
+        split=SplitSettings(by="time", after=date(2014, 12, 31), dates="plays"),
+    )
+    experiment, _ = made(config, tmp_path / "e")
+    held = {f"song{i:02d}" for i in range(40) if 15 <= i % 20 < 19}
+    assert set(experiment.evaluation.candidates.song_ids) == held
+
+
 def test_the_most_played_songs_alone(config, tmp_path):
     few = replace(config, data=replace(config.data, n_songs=30, n_users=40))
     experiment, _ = made(few, tmp_path)
-    listeners = PlayCounts.read(config.data.plays).most_played(n_songs=30, n_users=40)
+    listeners = PlayCounts.read(config.data.plays_source).most_played(n_songs=30, n_users=40)
     assert listeners.counts.shape == (40, 30)
     factors = Factors.load(tmp_path / "all-factors")
     assert list(factors.song_ids) == list(listeners.song_ids)

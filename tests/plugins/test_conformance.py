@@ -9,8 +9,14 @@ REGRESSORS = {
     "linear-wpe": {"loss": "wpe"},
     "kernel_ridge": {},
     "mlr": {},
-    "mlp": {"hidden": 32, "epochs": 40, "batch_size": 8, "learning_rate": 1e-3},
-    "cnn": {"channels": (16, 16), "hidden": (32,), "epochs": 20, "batch_size": 16},
+    "mlp": {"hidden": 32, "epochs": 10, "batch_size": 8, "learning_rate": 1e-2},
+    "cnn": {
+        "channels": (8, 8),
+        "hidden": (16,),
+        "epochs": 10,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+    },
 }
 CHECKS = [
     pytest.param(check, id=f"{name}-{check}")

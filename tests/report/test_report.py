@@ -24,7 +24,7 @@ def experiment(small_world, tmp_path_factory):
     config = ExperimentConfig(
         rows=(Row("linear", "linear", "mse"),),
         data=DataSettings(
-            plays=small_world / "plays.tsv", audio=small_world / "audio", songs=small_world / "songs.tsv"
+            plays=(small_world / "plays.tsv",), audio=small_world / "audio", songs=small_world / "songs.tsv"
         ),
         split=SplitSettings(by="artist"),
         factorization={"n_factors": 4, "n_iterations": 3, "regularization": 10.0},

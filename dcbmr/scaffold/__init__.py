@@ -1,0 +1,1 @@
+"""A new plugin package, written out of templates: complete, and working at once."""
