@@ -38,7 +38,8 @@ from dcbmr.cli._common import (
     "--songs",
     type=click.Path(path_type=Path),
     default=None,
-    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist.",
+    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist, and --artist-weight finds "
+    "the songs of one.",
 )
 @click.option(
     "--set",
@@ -64,6 +65,14 @@ from dcbmr.cli._common import (
     default=0.1,
     show_default=True,
     help="Share of the training songs for early stopping and model choice.",
+)
+@click.option(
+    "--artist-weight",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="A song's prediction is so much the mean over the songs of its artist in FEATURES, and for the rest "
+    "its own. Needs artists: of --songs, or of --split.",
 )
 @click.option(
     "--words",
@@ -118,6 +127,7 @@ def command(
     settings: tuple[str, ...],
     kinds: tuple[str, ...],
     validation_fraction: float,
+    artist_weight: float,
     n_words: int,
     variance: float,
     standardize: bool,
@@ -195,6 +205,7 @@ def command(
             split=Split.load(split) if split else None,
             artists=read_songs(songs).artist_of() if songs else None,
             validation_fraction=validation_fraction,
+            artist_weight=artist_weight,
             device=device,
             checkpoint=checkpoint,
             resume=resume,

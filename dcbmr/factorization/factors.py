@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class Factors:
     heldout_songs : tuple of str
         Songs that a split kept from the fit; empty where there was none.
     artists : dict of str to str, or None
-        The artist of each song, where artists are known.
+        The artist of each song, where artists are known; also of songs without factors, as those held out.
     alpha, epsilon : float
         Confidence of the plays, c = 1 + alpha log(1 + r / epsilon).
     regularization, unobserved_weight, frequency_exponent : float
@@ -209,7 +209,10 @@ class Factors:
             write_lines(folder / "song_ids.txt", self.song_ids)
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)
             if self.artists is not None:
+                others = sorted(self.artists.keys() - set(self.song_ids))
                 write_lines(folder / "artists.txt", (self.artists.get(song, "") for song in self.song_ids))
+                write_lines(folder / "other_song_ids.txt", others)
+                write_lines(folder / "other_artists.txt", (self.artists[song] for song in others))
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -230,8 +233,7 @@ class Factors:
                 shape=(len(users), len(songs)),
             )
             counts.check_format()
-            artists = directory / "artists.txt"
-            pairs = zip(songs, read_lines(artists), strict=True) if artists.exists() else None
+            artists = _read_artists(directory, songs) if (directory / "artists.txt").exists() else None
             return cls(
                 user_factors=tensors["user_factors"],
                 song_factors=tensors["song_factors"],
@@ -239,12 +241,20 @@ class Factors:
                 user_ids=users,  # type: ignore[arg-type]
                 song_ids=songs,  # type: ignore[arg-type]
                 heldout_songs=tuple(heldout),
-                artists=None if pairs is None else {song: artist for song, artist in pairs if artist},
+                artists=artists,
                 **{name: config.pop(name) for name in OBJECTIVE},
                 config={name: value for name, value in config.items() if name not in _HEADER},
             )
         except (OSError, KeyError, ValueError, SafetensorError, InputError) as error:
             raise InputError(f"{directory} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _read_artists(directory: Path, song_ids: Sequence[str]) -> dict[str, str]:
+    pairs = list(zip(song_ids, read_lines(directory / "artists.txt"), strict=True))
+    if (directory / "other_song_ids.txt").exists():  # as it is not in older ones
+        others = (read_lines(directory / f"other_{name}.txt") for name in ("song_ids", "artists"))
+        pairs += zip(*others, strict=True)
+    return {song: artist for song, artist in pairs if artist}
 
 
 def check_objective(settings: Mapping[str, Any]) -> None:

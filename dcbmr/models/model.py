@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import in_columns
+from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
@@ -27,6 +27,7 @@ from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import check_brought, is_brought
+from dcbmr.plays.groups import artist_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,12 +183,30 @@ class Model:
     ) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
 
+        Of a model with an ``artist_weight`` w a song has (1 - w) of its own prediction and w of the mean over
+        the songs of its artist that the store has; one whose artist the factors do not know has its own.
+
         Raises
         ------
         InputError
             The store was made with other settings than the model's features, or lacks a song.
         """
-        return self._predict(self.features_of(store, song_ids))
+        weight = self.config.get("artist_weight", 0.0)
+        if not weight:
+            return self._predict(self.features_of(store, song_ids))
+        there, artists = self.songs_in(store), self.factors.artists or {}
+        wanted = list(there if song_ids is None else song_ids)
+        of_wanted = {artists[song] for song in wanted if song in artists}
+        alike = (song for song in there if artists.get(song) in of_wanted)
+        songs = list(dict.fromkeys([*wanted, *alike]))
+        predicted = self._predict(self.features_of(store, songs))
+        groups = artist_groups(songs, artists)
+        if groups is not None:
+            sums = np.zeros((groups.max() + 1, predicted.shape[1]))
+            np.add.at(sums, groups, predicted)
+            means = sums / np.bincount(groups)[:, None]
+            predicted = ((1 - weight) * predicted + weight * means[groups]).astype(np.float32)
+        return predicted[rows_of(songs, wanted)]
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what the model needs, which it can predict."""
@@ -221,6 +240,8 @@ class Model:
         self, paths: Sequence[Path | str], *, vectors: FeatureStore | None = None
     ) -> NDArray[np.float32]:
         """Return predictions for audio files, (n_files, width) float32; their frames are held in memory.
+
+        Each file stands for itself: an ``artist_weight`` is for songs of a store.
 
         Parameters
         ----------

@@ -149,6 +149,7 @@ def train(
     split: Split | None = None,
     artists: Mapping[str, str] | None = None,
     validation_fraction: float = 0.1,
+    artist_weight: float = 0.0,
     device: str | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -188,6 +189,9 @@ def train(
         Validation songs are then chosen by artist; by default the split's, or those that the factors know.
     validation_fraction : float
         Share of the training songs for early stopping and model choice, in [0, 0.9].
+    artist_weight : float
+        Weight, in [0, 1], of the mean over the songs of a song's artist in what is predicted of it: see
+        :meth:`dcbmr.Model.predict_store`. What is learned stays the same. Needs artists.
     device : str, optional
         One of those that the regressor's spec names, for regressors that know devices.
     checkpoint : path, optional
@@ -221,6 +225,8 @@ def train(
         arguments["loss_params"] = dict(loss_params)
     if not 0 <= validation_fraction <= 0.9:
         raise InputError(f"validation_fraction must lie between 0 and 0.9; got {validation_fraction}")
+    if not 0 <= artist_weight <= 1:
+        raise InputError(f"artist_weight must lie between 0 and 1; got {artist_weight}")
     n_cores = resolve_n_threads(n_threads)
     made = registry.get_regressor(regressor, **arguments)
     objective = _loss_of(spec, made)
@@ -243,11 +249,18 @@ def train(
             f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
             f"{songs.song_ids[:3]}, ..."
         )
-    known = (artists, split.artists if split else None, factors.artists)
+    tables = (artists, split.artists if split else None, factors.artists)
+    known = next((table for table in tables if table is not None), None)
+    if artist_weight:
+        if not known:
+            raise InputError(
+                f"artist_weight is {artist_weight}, and no artist is known: give a table of songs and artists"
+            )
+        factors = replace(factors, artists=dict(known))  # the model asks them for the artists of its songs
     target = factor_target(
         factors,
         songs.song_ids,
-        artists=next((table for table in known if table is not None), None),
+        artists=known,
         validation_fraction=validation_fraction,
         random_state=random_state,
     )
@@ -261,6 +274,7 @@ def train(
         "features": [features[source].config.to_json() for source in pipeline.sources],
         "random_state": random_state,
         "validation_fraction": validation_fraction,
+        "artist_weight": artist_weight,
         "n_songs": len(songs.song_ids),
         "n_users": len(factors.user_ids),
         "n_factors": factors.song_factors.shape[1],

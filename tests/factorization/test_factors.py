@@ -136,7 +136,10 @@ def test_they_know_what_they_were_fitted_without(tmp_path):
     factors.save(tmp_path / "f")
     again = dcbmr.Factors.load(tmp_path / "f")
     assert again.heldout_songs == ("b", "c")
-    assert again.artists == {"a": "Ann\tLee"}, "artists are kept of the songs that there are factors of"
+    assert again.artists == {"a": "Ann\tLee", "c": "Cy"}, "a model asks for those of songs held out"
+    for name in ("other_song_ids.txt", "other_artists.txt"):  # which older ones lack
+        (tmp_path / "f" / name).unlink()
+    assert dcbmr.Factors.load(tmp_path / "f").artists == {"a": "Ann\tLee"}
 
 
 @pytest.mark.parametrize(

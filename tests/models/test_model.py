@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,3 +116,28 @@ def test_a_model_whose_plugin_is_missing_names_it(models, tmp_path):
         match=r"of dcbmr-forest 2.0, which is not installed: pip install dcbmr-forest==2.0; installed: ",
     ):
         Model.load(tmp_path / "strange")
+
+
+def test_songs_of_an_artist_are_heard_together(small_world, tmp_path):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    pipeline = FeaturePipeline("bow_pca", n_words=16)
+    songs = list(store["mfcc"].song_ids)
+    artists = {song: f"artist {i // 3}" for i, song in enumerate(songs[:-1])}  # the last is of nobody known
+    alone = train(factors, store, regressor="linear", pipeline=pipeline, artists=artists).predict_store(store)
+    made = train(factors, store, regressor="linear", pipeline=pipeline, artists=artists, artist_weight=0.25)
+    together = made.predict_store(store)
+    for first in range(0, len(songs) - 1, 3):
+        own = alone[first : min(first + 3, len(songs) - 1)]
+        expected = 0.75 * own + 0.25 * own.mean(axis=0)
+        np.testing.assert_allclose(together[first : first + len(own)], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(together[-1], alone[-1])
+    # Which other songs are asked for changes nothing: the store has them all.
+    np.testing.assert_allclose(
+        made.predict_store(store, [songs[4], songs[4]]), together[[4, 4]], rtol=1e-4, atol=1e-6
+    )
+    made.save(tmp_path / "model")
+    np.testing.assert_array_equal(Model.load(tmp_path / "model").predict_store(store), together)
+    with pytest.raises(InputError, match="between 0 and 1; got 2"):
+        train(factors, store, regressor="linear", artists=artists, artist_weight=2)
+    with pytest.raises(InputError, match="no artist is known: give a table"):
+        train(replace(factors, artists=None), store, regressor="linear", artist_weight=1)
