@@ -21,6 +21,7 @@ from dcbmr.base.directory import kind_of, read_config, refuse_existing
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
+from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
@@ -189,10 +190,12 @@ def featurize(
 
 def check_makers(directory: str | os.PathLike[str], kinds: Iterable[str]) -> None:
     """Raise InputError where a kind of a store to be continued is made by nobody here, with what to do."""
+    not_here = set(kinds) - set(registry.extractors())
+    if not not_here:  # a store takes memory for each song when it is opened
+        return
     store = FeatureStore.open(directory, unfinished=True)
-    for kind in kinds:
-        if kind in store.kinds:
-            check_installed(store[kind].config)
+    for kind in not_here.intersection(store.kinds):
+        check_installed(store[kind].config)
 
 
 def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> None:

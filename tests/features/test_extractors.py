@@ -217,7 +217,7 @@ def test_a_model_predicts_a_file_through_the_same_extractor(plugin, small_world,
         dcbmr.InputError, match="features of kind 'pitch' would be made here .*sha256 is other4 .wanted ab4"
     ):
         dcbmr.Model.load(tmp_path / "model").predict_files([song])
-    install("sound-plugin", "DCBMR_CONTRACT = 2")
+    install("sound-plugin", PLUGIN.replace('"pitch"', '"height"'))
     np.testing.assert_array_equal(model.predict_store(store).shape, (40, 6))
     with pytest.raises(
         dcbmr.InputError,
