@@ -182,14 +182,18 @@ def kind_of(path: Path) -> str | None:
     return str(kind)
 
 
-def digest_of(directory: Path) -> str:
-    """Return the SHA-256 of the names and the contents of all files of a directory: of what it is made of."""
+def identity_of(model: Path | str) -> dict[str, str]:
+    """Return what tells in ``config.json`` by which model something was made: its path, and a digest.
+
+    The digest is the SHA-256 of the names and the contents of all files of its directory.
+    """
+    directory = Path(model)
     digest = hashlib.sha256()
     for file in sorted(file for file in directory.rglob("*") if file.is_file()):
         with file.open("rb") as content:
             of_file = hashlib.file_digest(content, "sha256").hexdigest()
         digest.update(f"{of_file}  {file.relative_to(directory).as_posix()}\n".encode())
-    return digest.hexdigest()
+    return {"model": str(model), "model_sha256": digest.hexdigest()}
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def command(
     """
     if bool(audio) == (features is not None) and not (vectors and not audio):
         raise click.UsageError("give either audio files or --features, or --vectors")
-    from dcbmr.base.directory import digest_of
+    from dcbmr.base.directory import identity_of
     from dcbmr.models.stack import load_model
     from dcbmr.recommendation.heard import save_songs
 
@@ -67,8 +67,7 @@ def command(
         new = hear_files(loaded, audio, store)
         songs, factors = new.song_ids, new.song_factors
     if output is not None:
-        made_by = {"model": str(model), "model_sha256": digest_of(model)}
-        save_songs(output, songs, factors, config=made_by, overwrite=overwrite)
+        save_songs(output, songs, factors, config=identity_of(model), overwrite=overwrite)
         click.echo(f"{output}: {len(songs)} songs, {factors.shape[1]} factors each")
         return
     # A terminal has no room for all factors; the exact forms have them all.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dcbmr.base.directory import digest_of, new_directory
+from dcbmr.base.directory import identity_of, new_directory
 from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 
@@ -115,7 +115,7 @@ def export_vectors(
     if metric != "ip":
         users, songs, config["max_norm"] = _on_the_sphere(users, songs)
     if model is not None:
-        config |= {"model": str(model), "model_sha256": digest_of(Path(model))}
+        config |= identity_of(model)
     is_predicted = recommender.is_predicted
     report = ExportReport(len(users), len(songs), int(is_predicted.sum()), songs.shape[1], left_out)
     config |= {name: getattr(report, name) for name in ("n_users", "n_songs", "n_predicted", "n_dims")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dcbmr.base.arrays import blocks
-from dcbmr.base.directory import digest_of, new_directory
+from dcbmr.base.directory import identity_of, new_directory
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.text import write_lines
 from dcbmr.ranking.checks import checked_k
@@ -84,7 +84,7 @@ def save_lists(
     schema = pa.schema({"user": pa.string(), "rank": pa.int32(), "song": pa.string(), "score": pa.float32()})
     config: dict[str, Any] = {"k": k, "candidates": candidates}
     if model is not None:
-        config |= {"model": str(model), "model_sha256": digest_of(Path(model))}
+        config |= identity_of(model)
     with new_directory(Path(directory), kind="lists", config=config, overwrite=overwrite) as beside:
         with pq.ParquetWriter(beside / "lists.parquet", schema, compression="zstd") as writer:
             for rows in blocks(len(users), max(1, _BLOCK_ROWS // k)):
