@@ -171,11 +171,12 @@ class Model:
         culprit = f"{named(self.spec)} {complaint}"
         if fault := fault_of(made, (len(names), width or "width")):
             raise DcbmrError(f"{culprit} {fault}")
-        bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
+            checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
+        bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
         if len(bad):
             some = ", ".join(str(names[row]) for row in bad[:3])
             raise DcbmrError(f"{culprit} numbers that are not finite for {len(bad)} of {len(names)}: {some}")
-        checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
         return checked
 
     def predict_store(
