@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.warm_start import PlaysChange
     from dcbmr.features.bag_of_words import bag_of_words
     from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
@@ -91,7 +92,9 @@ if TYPE_CHECKING:
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
     from dcbmr.ranking.topk import TopSongs, top_songs
     from dcbmr.recommendation.export import ExportReport, export_vectors
+    from dcbmr.recommendation.listeners import plays_to_date
     from dcbmr.recommendation.lists import ListsReport, save_lists
+    from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
 
 
@@ -158,6 +161,8 @@ _HOME = {
     "Peers": "contract.contract",
     "PlayCounts": "plays.counts",
     "PlayFigures": "evaluation.play_figures",
+    "PlaysChange": "factorization.warm_start",
+    "Predicted": "recommendation.predicted",
     "Progress": "base.progress",
     "RANK_METRICS": "ranking.metrics",
     "RandomRow": "ranking.chance",
@@ -209,8 +214,10 @@ _HOME = {
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "pipeline_to": "features.joined",
+    "plays_to_date": "recommendation.listeners",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
+    "predict_new": "recommendation.predicted",
     "random_row": "ranking.chance",
     "read_results": "evaluation.results",
     "read_songs": "plays.songs",
@@ -269,6 +276,8 @@ __all__ = [
     "Peers",
     "PlayCounts",
     "PlayFigures",
+    "PlaysChange",
+    "Predicted",
     "Progress",
     "RandomRow",
     "RankMetric",
@@ -319,8 +328,10 @@ __all__ = [
     "load_tensors",
     "losses",
     "pipeline_to",
+    "plays_to_date",
     "plot_tags",
     "pool_folds",
+    "predict_new",
     "random_row",
     "read_results",
     "read_songs",

@@ -34,6 +34,11 @@ seed_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 
 
+def force_option(when: str) -> Callable[[Any], Any]:
+    """``--force``: go on where a command would rather ask."""
+    return click.option("--force", is_flag=True, help=f"Go on with {when}")
+
+
 _PLAYS_OPTIONS = (
     click.option(
         "--columns",

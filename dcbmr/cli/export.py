@@ -22,7 +22,9 @@ from dcbmr.cli._serving import (
     features_option,
     from_audio_option,
     make_recommender,
+    new_plays_option,
     newer_plays_option,
+    predicted_option,
     read_newer_plays,
     vectors_option,
 )
@@ -51,10 +53,12 @@ if TYPE_CHECKING:
     help="Parquet, or NumPy's arrays with ids beside them.",
 )
 @features_option
+@predicted_option
 @vectors_option
 @audio_option
 @from_audio_option
 @newer_plays_option
+@new_plays_option
 @plays_options
 @overwrite_option
 @threads_option
@@ -64,10 +68,12 @@ def command(
     metric: Metric,
     file_format: Format,
     features: Path | None,
+    predicted: Path | None,
     vectors: tuple[str, ...],
     audio: tuple[Path, ...],
     from_audio: bool,
     plays_files: tuple[Path, ...],
+    new_plays_files: tuple[Path, ...],
     reading: Mapping[str, Any],
     overwrite: bool,
     n_threads: int | None,
@@ -88,12 +94,20 @@ def command(
               dcbmr export cnn --features features --metric cosine --plays plays-of-today.tsv -o vectors
               dcbmr export factors --format npy -o vectors
     """
-    plays = read_newer_plays(plays_files, reading)
+    plays = read_newer_plays(plays_files, reading, new_plays_files)
     from dcbmr.recommendation.export import export_vectors
 
     begin(output, kind="vectors", overwrite=overwrite)
     recommender, _ = make_recommender(
-        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+        source,
+        features,
+        vectors,
+        audio,
+        from_audio=from_audio,
+        n_threads=n_threads,
+        plays=plays,
+        since_training=bool(new_plays_files),
+        predicted=predicted,
     )
     report = export_vectors(
         recommender, output, metric=metric, format=file_format, model=source, overwrite=overwrite

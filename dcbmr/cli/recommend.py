@@ -28,7 +28,9 @@ from dcbmr.cli._serving import (
     k_option,
     make_recommender,
     names_option,
+    new_plays_option,
     newer_plays_option,
+    predicted_option,
     read_newer_plays,
     rows_of_top,
     vectors_option,
@@ -36,7 +38,7 @@ from dcbmr.cli._serving import (
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
-    from dcbmr.recommendation.recommender import Candidates, Recommender
+    from dcbmr.recommendation.recommender import Candidates, Ids, Recommender
 
 BLOCK_USERS = 32768
 
@@ -52,14 +54,24 @@ BLOCK_USERS = 32768
 )
 @click.option("--all-users", is_flag=True, help="Every user of the training plays and of --plays.")
 @click.option(
+    "--new-users",
+    "new_users_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PLAYS",
+    help="Every user of this file of plays, known by these plays alone; repeatable, as for --plays.",
+)
+@click.option(
     "--played",
     multiple=True,
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
 @newer_plays_option
+@new_plays_option
 @plays_options
 @features_option
+@predicted_option
 @vectors_option
 @audio_option
 @from_audio_option
@@ -99,10 +111,13 @@ def command(
     source: Path,
     users: tuple[str, ...],
     all_users: bool,
+    new_users_files: tuple[Path, ...],
     played: tuple[str, ...],
     plays_files: tuple[Path, ...],
+    new_plays_files: tuple[Path, ...],
     reading: Mapping[str, Any],
     features: Path | None,
+    predicted: Path | None,
     vectors: tuple[str, ...],
     audio: tuple[Path, ...],
     from_audio: bool,
@@ -131,21 +146,39 @@ def command(
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
               dcbmr recommend cnn --all-users --features features --without blocked.txt -o lists
+              dcbmr recommend cnn --new-users signed-up-today.tsv --predicted predicted -o lists-of-new
     """
-    if bool(users) + all_users + bool(played) != 1:
-        raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
+    if bool(users) + all_users + bool(new_users_files) + bool(played) != 1:
+        raise click.UsageError(
+            "say for whom: --user ID, --all-users, or of somebody new --new-users PLAYS or --played SONG"
+        )
+    if new_users_files and (plays_files or new_plays_files):
+        raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
     if output is not None and (played or names_file or form):
         raise click.UsageError(
             "-o writes ids of known users as Parquet: without --played, --songs, --tsv, --json"
         )
     if overwrite and output is None:
         raise click.UsageError("--overwrite is for -o DIR")
-    plays = read_newer_plays(plays_files, reading)
+    plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
     recommender, _ = make_recommender(
-        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+        source,
+        features,
+        vectors,
+        audio,
+        from_audio=from_audio,
+        n_threads=n_threads,
+        plays=plays,
+        since_training=bool(new_plays_files),
+        predicted=predicted,
     )
+    wanted: Ids = users
+    if all_users:
+        wanted = recommender.user_ids
+    elif new_users_files and plays is not None:
+        wanted = plays.user_ids
     if only_file or without_file:
         recommender = _filtered(recommender, only_file, without_file)
     if output is not None:
@@ -155,7 +188,7 @@ def command(
             report = save_lists(
                 recommender,
                 output,
-                user_ids=None if all_users else users,
+                user_ids=wanted,
                 k=k,
                 candidates=candidates,
                 model=source,
@@ -172,7 +205,7 @@ def command(
         top = recommender.recommend_for(counts, k=k, candidates=candidates)
         print_rows(rows_of_top([{"user": "(new)"}], top, names), form=form)
         return
-    ids = list(recommender.user_ids) if all_users else list(users)
+    ids = list(wanted)
     rows: list[dict[str, Any]] = []
     nothing: list[str] = []
     printed = False

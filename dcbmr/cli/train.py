@@ -10,6 +10,7 @@ import click
 
 from dcbmr.cli._common import (
     begin,
+    directory_argument,
     output_option,
     overwrite_option,
     say_finished,
@@ -110,6 +111,13 @@ from dcbmr.cli._common import (
     "its words (`dcbmr featurize --kind bow`).",
 )
 @click.option(
+    "--warm-start",
+    type=directory_argument,
+    metavar="MODEL",
+    help="Start from a model of the same regressor and settings, for those that can (`dcbmr plugins` says "
+    "which); what prepares the features is the model's.",
+)
+@click.option(
     "--device", default=None, help="Where to compute, for regressors that have a choice: auto, cpu, cuda, ..."
 )
 @seed_option
@@ -133,6 +141,7 @@ def command(
     standardize: bool,
     weighting: Literal["count", "sqrt"],
     codebook: Path | None,
+    warm_start: Path | None,
     device: str | None,
     random_state: int,
     n_threads: int | None,
@@ -146,6 +155,8 @@ def command(
               dcbmr train --regressor linear --factors factors --features features -o linear
               dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
                   --features features -o joined
+              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \
+                  --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.contract import registry
@@ -154,12 +165,16 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.model import KIND, VERSION
+    from dcbmr.models.model import KIND, VERSION, Model
     from dcbmr.models.training import check_kinds, train, training_songs
+    from dcbmr.models.warm_start import check_can_start
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
     spec = registry.find_regressor(regressor)
+    if warm_start is not None:
+        check_can_start(spec)
+        _refuse_own_features()
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
@@ -188,6 +203,9 @@ def command(
         say_finished(output, wanted, {**made, "params": kept})
         return
     checkpoint = checkpoint_of(output)
+    start = None if warm_start is None else Model.load(warm_start, n_threads=n_threads)
+    if start is not None:
+        pipeline = start.pipeline
     learned = Factors.load(factors)
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
@@ -201,7 +219,8 @@ def command(
             loss_params=loss_params,
             loss=loss,
             params=params,
-            pipeline=pipeline,
+            pipeline=pipeline if start is None else None,
+            warm_start=start,
             split=Split.load(split) if split else None,
             artists=read_songs(songs).artist_of() if songs else None,
             validation_fraction=validation_fraction,
@@ -216,3 +235,18 @@ def command(
     model.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)
+
+
+def _refuse_own_features() -> None:
+    """Refuse what says how features are prepared, where the model to start from says it."""
+    context = click.get_current_context()
+    options = {"kinds": "--kind", "n_words": "--words"} | {
+        name: f"--{name}" for name in ("variance", "standardize", "weighting", "codebook")
+    }
+    given = [
+        flag
+        for name, flag in options.items()
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"with --warm-start, {', '.join(given)} is the model's: leave it out")

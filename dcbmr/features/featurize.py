@@ -91,6 +91,7 @@ def featurize(
     timeout_s: float = TIMEOUT_S,
     n_threads: int | None = None,
     resume: bool = False,
+    prune: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeaturizeReport:
@@ -127,6 +128,9 @@ def featurize(
         size or the time of their files has changed; those that failed are tried again. A song is taken out
         when its file is gone, if the source lists it, or if it lay in the folder that the source is or, of
         a manifest, lies in; songs of other sources stay.
+    prune : bool
+        Take songs out also where more than half of the files are gone, which is refused otherwise: a disk
+        may be missing.
     overwrite : bool
         Replace what is there.
     progress : Progress, optional
@@ -170,7 +174,7 @@ def featurize(
         if not resume:
             create_features(root, recipe.configs, config, overwrite=overwrite)
         with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
-            _compare(writer, songs, known, report)
+            _compare(writer, songs, known, report, prune=prune)
             work = SongExtractor(
                 recipe, offset=offset, duration=duration, timeout_s=timeout_s, directory=root
             )
@@ -212,14 +216,16 @@ def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> Non
     )
 
 
-def _compare(writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport) -> None:
+def _compare(
+    writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport, *, prune: bool
+) -> None:
     """Leave in ``songs`` what is to be read; take the songs out of the store whose files have vanished."""
     for file, removed in writer.lines():
         if removed:
             known.remove(file.song)
         else:
             known.put(file)
-    found = find_changes(songs, known)
+    found = find_changes(songs, known, prune=prune)
     if found.moved:
         writer.update_files(known)
     report.n_present, report.n_changed = found.n_same, found.n_changed

@@ -20,10 +20,12 @@ from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import SongIndex, TopSongs
 from dcbmr.recommendation.listeners import Listeners
+from dcbmr.recommendation.usage import usage_vectors
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
+    from dcbmr.recommendation.predicted import Predicted
 
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
@@ -91,6 +93,7 @@ class Recommender:
         model: Model | Stack,
         *,
         features: FeatureStore | None = None,
+        predicted: Predicted | None = None,
         plays: PlayCounts | None = None,
         from_audio: bool = False,
         n_threads: int | None = None,
@@ -103,6 +106,8 @@ class Recommender:
             Predicts the songs without plays.
         features : FeatureStore, optional
             Its songs become candidates.
+        predicted : Predicted, optional
+            Songs that this model predicted before, which become candidates without being predicted again.
         plays : PlayCounts, optional
             Every play as of now; see :class:`Recommender`.
         from_audio : bool
@@ -116,10 +121,13 @@ class Recommender:
         if not from_audio and model.own_user_factors is None:
             ids, song_factors = _learned_songs(model.factors)
         known = cls(model, ids, song_factors, plays=plays, n_threads=n_threads)
+        if predicted is not None:
+            more = np.flatnonzero([song not in known.row_of_song for song in predicted.song_ids])
+            known = known.with_songs([predicted.song_ids[i] for i in more], predicted.song_factors[more])
         if features is None:
             return known
         model.check_store(features)
-        have = set(ids)
+        have = set(known.song_ids)
         new = [song for song in model.songs_in(features) if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
@@ -325,15 +333,7 @@ class Recommender:
 
     @cached_property
     def _usage_vectors(self) -> NDArray[np.float32]:
-        users = self._source.user_factors
-        gramian = np.zeros((users.shape[1],) * 2)
-        for start in range(0, len(users), 65536):
-            block = np.asarray(users[start : start + 65536])
-            gramian += block.T @ block
-        # Any root of the gramian has the same cosines; this one exists for a singular gramian too.
-        values, vectors = np.linalg.eigh(gramian)
-        root = (vectors * np.sqrt(np.maximum(values, 0.0))).astype(np.float32)
-        return unit_rows(self.song_factors @ root)
+        return usage_vectors(self._source.user_factors, self.song_factors)
 
     @cached_property
     def _row_of_column(self) -> NDArray[np.int64]:

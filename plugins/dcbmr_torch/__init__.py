@@ -36,6 +36,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             "one hidden layer of ReLU units on a vector a song",
             losses=None,
             has_check=True,
+            has_warm_start=True,
             devices=("auto", "cpu", "cuda"),
         ),
         RegressorSpec(
@@ -47,6 +48,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             losses=None,
             has_check=True,
             has_activations=True,
+            has_warm_start=True,
             devices=("auto", "cpu", "cuda"),
         ),
     ]
