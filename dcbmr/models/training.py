@@ -93,7 +93,7 @@ def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSo
 def known_artists(
     artists: Mapping[str, str] | None, split: Split | None, factors: Factors, song_ids: Sequence[str]
 ) -> Mapping[str, str] | None:
-    """Return the artists that are given, which must know one of the songs, else the split's or the factors'."""
+    """Return the artists given, which must know one of the songs, else the split's or the factors'."""
     if artists is not None and artists.keys().isdisjoint(song_ids):
         raise InputError(
             f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
