@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
+    from dcbmr.models.auto import train_auto
     from dcbmr.models.explain import Excerpt, explain
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
@@ -231,6 +232,7 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "train_auto": "models.auto",
     "with_vectors": "features.in_hand",
 }
 
@@ -346,6 +348,7 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "train_auto",
     "with_vectors",
 ]
 

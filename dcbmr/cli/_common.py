@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -136,15 +136,17 @@ def claim(output: Path, *, can_resume: Callable[[], bool] | None = None) -> None
     context.with_resource(sole_writer(output))
 
 
-def begin(output: Path, *, kind: str, overwrite: bool, resume: bool | None = None) -> bool:
+def begin(
+    output: Path, *, kind: str, overwrite: bool, resume: bool | None = None, replaces: Collection[str] = ()
+) -> bool:
     """Claim the output of a command, before its work; return False where it is finished already.
 
-    ``resume`` is None for commands that have no --resume.
+    ``resume`` is None for commands that have no --resume; ``replaces`` are other kinds that it may overwrite.
     """
     from dcbmr.base.directory import begin_output, is_unfinished
 
     claim(output, can_resume=None if resume is None else lambda: is_unfinished(output))
-    return begin_output(output, kind=kind, overwrite=overwrite, resume=bool(resume))
+    return begin_output(output, kind=kind, replaces=replaces, overwrite=overwrite, resume=bool(resume))
 
 
 def say_finished(output: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
