@@ -11,6 +11,7 @@ import click
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     overwrite_option,
     plays_options,
     print_rows,
@@ -117,6 +118,7 @@ BLOCK_USERS = 32768
     help="Directory to write the lists to, as Parquet, instead of printing them.",
 )
 @overwrite_option
+@force_option("-o where memory or disk seem too small.")
 @threads_option
 @table_options
 def command(
@@ -142,6 +144,7 @@ def command(
     names_file: Path | None,
     output: Path | None,
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
@@ -175,8 +178,10 @@ def command(
     names_unused = names_file is not None and not (max_per_artist or from_date)
     if output is not None and (played or names_unused or form):
         raise click.UsageError("-o writes ids of users as Parquet: without --played, --songs, --tsv, --json")
-    if overwrite and output is None:
-        raise click.UsageError("--overwrite is for -o DIR")
+    if (overwrite or force) and output is None:
+        raise click.UsageError("--overwrite and --force are for -o DIR")
+    from dcbmr.base.needs import check_need, of_lists
+    from dcbmr.factorization.factors import sizes_of
     from dcbmr.plays.dates import songs_from
     from dcbmr.plays.songs import read_songs
     from dcbmr.recommendation.per_artist import PerArtist
@@ -184,6 +189,7 @@ def command(
     plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
+        check_need(of_lists(sizes_of(source), k), output, force=force)
     recommender, _ = make_recommender(
         source,
         features,
