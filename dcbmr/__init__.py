@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.export import ExportReport, export_vectors
     from dcbmr.recommendation.listeners import plays_to_date
     from dcbmr.recommendation.lists import ListsReport, save_lists
+    from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
 
@@ -160,6 +161,7 @@ _HOME = {
     "Model": "models.model",
     "PCA": "features.pca",
     "Peers": "contract.contract",
+    "PerArtist": "recommendation.per_artist",
     "PlayCounts": "plays.counts",
     "PlayFigures": "evaluation.play_figures",
     "PlaysChange": "factorization.warm_start",
@@ -276,6 +278,7 @@ __all__ = [
     "MemoryFeatures",
     "Model",
     "Peers",
+    "PerArtist",
     "PlayCounts",
     "PlayFigures",
     "PlaysChange",

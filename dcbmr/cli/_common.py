@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,11 +225,16 @@ def _cell(value: Any, *, exact: bool) -> str:
 
 
 class Bars:
-    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`."""
+    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`.
+
+    Where there is no terminal, a line tells after the first percent of a stage how long it will take, unless
+    that is less than a minute.
+    """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}  # when, and at which step
 
     def __call__(
         self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
@@ -236,8 +242,21 @@ class Bars:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
+            self._began[stage] = time.monotonic(), step
         shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
+        if self._bars.disable and n_steps and n_steps <= 100 * step:
+            self._tell_once(stage, step, n_steps)
+
+    def _tell_once(self, stage: str, step: int, n_steps: int) -> None:
+        began, first = self._began.get(stage, (0.0, step))
+        if step == first:  # told, or only begun
+            return
+        del self._began[stage]
+        left = (time.monotonic() - began) / (step - first) * (n_steps - step)
+        if left >= 60:
+            hours, minutes = divmod(round(left / 60), 60)
+            click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
 
     def print(self, line: str) -> None:
         """Print a line above the bars, or to a plain log."""

@@ -11,6 +11,7 @@ import click
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     output_option,
     overwrite_option,
     plays_options,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 @new_plays_option
 @plays_options
 @overwrite_option
+@force_option("little memory or disk.")
 @threads_option
 def command(
     source: Path,
@@ -76,6 +78,7 @@ def command(
     new_plays_files: tuple[Path, ...],
     reading: Mapping[str, Any],
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
 ) -> None:
     """Write users and songs as vectors for a vector database, such as faiss, Qdrant or pgvector.
@@ -95,9 +98,12 @@ def command(
               dcbmr export factors --format npy -o vectors
     """
     plays = read_newer_plays(plays_files, reading, new_plays_files)
+    from dcbmr.base.needs import check_need, of_export
+    from dcbmr.factorization.factors import sizes_of
     from dcbmr.recommendation.export import export_vectors
 
     begin(output, kind="vectors", overwrite=overwrite)
+    check_need(of_export(sizes_of(source)), output, force=force)
     recommender, _ = make_recommender(
         source,
         features,

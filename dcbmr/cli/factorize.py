@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     help="Start from the factors of earlier plays, of the same settings: with a --tolerance, a few sweeps "
     "suffice.",
 )
-@force_option("--warm-start where less than half of the earlier plays, users or songs is left.")
+@force_option("little memory or disk, and --warm-start where less than half of the earlier plays is left.")
 @threads_option
 @seed_option
 @overwrite_option
@@ -113,7 +113,9 @@ def command(
     """
     import shutil
 
+    from dcbmr.base import needs
     from dcbmr.base.directory import checkpoint_of, kind_of, read_config
+    from dcbmr.base.needs import Sizes, check_need
     from dcbmr.errors import InputError
     from dcbmr.factorization.advice import likely_far
     from dcbmr.factorization.als import WeightedALS
@@ -139,6 +141,8 @@ def command(
         raise InputError(f"{', '.join(map(str, plays))} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
     click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
+    sizes = Sizes(n_users, n_songs, table.counts.nnz, als.n_factors)
+    check_need(needs.of_factorize(sizes), output, force=force)
     before = Factors.load(warm_start) if warm_start is not None else None
     if before is not None:
         change = PlaysChange.of(before, table)

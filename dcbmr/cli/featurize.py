@@ -12,6 +12,7 @@ import click
 from dcbmr.cli._common import (
     claim,
     flags_of,
+    force_option,
     output_option,
     overwrite_option,
     plays_options,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     "missing.",
 )
 @overwrite_option
+@force_option("little disk.")
 @threads_option
 @click.option(
     "--check",

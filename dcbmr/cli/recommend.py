@@ -11,6 +11,7 @@ import click
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     overwrite_option,
     plays_options,
     print_rows,
@@ -96,6 +97,18 @@ BLOCK_USERS = 32768
     metavar="FILE",
     help="None of these songs, ids one a line.",
 )
+@click.option(
+    "--max-per-artist",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most so many songs of an artist in a list; artists are those of --songs.",
+)
+@click.option(
+    "--from-date",
+    metavar="DATE",
+    help="Only songs that came out, or were first played, on this day or later, as 2024-01-31, by the dates "
+    "in --songs; those without a date are left out.",
+)
 @k_option
 @names_option
 @click.option(
@@ -105,6 +118,7 @@ BLOCK_USERS = 32768
     help="Directory to write the lists to, as Parquet, instead of printing them.",
 )
 @overwrite_option
+@force_option("-o where memory or disk seem too small.")
 @threads_option
 @table_options
 def command(
@@ -124,10 +138,13 @@ def command(
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
+    max_per_artist: int | None,
+    from_date: str | None,
     k: int,
     names_file: Path | None,
     output: Path | None,
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
@@ -146,6 +163,8 @@ def command(
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
               dcbmr recommend cnn --all-users --features features --without blocked.txt -o lists
+              dcbmr recommend cnn --all-users --features features -o lists \\
+                  --songs songs.tsv --max-per-artist 2 --from-date 2024-01-01
               dcbmr recommend cnn --new-users signed-up-today.tsv --predicted predicted -o lists-of-new
     """
     if bool(users) + all_users + bool(new_users_files) + bool(played) != 1:
@@ -154,15 +173,23 @@ def command(
         )
     if new_users_files and (plays_files or new_plays_files):
         raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
-    if output is not None and (played or names_file or form):
-        raise click.UsageError(
-            "-o writes ids of known users as Parquet: without --played, --songs, --tsv, --json"
-        )
-    if overwrite and output is None:
-        raise click.UsageError("--overwrite is for -o DIR")
+    if (max_per_artist or from_date) and names_file is None:
+        raise click.UsageError("--max-per-artist and --from-date need --songs SONGS.tsv")
+    names_unused = names_file is not None and not (max_per_artist or from_date)
+    if output is not None and (played or names_unused or form):
+        raise click.UsageError("-o writes ids of users as Parquet: without --played, --songs, --tsv, --json")
+    if (overwrite or force) and output is None:
+        raise click.UsageError("--overwrite and --force are for -o DIR")
+    from dcbmr.base.needs import check_need, of_lists
+    from dcbmr.factorization.factors import sizes_of
+    from dcbmr.plays.dates import songs_from
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.recommendation.per_artist import PerArtist
+
     plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
+        check_need(of_lists(sizes_of(source), k), output, force=force)
     recommender, _ = make_recommender(
         source,
         features,
@@ -181,6 +208,11 @@ def command(
         wanted = plays.user_ids
     if only_file or without_file:
         recommender = _filtered(recommender, only_file, without_file)
+    if names_file and from_date:
+        recommender = recommender.limited_to(songs_from(names_file, from_date))
+    if names_file and max_per_artist:
+        per_artist = PerArtist(max_per_artist, read_songs(names_file).artist_of())
+        recommender = recommender.limited_to(per_artist=per_artist)
     if output is not None:
         from dcbmr.recommendation.lists import save_lists
 

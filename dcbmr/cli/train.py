@@ -12,6 +12,7 @@ from dcbmr.cli._auto import AUTO, check_options_of_auto, train_chosen
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     output_option,
     overwrite_option,
     say_finished,
@@ -136,6 +137,7 @@ from dcbmr.cli._common import (
 @seed_option
 @threads_option
 @overwrite_option
+@force_option("little memory or disk.")
 @click.option("--resume", is_flag=True, help="Continue a training of the same settings that was killed.")
 @click.pass_context
 def command(
@@ -162,6 +164,7 @@ def command(
     random_state: int,
     n_threads: int | None,
     overwrite: bool,
+    force: bool,
     resume: bool,
 ) -> None:
     """Train a regressor on the songs that have both plays and features.
@@ -176,9 +179,10 @@ def command(
                   --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
+    from dcbmr.base.needs import check_need, of_train
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
-    from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
@@ -245,9 +249,10 @@ def command(
     start = None if warm_start is None else Model.load(warm_start, n_threads=n_threads)
     if start is not None:
         pipeline = start.pipeline
-    learned = Factors.load(factors)
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
+    check_need(of_train(sizes_of(factors), pipeline.n_numbers(store)), output, force=force)
+    learned = Factors.load(factors)
     both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:

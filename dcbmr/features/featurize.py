@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
 from dcbmr.base.directory import kind_of, read_config, refuse_existing
+from dcbmr.base.needs import check_need
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
@@ -28,6 +29,7 @@ from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
 from dcbmr.features.recipe import TIMEOUT_S, Recipe, check_installed
+from dcbmr.features.room import need_of_features
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.features.stored_kind import in_memory
@@ -93,6 +95,7 @@ def featurize(
     resume: bool = False,
     prune: bool = False,
     overwrite: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> FeaturizeReport:
     """Extract features of audio files into ``directory``, to be read with :class:`FeatureStore`.
@@ -133,6 +136,8 @@ def featurize(
         may be missing.
     overwrite : bool
         Replace what is there.
+    force : bool
+        Begin also where the disk seems too small.
     progress : Progress, optional
         Told of every file, with ``failed`` and ``audio_s`` so far; it may raise to stop.
 
@@ -172,6 +177,8 @@ def featurize(
     with find_songs(source) as songs:
         report.n_skipped, report.n_copies = songs.n_skipped, songs.n_copies
         if not resume:
+            need = need_of_features(recipe.configs, songs, len(songs), duration=duration)
+            check_need(need, root, force=force)
             create_features(root, recipe.configs, config, overwrite=overwrite)
         with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
             _compare(writer, songs, known, report, prune=prune)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -82,6 +83,17 @@ def plays_to_date(factors: Factors, since: PlayCounts) -> PlayCounts:
     then = in_columns(factors.counts[before[known]], np.arange(len(factors.song_ids)), len(songs))
     now = in_columns(since.counts, column, len(songs))
     return PlayCounts(since.user_ids, songs, to_row @ then + now)
+
+
+def warn_of_heldout(n_heldout: int, n_candidates: int) -> None:
+    """Warn of candidates that seem unplayed because a split kept their plays from the factors."""
+    warnings.warn(
+        f"{n_heldout} of the {n_candidates} candidates were held out by the split that the factors were "
+        "fitted on: their plays are not known here, and they seem new to everybody. That is for judging a "
+        "model; to use one, train on factors of all plays, or give every play as of now (--plays FILE on the "
+        "command line, plays= in Python)",
+        stacklevel=4,
+    )
 
 
 def _joined(

@@ -450,6 +450,20 @@ def test_a_file_of_new_users_is_folded_in(tmp_path):
     assert [row["song"] for row in listed] == [row["song"] for row in found]
 
 
+def test_filters_by_artist_and_by_date(tmp_path):
+    artists = [line.split("\t")[:2] for line in Path("songs.tsv").read_text().splitlines()[1:]]
+    lines = [f"{song}\t{artist}\t20{20 + i % 3}" for i, (song, artist) in enumerate(artists)]
+    (tmp_path / "songs.tsv").write_text("\n".join(["song\tartist\tdate", *lines]) + "\n")
+    words = ("recommend", "all", "--all-users", "--candidates", "all", "--songs", tmp_path / "songs.tsv")
+    run(*words, "-k", 8, "--max-per-artist", 1, "--from-date", "2021", "-o", tmp_path / "lists")
+    listed = pq.read_table(tmp_path / "lists/lists.parquet").to_pylist()
+    of_user = [dict(artists)[row["song"]] for row in listed if row["user"] == "user05"]
+    assert len(of_user) == len(set(of_user)) == 8
+    recent = {song for i, (song, _) in enumerate(artists) if i % 3}
+    assert {row["song"] for row in listed} <= recent
+    assert "the latest is of 2022-01-01" in refused(*words, "--from-date", "2023-06")
+
+
 def test_export_has_the_neighbours_that_recommend_lists(tmp_path):
     words = ("export", "linear", "--features", "features", "--format", "npy", "--metric", "l2")
     said = run(*words, "-o", tmp_path / "v").stdout
@@ -562,8 +576,9 @@ def test_wrong_input(words, message):
             "--plays FILE, which is missing",
         ),
         (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
-        (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of known users"),
-        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite is for -o DIR"),
+        (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of users"),
+        (["recommend", "factors", "--all-users", "--max-per-artist", "1"], "need --songs SONGS.tsv"),
+        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite and --force are for -o DIR"),
         (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),
         (["predict", "linear"], "give either audio files or --features"),
