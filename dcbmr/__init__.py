@@ -93,6 +93,9 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.export import ExportReport, export_vectors
     from dcbmr.recommendation.lists import ListsReport, save_lists
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.tuning.factorization import tune_factorization
+    from dcbmr.tuning.regressor import tune_regressor
+    from dcbmr.tuning.search import Tuned
 
 
 def _installed() -> ModuleSpec | None:
@@ -179,6 +182,7 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
     "bag_of_words": "features.bag_of_words",
@@ -224,6 +228,8 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "tune_factorization": "tuning.factorization",
+    "tune_regressor": "tuning.regressor",
     "with_vectors": "features.in_hand",
 }
 
@@ -289,6 +295,7 @@ __all__ = [
     "TagReport",
     "TagScore",
     "TopSongs",
+    "Tuned",
     "Uncertainty",
     "WeightedALS",
     "bag_of_words",
@@ -335,6 +342,8 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "tune_factorization",
+    "tune_regressor",
     "with_vectors",
 ]
 
