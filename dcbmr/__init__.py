@@ -98,6 +98,9 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.tuning.factorization import tune_factorization
+    from dcbmr.tuning.regressor import tune_regressor
+    from dcbmr.tuning.search import Tuned
 
 
 def _installed() -> ModuleSpec | None:
@@ -187,6 +190,7 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
     "bag_of_words": "features.bag_of_words",
@@ -235,6 +239,8 @@ _HOME = {
     "top_songs": "ranking.topk",
     "train": "models.training",
     "train_auto": "models.auto",
+    "tune_factorization": "tuning.factorization",
+    "tune_regressor": "tuning.regressor",
     "with_vectors": "features.in_hand",
 }
 
@@ -303,6 +309,7 @@ __all__ = [
     "TagReport",
     "TagScore",
     "TopSongs",
+    "Tuned",
     "Uncertainty",
     "WeightedALS",
     "bag_of_words",
@@ -352,6 +359,8 @@ __all__ = [
     "top_songs",
     "train",
     "train_auto",
+    "tune_factorization",
+    "tune_regressor",
     "with_vectors",
 ]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -19,6 +20,7 @@ from dcbmr.cli._common import (
     seed_option,
     show_progress,
     threads_option,
+    words_options,
 )
 
 
@@ -82,34 +84,7 @@ from dcbmr.cli._common import (
     help="A song's prediction is so much the mean over the songs of its artist in FEATURES, and for the rest "
     "its own. Needs artists: of --songs, or of --split.",
 )
-@click.option(
-    "--words",
-    "n_words",
-    type=click.IntRange(min=2),
-    default=4000,
-    show_default=True,
-    help="Words of the codebook, for regressors on bag of words (the paper's 4000).",
-)
-@click.option(
-    "--variance",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
-    help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
-)
-@click.option(
-    "--standardize/--no-standardize",
-    default=True,
-    show_default=True,
-    help="Learn the codebook from standardized frames; see `dcbmr codebook --help`.",
-)
-@click.option(
-    "--weighting",
-    type=click.Choice(["count", "sqrt"]),
-    default="count",
-    show_default=True,
-    help="Word counts, as in the paper, or their square roots.",
-)
+@words_options
 @click.option(
     "--codebook",
     type=click.Path(path_type=Path),
@@ -153,10 +128,7 @@ def command(
     kinds: tuple[str, ...],
     validation_fraction: float,
     artist_weight: float,
-    n_words: int,
-    variance: float,
-    standardize: bool,
-    weighting: Literal["count", "sqrt"],
+    words: Mapping[str, Any],
     codebook: Path | None,
     warm_start: Path | None,
     device: str | None,
@@ -221,10 +193,7 @@ def command(
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
-        n_words=n_words,
-        variance=variance,
-        standardize=standardize,
-        weighting=weighting,
+        **words,
         codebook=Codebook.load(codebook) if codebook else None,
         n_threads=n_threads,
         random_state=random_state,
