@@ -196,6 +196,8 @@ def _leading(products: NDArray[np.float64], share: float) -> tuple[NDArray[np.fl
     from threadpoolctl import threadpool_limits
 
     n = len(products)
+    if n == 1:  # which the wrappers of LAPACK do not take
+        return np.maximum(products[0], 0), np.ones((1, 1))
     with threadpool_limits(1, user_api="blas"):
         # Of three diagonals; symmetric, so that its transpose is the same in Fortran's order.
         reduced, diagonal, beside, tau, failed = lapack.dsytrd(
@@ -203,7 +205,7 @@ def _leading(products: NDArray[np.float64], share: float) -> tuple[NDArray[np.fl
         )
     rising, failed_values = lapack.dsterf(diagonal, beside)
     values = np.maximum(rising[::-1], 0)
-    # All of the variance is what is more than rounding in float32.
+    # share = 1 keeps what is more than rounding in float32.
     possible = max(1, int((values > 1e-6 * values[0]).sum()))
     reached = np.cumsum(values) / (values.sum() or 1)
     n_vectors = min(int(np.searchsorted(reached, share)) + 1, possible)
@@ -212,6 +214,5 @@ def _leading(products: NDArray[np.float64], share: float) -> tuple[NDArray[np.fl
     if failed or failed_values or failed_vectors:
         raise np.linalg.LinAlgError("the eigenvalues did not converge")
     vectors = vectors[:, :n_vectors]
-    if n > 1:
-        vectors[1:], *_ = lapack.dormqr("L", "N", reduced[1:, :-1], tau, vectors[1:], lwork=64 * n)
+    vectors[1:], *_ = lapack.dormqr("L", "N", reduced[1:, :-1], tau, vectors[1:], lwork=64 * n)
     return values, vectors[:, ::-1]
