@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},
     "cli": {"click", "rich"},
 }
-OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_pytest": {"pytest"}}
+OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_mlr": {"threadpoolctl"}, "dcbmr_pytest": {"pytest"}}
 # The kernels are called by who checks what goes into them.
 KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
 
