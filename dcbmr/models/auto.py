@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,26 +139,17 @@ def train_auto(
         }
         claim_checkpoint(Path(checkpoint), settings, resume=resume)
     how: dict[str, Any] = {"n_threads": n_threads, "random_state": random_state}
-    most_folds = N_FOLDS * max(1, -(-ENOUGH_ARTISTS // n_groups))
-    trials = [Trial(place, candidate) for place, candidate in enumerate(tried)]
-    folds: list[Fold] = []
-    racing = trials
-    while not folds or (len(folds) < most_folds and len(racing) > 1):
-        going_on = _affordable(racing, clock) if folds else racing
-        if folds and len(going_on) == 1:
-            break
-        deal, number = divmod(len(folds), N_FOLDS)
-        rows = np.flatnonzero(deal_groups(groups, N_FOLDS, random_state=random_state + deal) == number)
+
+    def fits_on(number: int) -> _Fits:
+        deal, part = divmod(number, N_FOLDS)
+        rows = np.flatnonzero(deal_groups(groups, N_FOLDS, random_state=random_state + deal) == part)
         fold = Fold(factors, [songs[row] for row in rows], groups[rows], **how)
-        fits = _Fits(fold, len(folds), features, {**how, "split": split, "artists": known}, checkpoint)
-        if not _run_fold(fits, going_on, clock):
-            break
-        folds.append(fold)
-        for trial in racing:
-            if trial not in going_on:
-                trial.outcome = "given up: no time for a fit more"
-        racing = give_up_who_is_behind([trial for trial in going_on if not trial.outcome])
-    chosen, others = choose([trial for trial in racing if not trial.outcome], folds, by_artist=by_artist)
+        return _Fits(fold, number, features, {**how, "split": split, "artists": known}, checkpoint)
+
+    trials = [Trial(place, candidate) for place, candidate in enumerate(tried)]
+    n_deals = max(1, -(-ENOUGH_ARTISTS // n_groups))
+    racing, folds = _race(trials, fits_on, N_FOLDS * n_deals, clock)
+    chosen, others = choose(racing, folds, by_artist=by_artist)
     pipeline_to = pipelines_of(features, songs, **how)
     models = [
         train(
@@ -198,6 +189,26 @@ def _songs_of_all(features: FeatureStore, tried: Sequence[Candidate]) -> list[st
     first, *others = (pipeline_to(one).songs_in(features) for one in kinds)
     common = set(first).intersection(*others)
     return [song for song in first if song in common]
+
+
+def _race(
+    trials: Sequence[Trial], fits_on: Callable[[int], _Fits], most_folds: int, clock: _Clock
+) -> tuple[list[Trial], list[Fold]]:
+    """Try candidates fold after fold; return those that nobody is clearly ahead of, and the folds."""
+    racing, folds = list(trials), list[Fold]()
+    while not folds or (len(folds) < most_folds and len(racing) > 1):
+        going_on = _affordable(racing, clock) if folds else racing
+        if folds and len(going_on) == 1:
+            break
+        fits = fits_on(len(folds))
+        if not _run_fold(fits, going_on, clock):
+            break
+        folds.append(fits.fold)
+        for trial in racing:
+            if trial not in going_on:
+                trial.outcome = "given up: no time for a fit more"
+        racing = give_up_who_is_behind([trial for trial in going_on if not trial.outcome])
+    return [trial for trial in racing if not trial.outcome], folds
 
 
 def _affordable(racing: Sequence[Trial], clock: _Clock) -> list[Trial]:

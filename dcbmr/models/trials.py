@@ -171,6 +171,10 @@ def ahead(ours: Sequence[Score], theirs: Sequence[Score]) -> tuple[float, float]
     return float(parts.sum()), error
 
 
+def _n_artists(scores: Sequence[Score]) -> int:
+    return len(set().union(*(score.artists for score in scores)))
+
+
 def first_of(racing: Sequence[Trial]) -> Trial:
     """Return the trial that is ahead of all others."""
     return max(racing, key=lambda trial: mean_map(trial.scores))
@@ -182,7 +186,7 @@ def give_up_who_is_behind(racing: Sequence[Trial]) -> list[Trial]:
     By a few artists nobody is: their number makes no good standard error.
     """
     first = first_of(racing)
-    if len(set().union(*(score.artists for score in first.scores))) < _FEW_ARTISTS:
+    if _n_artists(first.scores) < _FEW_ARTISTS:
         return list(racing)
     for trial in racing:
         by, error = ahead(first.scores, trial.scores)
@@ -258,20 +262,18 @@ def _row(name: str, scores: Sequence[Score], chosen: Variant) -> dict[str, Any]:
 
 def why(chosen: Variant, others: Sequence[Variant], chance: float, *, by_artist: bool) -> str:
     """Say in words what is chosen, how good it is, and how far from the best of the others by themselves."""
-    figure = mean_map(chosen.scores)
+    figure, n = mean_map(chosen.scores), _n_artists(chosen.scores)
     words = (
-        f"{chosen}: mAP@{K} {figure:.4f} on {'artists' if by_artist else 'songs'} held out in turn, random "
-        f"scores {chance:.4f}"
+        f"{chosen}: mAP@{K} {figure:.4f} on {n:,} {'artists' if by_artist else 'songs'} held out in turn "
+        f"(random scores {chance:.4f})"
     )
     alone = [other for other in others if len(other.trials) == 1 and not other.artist_weight]
     rivals = [other for other in alone if str(other) != str(chosen)]
     if rivals:
         rival = max(rivals, key=lambda other: mean_map(other.scores))
         by, error = ahead(chosen.scores, rival.scores)
-        if by > 0:
-            words += f"; {by:.4f} above {rival} (standard error {error:.4f})"
-        else:
-            words += f"; {rival} was {-by:.4f} above, by a standard error of {error:.4f} no sure gain"
+        how = "better than" if by > 0 else "worse, and no more than chance makes it, than"
+        words += f"; {abs(by):.4f} {how} {rival} (standard error {error:.4f})"
     if figure <= chance:
         words += "; no better than chance: these features may not tell what these listeners like"
     if not by_artist:
