@@ -44,8 +44,8 @@ from dcbmr.cli._common import (
     "--songs",
     type=click.Path(path_type=Path),
     default=None,
-    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist, and --artist-weight finds "
-    "the songs of one.",
+    help="SONGS.tsv (song, artist, title): validation songs, and those that auto holds out, are chosen by "
+    "artist, and --artist-weight finds the songs of one.",
 )
 @click.option(
     "--set",
