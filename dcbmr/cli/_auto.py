@@ -12,7 +12,7 @@ from dcbmr.cli._common import begin, print_rows, say_finished, show_progress
 
 AUTO = "auto"
 _OWN = {"loss", "settings", "kinds", "validation_fraction", "artist_weight", "n_words", "variance"} | {
-    "standardize", "weighting", "codebook", "device",
+    "standardize", "weighting", "codebook", "warm_start", "device",
 }  # fmt: skip
 
 

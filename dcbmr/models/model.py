@@ -13,12 +13,11 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import new_directory, read_config
-from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.contract.faults import calling, fault_of, named
 from dcbmr.contract.features import FeatureConfig
-from dcbmr.contract.provenance import how_to_get, warn_of_another_version
+from dcbmr.contract.provenance import check_made_as, how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
@@ -172,11 +171,12 @@ class Model:
         culprit = f"{named(self.spec)} {complaint}"
         if fault := fault_of(made, (len(names), width or "width")):
             raise DcbmrError(f"{culprit} {fault}")
-        bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
+            checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
+        bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
         if len(bad):
             some = ", ".join(str(names[row]) for row in bad[:3])
             raise DcbmrError(f"{culprit} numbers that are not finite for {len(bad)} of {len(names)}: {some}")
-        checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
         return checked
 
     def predict_store(
@@ -227,12 +227,7 @@ class Model:
             if is_brought(wanted) and is_brought(found.config):
                 check_brought(wanted, found.config, found.directory)
                 continue
-            check_settings(
-                wanted.made_alike(),
-                found.config.made_alike(),
-                f"{found.directory} was made",
-                remedy="these are the model's: featurize with them",
-            )
+            check_made_as(wanted, found.config, found.directory)
 
     def predict_files(
         self, paths: Sequence[Path | str], *, vectors: FeatureStore | None = None
