@@ -181,6 +181,7 @@ def command(
             random_state=random_state,
             n_threads=n_threads,
             overwrite=overwrite,
+            force=force,
             resume=resume,
         )
         return
