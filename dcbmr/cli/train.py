@@ -48,8 +48,8 @@ from dcbmr.cli._common import (
     "--songs",
     type=click.Path(path_type=Path),
     default=None,
-    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist, and --artist-weight finds "
-    "the songs of one.",
+    help="SONGS.tsv (song, artist, title): validation songs, and those that auto holds out, are chosen by "
+    "artist, and --artist-weight finds the songs of one.",
 )
 @click.option(
     "--set",
@@ -181,6 +181,7 @@ def command(
             random_state=random_state,
             n_threads=n_threads,
             overwrite=overwrite,
+            force=force,
             resume=resume,
         )
         return
