@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
+    from dcbmr.models.auto import train_auto
     from dcbmr.models.explain import Excerpt, explain
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
@@ -97,6 +98,9 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.tuning.factorization import tune_factorization
+    from dcbmr.tuning.regressor import tune_regressor
+    from dcbmr.tuning.search import Tuned
 
 
 def _installed() -> ModuleSpec | None:
@@ -186,6 +190,7 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
     "bag_of_words": "features.bag_of_words",
@@ -233,6 +238,9 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "train_auto": "models.auto",
+    "tune_factorization": "tuning.factorization",
+    "tune_regressor": "tuning.regressor",
     "with_vectors": "features.in_hand",
 }
 
@@ -301,6 +309,7 @@ __all__ = [
     "TagReport",
     "TagScore",
     "TopSongs",
+    "Tuned",
     "Uncertainty",
     "WeightedALS",
     "bag_of_words",
@@ -349,6 +358,9 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "train_auto",
+    "tune_factorization",
+    "tune_regressor",
     "with_vectors",
 ]
 

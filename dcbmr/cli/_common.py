@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -62,21 +62,68 @@ _PLAYS_OPTIONS = (
 )
 
 
+_WORDS_OPTIONS = (
+    click.option(
+        "--words",
+        "n_words",
+        type=click.IntRange(min=2),
+        default=4000,
+        show_default=True,
+        help="Words of the codebook, for regressors on bag of words (the paper's 4000).",
+    ),
+    click.option(
+        "--variance",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.95,
+        show_default=True,
+        help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
+    ),
+    click.option(
+        "--standardize/--no-standardize",
+        default=True,
+        show_default=True,
+        help="Learn the codebook from standardized frames; see `dcbmr codebook --help`.",
+    ),
+    click.option(
+        "--weighting",
+        type=click.Choice(["count", "sqrt"]),
+        default="count",
+        show_default=True,
+        help="Word counts, as in the paper, or their square roots.",
+    ),
+)
+
+
 def plays_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How plays are read: ``--columns``, ``--since``, ``--until``, ``--min-seconds``.
 
     The command gets those that were given as one mapping, ``reading``, for :func:`read_plays`.
     """
+    return _gathered(command, _PLAYS_OPTIONS, "reading", ("columns", "since", "until", "min_seconds"))
+
+
+def words_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How words are made of frames: ``--words``, ``--variance``, ``--standardize``, ``--weighting``.
+
+    The command gets them as one mapping, ``words``, for :func:`dcbmr.pipeline_to`.
+    """
+    return _gathered(command, _WORDS_OPTIONS, "words", ("n_words", "variance", "standardize", "weighting"))
+
+
+def _gathered(
+    command: Callable[..., Any], options: Sequence[Callable[[Any], Any]], name: str, names: Sequence[str]
+) -> Callable[..., Any]:
+    """Return a command with some more options, which it gets, as far as they have values, as one mapping."""
 
     @wraps(command)
-    def with_reading(*args: Any, **options: Any) -> Any:
-        values = {name: options.pop(name) for name in ("columns", "since", "until", "min_seconds")}
-        reading = {name: value for name, value in values.items() if value is not None}
-        return command(*args, reading=reading, **options)
+    def gathering(*args: Any, **given: Any) -> Any:
+        values = {option: given.pop(option) for option in names}
+        found = {option: value for option, value in values.items() if value is not None}
+        return command(*args, **{name: found}, **given)
 
-    for option in reversed(_PLAYS_OPTIONS):
-        with_reading = option(with_reading)
-    return with_reading
+    for option in reversed(options):
+        gathering = option(gathering)
+    return gathering
 
 
 def flags_of(options: Mapping[str, Any]) -> str:
@@ -137,15 +184,17 @@ def claim(output: Path, *, can_resume: Callable[[], bool] | None = None) -> None
     context.with_resource(sole_writer(output))
 
 
-def begin(output: Path, *, kind: str, overwrite: bool, resume: bool | None = None) -> bool:
+def begin(
+    output: Path, *, kind: str, overwrite: bool, resume: bool | None = None, replaces: Collection[str] = ()
+) -> bool:
     """Claim the output of a command, before its work; return False where it is finished already.
 
-    ``resume`` is None for commands that have no --resume.
+    ``resume`` is None for commands that have no --resume; ``replaces`` are other kinds that it may overwrite.
     """
     from dcbmr.base.directory import begin_output, is_unfinished
 
     claim(output, can_resume=None if resume is None else lambda: is_unfinished(output))
-    return begin_output(output, kind=kind, overwrite=overwrite, resume=bool(resume))
+    return begin_output(output, kind=kind, replaces=replaces, overwrite=overwrite, resume=bool(resume))
 
 
 def say_finished(output: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -131,6 +131,7 @@ def _lines(spec: Spec) -> list[str]:
     from dcbmr.contract import registry
     from dcbmr.contract.contract import RegressorSpec
     from dcbmr.contract.features import FeatureSpec
+    from dcbmr.tuning.regressor import Given
 
     if isinstance(spec, FeatureSpec):
         shape = "frames in time" if spec.shape == "frames" else "one vector a song"
@@ -153,4 +154,5 @@ def _lines(spec: Spec) -> list[str]:
         f"losses: {losses or 'none to choose'}",
         f"devices: {', '.join(spec.devices)}",
         *([f"can: {', '.join(cans)}"] if (cans := _capabilities(spec)) else []),
+        *([f"tuned: {Given(spec.name, None, {}, {}).space(None)}"] if spec.space else []),
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
+from dcbmr.cli._auto import AUTO, check_options_of_auto, train_chosen
 from dcbmr.cli._common import (
     begin,
     directory_argument,
@@ -18,11 +20,17 @@ from dcbmr.cli._common import (
     seed_option,
     show_progress,
     threads_option,
+    words_options,
 )
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
-@click.option("--regressor", required=True, help="One of those that `dcbmr plugins` lists.")
+@click.option(
+    "--regressor",
+    required=True,
+    help="One of those that `dcbmr plugins` lists, or auto: what is installed is tried on artists held out "
+    "in turn, and the best, or a mean of the best, is trained.",
+)
 @click.option(
     "--loss", default=None, help="Objective, for regressors that have a choice; `dcbmr plugins` lists them."
 )
@@ -76,34 +84,7 @@ from dcbmr.cli._common import (
     help="A song's prediction is so much the mean over the songs of its artist in FEATURES, and for the rest "
     "its own. Needs artists: of --songs, or of --split.",
 )
-@click.option(
-    "--words",
-    "n_words",
-    type=click.IntRange(min=2),
-    default=4000,
-    show_default=True,
-    help="Words of the codebook, for regressors on bag of words (the paper's 4000).",
-)
-@click.option(
-    "--variance",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
-    help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
-)
-@click.option(
-    "--standardize/--no-standardize",
-    default=True,
-    show_default=True,
-    help="Learn the codebook from standardized frames; see `dcbmr codebook --help`.",
-)
-@click.option(
-    "--weighting",
-    type=click.Choice(["count", "sqrt"]),
-    default="count",
-    show_default=True,
-    help="Word counts, as in the paper, or their square roots.",
-)
+@words_options
 @click.option(
     "--codebook",
     type=click.Path(path_type=Path),
@@ -121,12 +102,21 @@ from dcbmr.cli._common import (
 @click.option(
     "--device", default=None, help="Where to compute, for regressors that have a choice: auto, cpu, cuda, ..."
 )
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    help="For all that auto does. What it chooses is the same every time only where they suffice.",
+)
 @seed_option
 @threads_option
 @overwrite_option
 @force_option("little memory or disk.")
 @click.option("--resume", is_flag=True, help="Continue a training of the same settings that was killed.")
+@click.pass_context
 def command(
+    context: click.Context,
     regressor: str,
     loss: str | None,
     factors: Path,
@@ -138,13 +128,11 @@ def command(
     kinds: tuple[str, ...],
     validation_fraction: float,
     artist_weight: float,
-    n_words: int,
-    variance: float,
-    standardize: bool,
-    weighting: Literal["count", "sqrt"],
+    words: Mapping[str, Any],
     codebook: Path | None,
     warm_start: Path | None,
     device: str | None,
+    seconds: float,
     random_state: int,
     n_threads: int | None,
     overwrite: bool,
@@ -154,7 +142,8 @@ def command(
     """Train a regressor on the songs that have both plays and features.
 
     \b
-    Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
+    Example:  dcbmr train --regressor auto --factors factors --features features --songs songs.tsv -o model
+              dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
               dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
                   --features features -o joined
@@ -169,12 +158,34 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.model import KIND, VERSION, Model
+    from dcbmr.models.model import KIND, KINDS, VERSION, Model
     from dcbmr.models.training import check_kinds, train, training_songs
     from dcbmr.models.warm_start import check_can_start
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
+    if regressor == AUTO:
+        check_options_of_auto(given)
+        train_chosen(
+            factors,
+            features,
+            output,
+            split=split,
+            songs=songs,
+            seconds=seconds,
+            random_state=random_state,
+            n_threads=n_threads,
+            overwrite=overwrite,
+            resume=resume,
+        )
+        return
+    if "seconds" in given:
+        raise click.UsageError(f"--seconds is for --regressor {AUTO}; leave it out")
     spec = registry.find_regressor(regressor)
     if warm_start is not None:
         check_can_start(spec)
@@ -182,15 +193,12 @@ def command(
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
-        n_words=n_words,
-        variance=variance,
-        standardize=standardize,
-        weighting=weighting,
+        **words,
         codebook=Codebook.load(codebook) if codebook else None,
         n_threads=n_threads,
         random_state=random_state,
     )
-    if not begin(output, kind=KIND, overwrite=overwrite, resume=resume):
+    if not begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite, resume=resume):
         made = read_config(output, kind=KIND, version=VERSION)
         # The seed has a place of its own, and where it was computed makes no other model.
         kept = {

@@ -91,6 +91,19 @@ def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSo
     )
 
 
+def known_artists(
+    artists: Mapping[str, str] | None, split: Split | None, factors: Factors, song_ids: Sequence[str]
+) -> Mapping[str, str] | None:
+    """Return the artists given, which must know one of the songs, else the split's or the factors'."""
+    if artists is not None and artists.keys().isdisjoint(song_ids):
+        raise InputError(
+            f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
+            f"{song_ids[:3]}, ..."
+        )
+    tables = (artists, split.artists if split else None, factors.artists)
+    return next((table for table in tables if table is not None), None)
+
+
 def choose_validation(
     n_songs: int, groups: NDArray[np.int64] | None, *, fraction: float, random_state: int
 ) -> NDArray[np.bool_]:
@@ -254,13 +267,7 @@ def train(
         # The model says later what it was made without.
         factors = replace(factors, heldout_songs=tuple(heldout))
     songs = training_songs(factors, pipeline.songs_in(features))
-    if artists is not None and artists.keys().isdisjoint(songs.song_ids):
-        raise InputError(
-            f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
-            f"{songs.song_ids[:3]}, ..."
-        )
-    tables = (artists, split.artists if split else None, factors.artists)
-    known = next((table for table in tables if table is not None), None)
+    known = known_artists(artists, split, factors, songs.song_ids)
     if artist_weight:
         if not known:
             raise InputError(
@@ -293,7 +300,7 @@ def train(
     } | ({} if warm_start is None else {"is_warm_start": True})
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        _claim_checkpoint(checkpoint, settings, resume=resume)
+        claim_checkpoint(checkpoint, settings, resume=resume)
     if pipeline.is_fitted:
         found = pipeline.read(features, songs.song_ids, progress=progress)
         prepared = pipeline.make(songs.song_ids, found, progress=progress)
@@ -381,7 +388,7 @@ def _noting(progress: Progress, raised: list[BaseException]) -> Progress:
     return report
 
 
-def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+def claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """Make ``directory`` ready for a run of these settings; raise InputError naming fields that differ."""
     record = directory / RECORD
     if directory.exists() and not (resume and has_progress(directory)):
