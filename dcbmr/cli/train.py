@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def command(
     spec = registry.find_regressor(regressor)
     if warm_start is not None:
         check_can_start(spec)
-        _refuse_own_features()
+        _refuse_own_features(given)
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
@@ -250,16 +250,10 @@ def command(
     click.echo(f"wrote {output}", err=True)
 
 
-def _refuse_own_features() -> None:
+def _refuse_own_features(given: Iterable[str]) -> None:
     """Refuse what says how features are prepared, where the model to start from says it."""
-    context = click.get_current_context()
-    options = {"kinds": "--kind", "n_words": "--words"} | {
-        name: f"--{name}" for name in ("variance", "standardize", "weighting", "codebook")
+    names = {"kinds": "kind", "n_words": "words"} | {
+        name: name for name in ("variance", "standardize", "weighting", "codebook")
     }
-    given = [
-        flag
-        for name, flag in options.items()
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(f"with --warm-start, {', '.join(given)} is the model's: leave it out")
+    if flags := [f"--{names[name]}" for name in given if name in names]:
+        raise click.UsageError(f"with --warm-start, {', '.join(flags)} is the model's: leave it out")
