@@ -158,8 +158,9 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.kinds import check_kinds
     from dcbmr.models.model import KIND, KINDS, VERSION, Model
-    from dcbmr.models.training import check_kinds, train, training_songs
+    from dcbmr.models.training import train, training_songs
     from dcbmr.models.warm_start import check_can_start
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
