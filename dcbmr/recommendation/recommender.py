@@ -147,7 +147,7 @@ class Recommender:
         without: Collection[str] = (),
         per_artist: PerArtist | None = None,
     ) -> Self:
-        """Return one of ``only`` these songs, all if None, ``without`` those, with so many ``per_artist``."""
+        """Return one of ``only`` these songs, all if None, ``without`` those, its lists ``per_artist``."""
         allowed, barred = set(self.song_ids if only is None else only), set(without)
         rows = [row for row, song in enumerate(self.song_ids) if song in allowed and song not in barred]
         ids = [self.song_ids[row] for row in rows]

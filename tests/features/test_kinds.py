@@ -9,7 +9,7 @@ from sounds import tone, write
 import dcbmr
 from dcbmr.features.features_writer import create_features
 from dcbmr.features.writer import StoreWriter, create_store
-from dcbmr.models.training import check_kind
+from dcbmr.models.kinds import check_kind
 
 N_SONGS, N_DIMS = 7, 5
 
