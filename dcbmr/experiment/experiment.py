@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from dcbmr.base.directory import kind_of, read_config, refuse_existing, write_config, write_json
+from dcbmr.base.directory import FORMATS, kind_of, read_config, refuse_existing, write_config, write_json
 from dcbmr.base.progress import Progress, under
 from dcbmr.datasets.world import World
 from dcbmr.evaluation.evaluation import evaluate_models
@@ -41,7 +41,7 @@ from dcbmr.plays.split import Split
 from dcbmr.plays.tags import SongTags
 
 KIND = "experiment"
-VERSION = 3
+VERSION = FORMATS[KIND]
 _STAGES, _TUNED = "stages", "tuned.json"
 
 
@@ -406,6 +406,8 @@ def _link(out: Path, work: _Work) -> None:
             targets[name] = path_of(stage) / make.EVALUATION
         for name, target in targets.items():
             _lead(within / name, target)
+    if plan.world is not None:
+        _lead(out / "world", path_of(plan.world))
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)
