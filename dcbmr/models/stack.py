@@ -40,7 +40,8 @@ class Stack:
         One for each, positive; they are scaled to a sum of one. Equal ones by default.
     """
 
-    loss = None  # its models have their own
+    loss = None
+    """Its models have their own."""
 
     def __init__(self, models: Sequence[Model], *, weights: Sequence[float] | None = None) -> None:
         if not models:
