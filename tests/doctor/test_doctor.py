@@ -138,7 +138,7 @@ def test_versions():
     assert run("--version").output == f"dcbmr, version {dcbmr.__version__}\n"
     said = run("--version", "--verbose").output
     assert said == run("--verbose", "--version").output
-    for part in (f"{dcbmr.__version__}, contract 2", "model 2", "experiment 3", f"numpy {np.__version__}"):
+    for part in (f"{dcbmr.__version__}, contract 2", "model 2", "experiment 4", f"numpy {np.__version__}"):
         assert part in said
     assert "--verbose goes with --version" in run("--verbose", "doctor").output
 
