@@ -147,7 +147,7 @@ def command(
               dcbmr train --regressor linear --factors factors --features features -o linear
               dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
                   --features features -o joined
-              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \
+              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \\
                   --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
