@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcbmr.base.directory import kind_of, read_config, refuse_existing, write_config, write_json
+from dcbmr.base.directory import FORMATS, kind_of, read_config, refuse_existing, write_config, write_json
 from dcbmr.base.progress import Progress
 from dcbmr.base.usage import Usage
 from dcbmr.evaluation.kept import Evaluation
@@ -26,7 +26,7 @@ from dcbmr.experiment.pooled import table_of
 from dcbmr.experiment.work import Work, WorkOfFold
 
 KIND = "experiment"
-VERSION = 4
+VERSION = FORMATS[KIND]
 _STAGES = "stages"
 
 
@@ -189,6 +189,8 @@ def _link(out: Path, work: Work) -> None:
             targets[name] = path_of(stage) / make.EVALUATION
         for name, target in targets.items():
             _lead(within / name, target)
+    if plan.world is not None:
+        _lead(out / "world", path_of(plan.world))
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)

@@ -1,6 +1,8 @@
 """The demo's pipeline: whole, resumable, and with nothing of the answer built in."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +225,35 @@ def test_the_demo_gives_its_regressors_parameters_that_they_have(size):
     for row in demo_config(size).rows:
         regressor = get_regressor(row.regressor, **row.params)
         assert {name: getattr(regressor, name) for name in row.params} == row.params
+
+
+def test_the_demo_without_torch_has_no_networks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert [row.regressor for row in demo_config().rows] == ["mlr", "linear"]
+
+
+@pytest.mark.slow
+def test_the_small_demo_without_torch_is_completed_when_it_is_there(tmp_path):
+    pytest.importorskip("torch")
+    lacking = (
+        "from importlib.machinery import PathFinder\n"
+        "find, lacks = PathFinder.find_spec, {'torch', 'matplotlib'}\n"
+        "PathFinder.find_spec = lambda name, *of: None if name.split('.')[0] in lacks else find(name, *of)\n"
+    )
+    demo = "from dcbmr.cli import main; main(['demo', '-o', 'demo', '--size', 'small', *{}])"
+    said = []
+    for before, options in (lacking, []), (lacking, ["--resume"]), ("", ["--resume"]), ("", ["--resume"]):
+        code = before + demo.format(options)
+        made = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        said.append(made.stderr)
+    models = {row["model"] for row in json.loads((tmp_path / "demo" / "results.json").read_text())["rows"]}
+    assert {"mlr", "linear", "mlp", "cnn-mse", "cnn-wpe"} <= models
+    assert "without the networks mlp and cnn" in said[0]
+    assert "no report.html: a report needs matplotlib: pip install 'dcbmr[report]'" in said[0]
+    assert "is finished" in said[1]
+    assert "report.html" in said[2]
+    assert "is finished" in said[3]
 
 
 @pytest.mark.slow
