@@ -75,11 +75,12 @@ def command(
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
     from dcbmr.base.directory import kind_of
-    from dcbmr.datasets.world import World
     from dcbmr.evaluation.results import RESULTS
     from dcbmr.experiment.demo import demo_config, read_demo_record, run_demo
     from dcbmr.experiment.experiment import KIND
+    from dcbmr.report.of_experiment import page_of_experiment
     from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.sources import Sources
 
     require_report()
     config = demo_config(size, share=share, random_state=random_state)
@@ -99,13 +100,15 @@ def command(
             progress=show,
         )
         show("report", 0, None, {})
-        write_report(
-            output / REPORT,
-            experiment,
-            labels=World(config.world).labels(),
+        page = page_of_experiment(
+            output,
+            Sources(output / REPORT),
             title="dcbmr demo",
             about=f"{_ABOUT.format_map(vars(config.world))} {_SMALL if size == 'small' else ''}".rstrip(),
+            n_threads=n_threads,
+            progress=show,
         )
+        write_report(output / REPORT, page)
         show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     if size == "small":

@@ -42,6 +42,7 @@ from dcbmr.plays.tags import SongTags
 
 KIND = "experiment"
 VERSION = 3
+WORLD = "world"  # of results: a link to the synthesized files, where there are any
 _STAGES, _TUNED = "stages", "tuned.json"
 
 
@@ -406,6 +407,8 @@ def _link(out: Path, work: _Work) -> None:
             targets[name] = path_of(stage) / make.EVALUATION
         for name, target in targets.items():
             _lead(within / name, target)
+    if plan.world is not None:
+        _lead(out / WORLD, path_of(plan.world))
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, places, unit_rows
+from dcbmr.base.progress import Progress
 from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
@@ -20,6 +21,7 @@ from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import SongIndex, TopSongs
 from dcbmr.recommendation.listeners import Listeners
+from dcbmr.recommendation.usage import usage_vectors
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
@@ -183,6 +185,12 @@ class Recommender:
         new[played[played >= 0]] = False
         return new
 
+    @property
+    def n_listeners(self) -> NDArray[np.int64]:
+        """How many users have played each of the songs, (n_songs,)."""
+        n = np.append(np.bincount(self._listeners.counts.indices, minlength=len(self._listeners.song_ids)), 0)
+        return np.asarray(n[places(self.song_ids, {s: i for i, s in enumerate(self._listeners.song_ids)})])
+
     def recommend(self, user_ids: Ids, *, k: int = 10, candidates: Candidates = "unplayed") -> TopSongs:
         """Return the ``k`` songs with the highest scores for each user.
 
@@ -260,6 +268,10 @@ class Recommender:
         users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
         return self._best(users, played, k, candidates)
 
+    def plays_of(self, user_ids: Ids) -> csr_array:
+        """Return the plays of users as of now, of the songs here, (n, n_songs) float32."""
+        return in_columns(self._users(user_ids)[1], self._row_of_column, len(self.song_ids))
+
     def _tell_of_heldout(self, candidates: Candidates) -> None:
         """Warn, once, of candidates that seem unplayed because a split kept their plays from the factors."""
         if self._told or candidates == "all":
@@ -292,7 +304,9 @@ class Recommender:
             users[newer[known]] = folded[known]
         return users
 
-    def similar(self, songs: Sequence[str], *, k: int = 10, by: Likeness = "usage") -> TopSongs:
+    def similar(
+        self, songs: Sequence[str], *, k: int = 10, by: Likeness = "usage", progress: Progress | None = None
+    ) -> TopSongs:
         """Return the songs most like each song, itself left out; the scores are cosines.
 
         Parameters
@@ -304,11 +318,13 @@ class Recommender:
         by : {"usage", "factors"}
             Compare the predicted usage patterns (a song's scores for all users, ``X @ y``), or the bare
             factors ``y``. The former is the plain cosine of ``L.T @ y`` where ``X.T @ X = L @ L.T``.
+        progress : Progress, optional
+            Told of each block of songs; it may raise to stop.
         """
         rows = np.array([look_up(song, self.row_of_song, "song") for song in songs], np.int64)
         if by not in get_args(Likeness):
             raise InputError(f"by must be one of {', '.join(get_args(Likeness))}; got {by!r}")
-        vectors = self._usage_vectors if by == "usage" else self._unit_factors
+        vectors = self.usage_vectors if by == "usage" else self._unit_factors
         for song, row in zip(songs, rows, strict=True):
             if not vectors[row].any():
                 raise InputError(f"song {song!r} has all-zero factors: there is nothing to compare")
@@ -317,23 +333,16 @@ class Recommender:
             shape=(len(rows), len(self.song_ids)),
         )
         pool = self._pool(by, vectors, lambda: np.asarray(vectors.any(axis=1)))
-        return self._top_of(pool, vectors[rows], k, itself)
+        return self._top_of(pool, vectors[rows], k, itself, progress)
 
     @cached_property
     def _unit_factors(self) -> NDArray[np.float32]:
         return unit_rows(self.song_factors)
 
     @cached_property
-    def _usage_vectors(self) -> NDArray[np.float32]:
-        users = self._source.user_factors
-        gramian = np.zeros((users.shape[1],) * 2)
-        for start in range(0, len(users), 65536):
-            block = np.asarray(users[start : start + 65536])
-            gramian += block.T @ block
-        # Any root of the gramian has the same cosines; this one exists for a singular gramian too.
-        values, vectors = np.linalg.eigh(gramian)
-        root = (vectors * np.sqrt(np.maximum(values, 0.0))).astype(np.float32)
-        return unit_rows(self.song_factors @ root)
+    def usage_vectors(self) -> NDArray[np.float32]:
+        """What :func:`dcbmr.recommendation.usage.usage_vectors` makes of the songs, (n_songs, width)."""
+        return usage_vectors(self._source.user_factors, self.song_factors)
 
     @cached_property
     def _row_of_column(self) -> NDArray[np.int64]:
@@ -383,12 +392,17 @@ class Recommender:
         return {}
 
     def _top_of(
-        self, pool: _Pool, queries: NDArray[np.float32], k: int, excluded: csr_array | None
+        self,
+        pool: _Pool,
+        queries: NDArray[np.float32],
+        k: int,
+        excluded: csr_array | None,
+        progress: Progress | None = None,
     ) -> TopSongs:
         rows, index = pool
         if excluded is not None and len(rows) < len(self.song_ids):
             excluded = excluded[:, rows]
-        top = index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
+        top = index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads, progress=progress)
         np.copyto(top.songs, rows[top.songs], where=top.songs >= 0)
         return replace(top, song_ids=self.song_ids)
 
