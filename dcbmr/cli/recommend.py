@@ -84,6 +84,11 @@ BLOCK_USERS = 32768
     metavar="FILE",
     help="None of these songs, ids one a line.",
 )
+@click.option(
+    "--why",
+    is_flag=True,
+    help="Add the songs played that speak the most for each song, three a song, and their part of the score.",
+)
 @k_option
 @names_option
 @click.option(
@@ -109,6 +114,7 @@ def command(
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
+    why: bool,
     k: int,
     names_file: Path | None,
     output: Path | None,
@@ -131,12 +137,13 @@ def command(
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
               dcbmr recommend cnn --all-users --features features --without blocked.txt -o lists
+              dcbmr recommend cnn --user alice --why
     """
     if bool(users) + all_users + bool(played) != 1:
         raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
-    if output is not None and (played or names_file or form):
+    if output is not None and (played or names_file or form or why):
         raise click.UsageError(
-            "-o writes ids of known users as Parquet: without --played, --songs, --tsv, --json"
+            "-o writes ids of known users as Parquet: without --played, --songs, --why, --tsv, --json"
         )
     if overwrite and output is None:
         raise click.UsageError("--overwrite is for -o DIR")
@@ -170,7 +177,10 @@ def command(
         counts = _counts(played, recommender)
         names.check(counts, recommender.playable)
         top = recommender.recommend_for(counts, k=k, candidates=candidates)
-        print_rows(rows_of_top([{"user": "(new)"}], top, names), form=form)
+        found = rows_of_top([{"user": "(new)"}], top, names)
+        if why:
+            found = _with_reasons(found, recommender, {"(new)": recommender.as_plays(counts)}, names)
+        print_rows(found, form=form)
         return
     ids = list(recommender.user_ids) if all_users else list(users)
     rows: list[dict[str, Any]] = []
@@ -179,7 +189,13 @@ def command(
     for start in range(0, len(ids), BLOCK_USERS):
         block = ids[start : start + BLOCK_USERS]
         top = recommender.recommend(block, k=k, candidates=candidates)
-        rows += rows_of_top([{"user": user} for user in block], top, names)
+        found = rows_of_top([{"user": user} for user in block], top, names)
+        if why:
+            plays_of = recommender.fold_in_plays(block)
+            found = _with_reasons(
+                found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
+            )
+        rows += found
         nothing += [user for user, found in zip(block, top, strict=True) if not found]
         if form == "tsv" and rows:
             # A line needs nothing of the others: a million users take the memory of a block.
@@ -188,6 +204,23 @@ def command(
     if not printed:
         print_rows(rows, form=form)
     _tell_of(nothing)
+
+
+def _with_reasons(
+    rows: Sequence[dict[str, Any]], recommender: Recommender, plays: Mapping[str, Any], names: Names
+) -> list[dict[str, Any]]:
+    """Return each row once for each song played that speaks for it."""
+    from dcbmr.recommendation.reasons import reasons
+
+    found = []
+    for user, of_user in plays.items():
+        mine = [row for row in rows if row["user"] == user]
+        speak = reasons(recommender, of_user, [row["song"] for row in mine])
+        for row, because in zip(mine, speak, strict=True):
+            for reason in because:
+                told = {"because": reason.song, **names.called(reason.song)}
+                found.append({**row, **told, "part": reason.contribution, "alike": reason.similarity})
+    return found
 
 
 def _filtered(recommender: Recommender, only_file: Path | None, without_file: Path | None) -> Recommender:

@@ -251,6 +251,14 @@ class Recommender:
             As for :meth:`recommend`.
         """
         self._tell_of_heldout(candidates)
+        folded = self.as_plays(plays)
+        row = places(self.playable, self.row_of_song)
+        played = in_columns(folded, row, len(self.song_ids))
+        users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
+        return self._best(users, played, k, candidates)
+
+    def as_plays(self, plays: Mapping[str, float] | Collection[str]) -> csr_array:
+        """Return the songs that somebody played as a row in the columns of :attr:`playable`."""
         counts = dict(plays) if isinstance(plays, Mapping) else dict.fromkeys(plays, 1.0)
         if not counts:
             raise InputError("a user must be known by at least one song played")
@@ -261,16 +269,21 @@ class Recommender:
         values = np.array(list(counts.values()), np.float32)
         if not (np.isfinite(values).all() and (values > 0).all()):
             raise InputError(f"counts must be positive numbers; got {counts}")
-        songs = list(counts)
         one = csr_array(values[None])
-        folded = in_columns(one, places(songs, self.playable), len(self.playable))
-        played = in_columns(one, places(songs, self.row_of_song), len(self.song_ids))
-        users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
-        return self._best(users, played, k, candidates)
+        return in_columns(one, places(list(counts), self.playable), len(self.playable))
 
     def plays_of(self, user_ids: Ids) -> csr_array:
         """Return the plays of users as of now, of the songs here, (n, n_songs) float32."""
         return in_columns(self._users(user_ids)[1], self._row_of_column, len(self.song_ids))
+
+    def fold_in_plays(self, user_ids: Ids) -> csr_array:
+        """Return the plays that users are known by as of now, in the columns of :attr:`playable`."""
+        return in_columns(self._users(user_ids)[1], self._playable_column, len(self.playable))
+
+    @property
+    def factors(self) -> Factors:
+        """What factorize learned."""
+        return self._factors
 
     def _tell_of_heldout(self, candidates: Candidates) -> None:
         """Warn, once, of candidates that seem unplayed because a split kept their plays from the factors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,22 @@ import numpy as np
 from dcbmr.base.progress import Progress
 from dcbmr.datasets.world import World, WorldSettings
 from dcbmr.errors import InputError
+from dcbmr.evaluation.groups import By, rows_by_group
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.results import RESULTS, read_results
+from dcbmr.evaluation.rows import BOUND
 from dcbmr.experiment import stages
 from dcbmr.experiment.experiment import WORLD
 from dcbmr.models.model import Model
+from dcbmr.plays.split import Split
 from dcbmr.recommendation.recommender import Recommender
-from dcbmr.report.page import Page
+from dcbmr.report.page import Page, Stage
 from dcbmr.report.song_map import Measure, map_songs
 from dcbmr.report.sources import Sources
 
 _CURVE = "validation_map"
 _BASELINE = "linear"
+_GROUPS: tuple[By, ...] = ("popularity", "activity")
 
 
 def is_experiment(directory: Path) -> bool:
@@ -63,6 +68,7 @@ def page_of_experiment(
     results, within = read_results(directory), _within(directory)
     evaluation = _evaluation(within)
     settings = results.settings
+    command = shlex.join(["dcbmr", "report", str(directory), *sources.flags()])
     sources = sources.or_else(_data_of(directory, settings))
     songs, candidates = sources.song_table(), evaluation.candidates.song_ids
     recommenders = {}
@@ -85,19 +91,35 @@ def page_of_experiment(
         n_threads=n_threads,
         progress=progress,
     )
+    split = Split.load(within / "split")
+    shown = replace(evaluation, reports={name: evaluation.reports[name] for name in _grouped(evaluation)})
     return Page(
         title=title or directory.resolve().name,
         about=about,
-        command=shlex.join(["dcbmr", "report", str(directory), "-o", str(sources.page)]),
+        command=command,
         songs=song_map,
         songs_about="Songs of training lie where their listeners put them; the songs held out, where "
         f"{first} predicts them to lie from what it was told of them alone.",
         rows=results.rows,
         words=results.words,
         curves=_curves(within, evaluation),
-        seconds=results.content.get("seconds", {}),
+        groups={by: rows_by_group(shown, split, by) for by in _GROUPS},
+        stages=_stages(results.content),
         settings=settings,
     )
+
+
+def _grouped(evaluation: Evaluation) -> list[str]:
+    """Return the rows that are shown by groups: the models, and what audio cannot surpass."""
+    return [*evaluation.predictions, *([BOUND] if BOUND in evaluation.reports else [])]
+
+
+def _stages(content: Mapping[str, Any]) -> list[Stage]:
+    processor, memory = (content.get(name, {}) for name in ("processor_seconds", "memory_mib"))
+    return [
+        Stage(name, seconds, processor.get(name), memory.get(name))
+        for name, seconds in content.get("seconds", {}).items()
+    ]
 
 
 def _within(directory: Path) -> Path:

@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from dcbmr.report.song_map import SongMap
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What a stage took: time on the clock, that of all processors, and the most memory; None: not known."""
+
+    name: str
+    seconds: float
+    processor_seconds: float | None = None
+    memory_mib: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Page:
     """Everything that a page shows; a part that is empty is left out.
@@ -29,8 +39,10 @@ class Page:
         What the table means.
     curves : mapping of str to list of (float, float)
         By the model's name: the part of the training that was done, and the mAP on validation songs.
-    seconds : mapping of str to float
-        How long each stage took.
+    groups : mapping of str to sequence of dict
+        By "popularity" and "activity": what :func:`dcbmr.evaluation.groups.rows_by_group` returns.
+    stages : sequence of Stage
+        What each stage took.
     settings : mapping
         All that the figures depend on.
     """
@@ -43,5 +55,6 @@ class Page:
     rows: Sequence[Mapping[str, Any]] = ()
     words: Sequence[str] = ()
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    stages: Sequence[Stage] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

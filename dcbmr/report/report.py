@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import platform
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from numpy.typing import NDArray
 from dcbmr.base.version import __version__
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.report.page import Page
+from dcbmr.report.paper import rows_of_paper
 from dcbmr.report.song_map import Label, SongMap
-from dcbmr.report.table import shown_table
+from dcbmr.report.table import shown_groups, shown_table
 
 REPORT = "report.html"
 _HERE = Path(__file__).parent
@@ -93,8 +96,12 @@ def draw(page: Page) -> str:
         songs=_json(None if page.songs is None else songs_for_json(page.songs)),
         n_cold=0 if page.songs is None else int(page.songs.is_cold.sum()),
         table=shown_table(page.rows),
-        stages=_stages(page),
+        paper=rows_of_paper(page.rows),
+        groups={by: shown_groups(rows) for by, rows in page.groups.items()},
+        total_s=sum(stage.seconds for stage in page.stages),
+        longest_s=max((stage.seconds for stage in page.stages), default=1) or 1,
         settings=json.dumps(page.settings, indent=2, default=str),
+        versions=_versions(),
     )
 
 
@@ -210,6 +217,20 @@ def _curves(page: Page) -> Any:
     return chart
 
 
-def _stages(page: Page) -> Sequence[tuple[str, float, float]]:
-    longest = max(page.seconds.values(), default=1) or 1
-    return [(name, value, 100 * value / longest) for name, value in page.seconds.items()]
+def _versions() -> dict[str, str]:
+    """Return the versions that figures may hang on, of what is installed."""
+    found = {"Python": platform.python_version()}
+    for name in (
+        "dcbmr",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "torch",
+        "soxr",
+        "soundfile",
+        "openTSNE",
+        "bokeh",
+    ):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

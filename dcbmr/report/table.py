@@ -42,5 +42,19 @@ def shown_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
+def shown_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the lift over random scores of each model in each group, groups side by side."""
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    lifts = {(row["model"], row["group"]): row["lift"] for row in rows}
+    models = dict.fromkeys(row["model"] for row in rows)
+    return {
+        "groups": groups,
+        "rows": [
+            (model, [_or_nothing(lifts.get((model, group)), "{:.1f}") for group in groups])
+            for model in models
+        ],
+    }
+
+
 def _or_nothing(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)

@@ -59,6 +59,28 @@ def page(experiment):
     return page_of_experiment(experiment, Sources(experiment / "report.html"))
 
 
+def test_the_page_of_an_experiment_has_its_groups_stages_and_versions(experiment, page):
+    results = json.loads((experiment / "results.json").read_text())
+    assert {stage.name: stage.seconds for stage in page.stages} == results["seconds"]
+    html = draw(page)
+    for by in ("popularity", "activity"):
+        of_linear = {row["group"]: row["lift"] for row in page.groups[by] if row["model"] == "linear"}
+        assert len(of_linear) > 1
+        shown = re.search(rf"<h2>By {by}</h2>.*?</table>", html, re.S)[0]
+        cells = re.findall(r"<td>([\d.]+)</td>", re.search(r">linear<.*?</tr>", shown, re.S)[0])
+        assert cells == [f"{lift:.1f}" for lift in of_linear.values()]
+    assert f"numpy {np.__version__}" in html
+
+
+def test_the_paper_stands_beside_tables_that_are_like_its_own(page):
+    assert "What the paper printed" not in draw(page)
+    row = {"n_users": 20000, "lift": 2.0, "auc": 0.6, "loss": None, "map_at_500": 0.02, "model": "linear"}
+    for n_songs, said in ((1881, "0.70987"), (46728, "0.96070"), (1882, None)):
+        html = draw(Page("like", rows=[row | {"n_songs": n_songs}]))
+        assert ("What the paper printed" in html) == (said is not None)
+        assert said is None or said in html
+
+
 def songs_on(html):
     return json.loads(re.search(r'id="songs-data">(.*?)</script>', html, re.S)[1])
 
