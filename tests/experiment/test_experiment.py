@@ -15,13 +15,13 @@ from dcbmr.experiment.config import (
     DataSettings,
     ExperimentConfig,
     FeatureSettings,
-    Row,
     SplitSettings,
     TrainingSettings,
 )
 from dcbmr.experiment.demo import demo_config, run_demo
 from dcbmr.experiment.experiment import run_experiment
 from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.rows import Row
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.stored_kind import StoredKind
 
