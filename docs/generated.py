@@ -68,7 +68,14 @@ def _entry(name: str) -> str:
         return f".. autofunction:: {name}\n\n"
     # Of data autodoc finds a comment only under the name of the module that they are in.
     told = ModuleAnalyzer.for_module(f"dcbmr.{dcbmr._HOME[attribute]}").find_attr_docs()
-    lines = told.get(("", attribute), [])
+    lines = list(told.get(("", attribute), []))
+    if value is dcbmr.RANK_METRICS:
+        for metric in value.values():
+            lines += [
+                f"``{metric.name}``",
+                *(f"   {line}" for line in inspect.getdoc(metric.function).splitlines()),
+                "",
+            ]
     return f".. py:data:: {name}\n\n" + "".join(f"   {line}\n" for line in lines) + "\n"
 
 
