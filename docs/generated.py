@@ -44,7 +44,11 @@ def _api():
     rooms = defaultdict(list)
     for name in sorted(dcbmr._HOME, key=str.lower):
         rooms[dcbmr._HOME[name].split(".")[0]].append(name)
-    pages = {f"dcbmr.{room}": [f"dcbmr.{name}" for name in names] for room, names in rooms.items()}
+    order = (_HERE.parent / "ARCHITECTURE.md").read_text("utf-8").split("## The rooms")[1].index
+    pages = {
+        f"dcbmr.{room}": [f"dcbmr.{name}" for name in rooms[room]]
+        for room in sorted(rooms, key=lambda room: order(f"\n    {room}"))
+    }
     for module in _MODULES:
         pages[module] = [f"{module}.{name}" for name in import_module(module).__all__]
     for page, names in pages.items():
