@@ -25,6 +25,8 @@ numpydoc_show_class_members = False  # autodoc shows them
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"dcbmr {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"

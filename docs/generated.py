@@ -44,7 +44,11 @@ def _api():
     rooms = defaultdict(list)
     for name in sorted(dcbmr._HOME, key=str.lower):
         rooms[dcbmr._HOME[name].split(".")[0]].append(name)
-    pages = {f"dcbmr.{room}": [f"dcbmr.{name}" for name in names] for room, names in rooms.items()}
+    order = (_HERE.parent / "ARCHITECTURE.md").read_text("utf-8").split("## The rooms")[1].index
+    pages = {
+        f"dcbmr.{room}": [f"dcbmr.{name}" for name in rooms[room]]
+        for room in sorted(rooms, key=lambda room: order(f"\n    {room}"))
+    }
     for module in _MODULES:
         pages[module] = [f"{module}.{name}" for name in import_module(module).__all__]
     for page, names in pages.items():
@@ -68,7 +72,14 @@ def _entry(name: str) -> str:
         return f".. autofunction:: {name}\n\n"
     # Of data autodoc finds a comment only under the name of the module that they are in.
     told = ModuleAnalyzer.for_module(f"dcbmr.{dcbmr._HOME[attribute]}").find_attr_docs()
-    lines = told.get(("", attribute), [])
+    lines = list(told.get(("", attribute), []))
+    if value is dcbmr.RANK_METRICS:
+        for metric in value.values():
+            lines += [
+                f"``{metric.name}``",
+                *(f"   {line}" for line in inspect.getdoc(metric.function).splitlines()),
+                "",
+            ]
     return f".. py:data:: {name}\n\n" + "".join(f"   {line}\n" for line in lines) + "\n"
 
 
