@@ -109,7 +109,7 @@ def read_results(path: str | Path) -> Results:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file} does not exist; wanted what evaluate -o or demo wrote") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON: {error}") from error
     wrong = _what_is_wrong(content)
     if wrong:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -74,7 +75,7 @@ def read_vectors(path: str | Path) -> Generator[Block]:
                 _check(path, ids, vectors, seen)
                 if ids:
                     yield ids, vectors
-    except (pa.ArrowException, csv.Error, BadZipFile, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, csv.Error, BadZipFile, zlib.error, OSError, EOFError, UnicodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not seen:
         raise InputError(f"{path} holds no vectors; {WANTED}")
