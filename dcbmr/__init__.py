@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.warm_start import PlaysChange
     from dcbmr.features.bag_of_words import bag_of_words
     from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
+    from dcbmr.models.auto import train_auto
     from dcbmr.models.explain import Excerpt, explain
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
@@ -91,8 +93,14 @@ if TYPE_CHECKING:
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
     from dcbmr.ranking.topk import TopSongs, top_songs
     from dcbmr.recommendation.export import ExportReport, export_vectors
+    from dcbmr.recommendation.listeners import plays_to_date
     from dcbmr.recommendation.lists import ListsReport, save_lists
+    from dcbmr.recommendation.per_artist import PerArtist
+    from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.tuning.factorization import tune_factorization
+    from dcbmr.tuning.regressor import tune_regressor
+    from dcbmr.tuning.search import Tuned
 
 
 def _installed() -> ModuleSpec | None:
@@ -156,8 +164,11 @@ _HOME = {
     "Model": "models.model",
     "PCA": "features.pca",
     "Peers": "contract.contract",
+    "PerArtist": "recommendation.per_artist",
     "PlayCounts": "plays.counts",
     "PlayFigures": "evaluation.play_figures",
+    "PlaysChange": "factorization.warm_start",
+    "Predicted": "recommendation.predicted",
     "Progress": "base.progress",
     "RANK_METRICS": "ranking.metrics",
     "RandomRow": "ranking.chance",
@@ -179,6 +190,7 @@ _HOME = {
     "TagReport": "evaluation.tags",
     "TagScore": "evaluation.tags",
     "TopSongs": "ranking.topk",
+    "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
     "bag_of_words": "features.bag_of_words",
@@ -209,8 +221,10 @@ _HOME = {
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "pipeline_to": "features.joined",
+    "plays_to_date": "recommendation.listeners",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
+    "predict_new": "recommendation.predicted",
     "random_row": "ranking.chance",
     "read_results": "evaluation.results",
     "read_songs": "plays.songs",
@@ -224,6 +238,9 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "train_auto": "models.auto",
+    "tune_factorization": "tuning.factorization",
+    "tune_regressor": "tuning.regressor",
     "with_vectors": "features.in_hand",
 }
 
@@ -267,8 +284,11 @@ __all__ = [
     "MemoryFeatures",
     "Model",
     "Peers",
+    "PerArtist",
     "PlayCounts",
     "PlayFigures",
+    "PlaysChange",
+    "Predicted",
     "Progress",
     "RandomRow",
     "RankMetric",
@@ -289,6 +309,7 @@ __all__ = [
     "TagReport",
     "TagScore",
     "TopSongs",
+    "Tuned",
     "Uncertainty",
     "WeightedALS",
     "bag_of_words",
@@ -319,8 +340,10 @@ __all__ = [
     "load_tensors",
     "losses",
     "pipeline_to",
+    "plays_to_date",
     "plot_tags",
     "pool_folds",
+    "predict_new",
     "random_row",
     "read_results",
     "read_songs",
@@ -335,6 +358,9 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "train_auto",
+    "tune_factorization",
+    "tune_regressor",
     "with_vectors",
 ]
 

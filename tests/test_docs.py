@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import dcbmr.testing
 from dcbmr.cli import cli
 from dcbmr.contract import hookspecs, registry
+from dcbmr.experiment.reading import read_config
 
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the pages are in the sources only")
@@ -59,6 +60,23 @@ def test_every_field_of_a_spec_is_on_the_page():
     page = (DOCS / "features.md").read_text("utf-8")
     for name in dcbmr.FeatureSpec.__dataclass_fields__:
         assert f"| `{name}` |" in page
+
+
+def test_what_the_page_on_tuning_shows_is_what_there_is(tmp_path):
+    for block in blocks("tuning.md", "sh").values():
+        for words in (shlex.split(line) for line in block.splitlines()):
+            command = cli.get_command(click.Context(cli), words[1])
+            command.make_parser(click.Context(command)).parse_args(words[2:])
+    (toml,) = blocks("tuning.md", "toml").values()
+    data = '[data]\nplays = "plays.tsv"\naudio = "audio"\n'
+    (tmp_path / "mine.toml").write_text(data + toml)
+    config = read_config(tmp_path / "mine.toml")
+    assert config.tune.factorization["n_factors"] == (20, 200)
+    assert config.rows[0].tune.space == {
+        "learning_rate": (1e-4, 1e-2),
+        "optimizer": ("adamw", "nesterov"),
+        "loss.unit_norm": (True, False),
+    }
 
 
 PLUGINS = ("shrunk", "cauchy", "noisy", "rough")

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "audio": {"soundfile", "soxr", "av"},
     "factorization": {"safetensors", "threadpoolctl"},
     "contract": {"pluggy", "torch"},  # torch for type checkers only
-    "experiment": {"optuna"},
+    "tuning": {"optuna"},
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -34,6 +35,11 @@ seed_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 
 
+def force_option(when: str) -> Callable[[Any], Any]:
+    """``--force``: go on where a command would rather ask."""
+    return click.option("--force", is_flag=True, help=f"Go on with {when}")
+
+
 _PLAYS_OPTIONS = (
     click.option(
         "--columns",
@@ -56,21 +62,68 @@ _PLAYS_OPTIONS = (
 )
 
 
+_WORDS_OPTIONS = (
+    click.option(
+        "--words",
+        "n_words",
+        type=click.IntRange(min=2),
+        default=4000,
+        show_default=True,
+        help="Words of the codebook, for regressors on bag of words (the paper's 4000).",
+    ),
+    click.option(
+        "--variance",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.95,
+        show_default=True,
+        help="Share of the variance of the word counts that the PCA keeps (the paper's 0.95).",
+    ),
+    click.option(
+        "--standardize/--no-standardize",
+        default=True,
+        show_default=True,
+        help="Learn the codebook from standardized frames; see `dcbmr codebook --help`.",
+    ),
+    click.option(
+        "--weighting",
+        type=click.Choice(["count", "sqrt"]),
+        default="count",
+        show_default=True,
+        help="Word counts, as in the paper, or their square roots.",
+    ),
+)
+
+
 def plays_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How plays are read: ``--columns``, ``--since``, ``--until``, ``--min-seconds``.
 
     The command gets those that were given as one mapping, ``reading``, for :func:`read_plays`.
     """
+    return _gathered(command, _PLAYS_OPTIONS, "reading", ("columns", "since", "until", "min_seconds"))
+
+
+def words_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How words are made of frames: ``--words``, ``--variance``, ``--standardize``, ``--weighting``.
+
+    The command gets them as one mapping, ``words``, for :func:`dcbmr.pipeline_to`.
+    """
+    return _gathered(command, _WORDS_OPTIONS, "words", ("n_words", "variance", "standardize", "weighting"))
+
+
+def _gathered(
+    command: Callable[..., Any], options: Sequence[Callable[[Any], Any]], name: str, names: Sequence[str]
+) -> Callable[..., Any]:
+    """Return a command with some more options, which it gets, as far as they have values, as one mapping."""
 
     @wraps(command)
-    def with_reading(*args: Any, **options: Any) -> Any:
-        values = {name: options.pop(name) for name in ("columns", "since", "until", "min_seconds")}
-        reading = {name: value for name, value in values.items() if value is not None}
-        return command(*args, reading=reading, **options)
+    def gathering(*args: Any, **given: Any) -> Any:
+        values = {option: given.pop(option) for option in names}
+        found = {option: value for option, value in values.items() if value is not None}
+        return command(*args, **{name: found}, **given)
 
-    for option in reversed(_PLAYS_OPTIONS):
-        with_reading = option(with_reading)
-    return with_reading
+    for option in reversed(options):
+        gathering = option(gathering)
+    return gathering
 
 
 def flags_of(options: Mapping[str, Any]) -> str:
@@ -131,15 +184,17 @@ def claim(output: Path, *, can_resume: Callable[[], bool] | None = None) -> None
     context.with_resource(sole_writer(output))
 
 
-def begin(output: Path, *, kind: str, overwrite: bool, resume: bool | None = None) -> bool:
+def begin(
+    output: Path, *, kind: str, overwrite: bool, resume: bool | None = None, replaces: Collection[str] = ()
+) -> bool:
     """Claim the output of a command, before its work; return False where it is finished already.
 
-    ``resume`` is None for commands that have no --resume.
+    ``resume`` is None for commands that have no --resume; ``replaces`` are other kinds that it may overwrite.
     """
     from dcbmr.base.directory import begin_output, is_unfinished
 
     claim(output, can_resume=None if resume is None else lambda: is_unfinished(output))
-    return begin_output(output, kind=kind, overwrite=overwrite, resume=bool(resume))
+    return begin_output(output, kind=kind, replaces=replaces, overwrite=overwrite, resume=bool(resume))
 
 
 def say_finished(output: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -217,11 +272,16 @@ def _cell(value: Any, *, exact: bool) -> str:
 
 
 class Bars:
-    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`."""
+    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`.
+
+    Where there is no terminal, a line tells after the first percent of a stage how long it will take, unless
+    that is less than a minute.
+    """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}  # when, and at which step
 
     def __call__(
         self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
@@ -229,8 +289,21 @@ class Bars:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
+            self._began[stage] = time.monotonic(), step
         shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
+        if self._bars.disable and n_steps and n_steps <= 100 * step:
+            self._tell_once(stage, step, n_steps)
+
+    def _tell_once(self, stage: str, step: int, n_steps: int) -> None:
+        began, first = self._began.get(stage, (0.0, step))
+        if step == first:  # told, or only begun
+            return
+        del self._began[stage]
+        left = (time.monotonic() - began) / (step - first) * (n_steps - step)
+        if left >= 60:
+            hours, minutes = divmod(round(left / 60), 60)
+            click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
 
     def print(self, line: str) -> None:
         """Print a line above the bars, or to a plain log."""

@@ -94,7 +94,7 @@ def _skipped_row(skipped: Skipped) -> dict[str, Any]:
 
 def _capabilities(spec: Spec) -> list[str]:
     """Return in a few words what a regressor can that not all can."""
-    words = {"has_users": "users of its own", "has_activations": "explain"}
+    words = {"has_users": "users of its own", "has_activations": "explain", "has_warm_start": "warm start"}
     return [word for capability, word in words.items() if getattr(spec, capability, False)]
 
 
@@ -131,6 +131,7 @@ def _lines(spec: Spec) -> list[str]:
     from dcbmr.contract import registry
     from dcbmr.contract.contract import RegressorSpec
     from dcbmr.contract.features import FeatureSpec
+    from dcbmr.tuning.regressor import Given
 
     if isinstance(spec, FeatureSpec):
         shape = "frames in time" if spec.shape == "frames" else "one vector a song"
@@ -153,4 +154,5 @@ def _lines(spec: Spec) -> list[str]:
         f"losses: {losses or 'none to choose'}",
         f"devices: {', '.join(spec.devices)}",
         *([f"can: {', '.join(cans)}"] if (cans := _capabilities(spec)) else []),
+        *([f"tuned: {Given(spec.name, None, {}, {}).space(None)}"] if spec.space else []),
     ]

@@ -1,123 +1,312 @@
-"""``dcbmr tune``: settings of the factorization that suit the plays."""
+"""``dcbmr tune``: settings of the factorization, or of a regressor, that suit the data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dcbmr.cli._common import (
     claim,
     output_option,
+    plays_options,
     print_rows,
+    read_plays,
     seed_option,
     show_progress,
     table_options,
     threads_option,
+    words_options,
 )
 
+if TYPE_CHECKING:
+    from dcbmr.tuning.search import Tuned
 
-@click.command("tune", short_help="Choose settings of the factorization by plays held out.")
-@click.argument("plays", type=click.Path(path_type=Path))
-@output_option("the trials, which another run goes on from,", required=False)
-@click.option("--columns", metavar="USER,SONG,COUNT", help="Columns of the file.")
+_path = click.Path(path_type=Path)
+_SHOWN = 5  # trials
+_OF_REGRESSORS = "With --regressor: "
+_OF_PLAYS = ("columns", "since", "until", "min_seconds")
+_OF_A_REGRESSOR = (
+    "features", "loss", "settings", "kinds", "songs", "device", "n_words", "variance", "standardize",
+    "weighting",
+)  # fmt: skip
+
+
+@click.command("tune", short_help="Choose settings of the factorization, or of a regressor.")
+@click.argument("source", metavar="PLAYS...|FACTORS", type=_path, nargs=-1, required=True)
+@output_option("the trials, which another run goes on from, and their table", required=False)
 @click.option(
     "--range",
     "ranges",
     multiple=True,
     metavar="NAME=LOW:HIGH",
-    help="Where to look for a setting; repeatable.  [default: n_factors=8:128, regularization=0.1:10000, "
-    "alpha=0.1:40]",
+    help="Where to look for a setting, or for loss.NAME of a loss; or NAME=VALUE, once for each value to "
+    "choose among; repeatable.  [default: n_factors=8:128, regularization=0.1:10000, alpha=0.1:40; of a "
+    "regressor what `dcbmr plugins NAME` says]",
 )
 @click.option(
-    "--trials", type=click.IntRange(min=1), default=50, show_default=True, help="Settings to try in all."
+    "--trials", type=click.IntRange(min=1), help="Settings to try in all.  [default: 50; with --regressor 30]"
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Begin no trial after as many.")
-@click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="Cut-off of the recall.")
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    help="Cut-off of the recall, or of the mAP of a regressor.  [default: 20; with --regressor 500]",
+)
 @click.option(
     "--validation",
-    "validation_fraction",
+    "heldout_fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of the plays that is held out.",
+    help="Share of the plays, or with --regressor of the training songs, that is held out to judge by.  "
+    "[default: 0.1; with --regressor 0.2]",
 )
+@plays_options
+@click.option("--regressor", help="Choose its parameters; one of those that `dcbmr plugins` lists.")
+@click.option("--features", type=_path, help=_OF_REGRESSORS + "from `dcbmr featurize`.")
+@click.option("--loss", help=_OF_REGRESSORS + "its objective.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help=_OF_REGRESSORS + "a parameter that is given, as for `dcbmr train`; repeatable.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    help=_OF_REGRESSORS + "kind of feature, as for `dcbmr train`; repeatable.",
+)
+@click.option(
+    "--songs",
+    type=_path,
+    help=_OF_REGRESSORS + "table of song and artist: artists are held out, where FACTORS know none.",
+)
+@click.option("--device", help=_OF_REGRESSORS + "where to compute.")
+@words_options
 @seed_option
 @threads_option
 @table_options
 def command(
-    plays: Path,
+    source: tuple[Path, ...],
     output: Path | None,
-    columns: str | None,
     ranges: tuple[str, ...],
-    trials: int,
-    seconds: float | None,
-    k: int,
-    validation_fraction: float,
-    random_state: int,
-    n_threads: int | None,
+    reading: Mapping[str, Any],
+    regressor: str | None,
     form: str | None,
+    trials: int | None,
+    seconds: float | None,
+    k: int | None,
+    heldout_fraction: float | None,
+    n_threads: int | None,
+    random_state: int,
+    **of_regressor: Any,
 ) -> None:
-    """Try settings of the factorization on PLAYS, and say which found most of the plays held out.
+    """Try settings on what is held out of training, and say which did best, and how to use them.
 
-    PLAYS is a file of user, song and count, or a directory that `dcbmr split` wrote, whose training plays
-    are then used. Settings that are behind after a few sweeps are given up. Prints what was chosen, what of
-    it mattered (a share of the variance of the recall), and the command that uses it.
+    Of PLAYS, as `dcbmr factorize` takes them, or of the training plays of a directory that `dcbmr split`
+    wrote, settings of the factorization are tried, by the recall of plays of known songs.
+
+    With --regressor and FACTORS, from `dcbmr factorize`, parameters of a regressor are tried, by the mAP of
+    songs, whole artists where artists are known, that are held out of the training plays: of factors of a
+    split never of its held-out songs.
+
+    What is behind after a few sweeps or epochs is given up. Prints what was chosen, how much of it mattered
+    (a share of the variance of the figure), the best trials, and how to use them.
 
     \b
     Example:  dcbmr tune plays.tsv --seconds 60
               dcbmr tune split -o trials --range n_factors=10:400 --range regularization=1:1000
+              dcbmr tune factors --regressor mlp --features features -o trials --trials 20
+              dcbmr tune factors --regressor linear --features features --range regularization=1:1e6
     """
-    from dcbmr.experiment.tune import require_optuna, tune_factorization
-    from dcbmr.plays.counts import PlayCounts
-    from dcbmr.plays.split import Split
+    from dcbmr.tuning.search import require_optuna
 
+    _refuse(_OF_PLAYS if regressor else _OF_A_REGRESSOR, "PLAYS, without" if regressor else "FACTORS, with")
     require_optuna()
-    space = _space(ranges)
     if output is not None:
         claim(output)
-    given = Split.load(plays) if plays.is_dir() else PlayCounts.read(plays, columns=columns)
+    chosen = {"trials": trials, "seconds": seconds, "k": k}
+    how = {
+        **{name: value for name, value in chosen.items() if value is not None},
+        "directory": output,
+        "n_threads": n_threads,
+        "random_state": random_state,
+    }
+    if regressor is None:
+        if heldout_fraction is not None:
+            how["validation_fraction"] = heldout_fraction
+        tuned = _tune_factorization(source, reading, ranges, how)
+        uses = _to_factorize(source, reading, tuned.settings)
+    else:
+        if heldout_fraction is not None:
+            how["heldout_fraction"] = heldout_fraction
+        tuned = _tune_regressor(source, regressor, ranges, how, **of_regressor)
+        uses = _to_train(source[0], regressor, tuned.settings, **of_regressor)
+    _print(tuned, uses, form=form)
+
+
+def _refuse(names: Sequence[str], belongs: str) -> None:
+    """Raise UsageError for options that were given and belong to the other use of this command."""
+    context = click.get_current_context()
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    given = [
+        flags[name] for name in names if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: for {belongs} --regressor")
+
+
+def _tune_factorization(
+    source: tuple[Path, ...], reading: Mapping[str, Any], ranges: tuple[str, ...], how: Mapping[str, Any]
+) -> Tuned:
+    from dcbmr.base.directory import kind_of
+    from dcbmr.contract import registry
+    from dcbmr.factorization.als import WeightedALS
+    from dcbmr.plays.split import Split
+    from dcbmr.tuning.factorization import factorization_space, tune_factorization
+    from dcbmr.tuning.space import parse_ranges
+
+    space = parse_ranges(ranges, registry.parameters(WeightedALS))
+    if space is not None:
+        factorization_space(space)  # rather now than after long reading
+    of_split = len(source) == 1 and kind_of(source[0]) == "split"
+    plays = Split.load(source[0]) if of_split else read_plays(source, reading)
     with show_progress() as bars:
-        tuned = tune_factorization(
-            given,
+        return tune_factorization(plays, space=space, progress=bars, **how)
+
+
+def _tune_regressor(
+    source: tuple[Path, ...],
+    regressor: str,
+    ranges: tuple[str, ...],
+    how: Mapping[str, Any],
+    *,
+    features: Path | None,
+    loss: str | None,
+    settings: tuple[str, ...],
+    kinds: tuple[str, ...],
+    songs: Path | None,
+    device: str | None,
+    words: Mapping[str, Any],
+) -> Tuned:
+    from dcbmr.contract import registry
+    from dcbmr.contract.params import parse_regressor_settings
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.features.joined import pipeline_to
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.tuning.regressor import Given, tune_regressor
+    from dcbmr.tuning.space import parse_ranges
+
+    if len(source) > 1:
+        raise click.UsageError("--regressor takes one directory FACTORS, from `dcbmr factorize`")
+    if features is None:
+        raise click.UsageError("--features is missing: what the regressor learns from")
+    spec = registry.find_regressor(regressor)
+    params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
+    space = parse_ranges(ranges, Given(regressor, loss, params, loss_params).known())
+    seed = how["random_state"]
+    pipeline = pipeline_to(kinds or spec.kind, **words, n_threads=how["n_threads"], random_state=seed)
+    factors, store = Factors.load(source[0]), FeatureStore.open(features)
+    with show_progress() as bars:
+        return tune_regressor(
+            factors,
+            store,
+            regressor=regressor,
             space=space,
-            trials=trials,
-            seconds=seconds,
-            k=k,
-            validation_fraction=validation_fraction,
-            directory=output,
-            n_threads=n_threads,
-            random_state=random_state,
+            loss=loss,
+            params=params,
+            loss_params=loss_params,
+            pipeline=pipeline,
+            artists=read_songs(songs).artist_of() if songs else None,
+            device=device,
             progress=bars,
+            **how,
         )
-    print_rows(tuned.rows(), form=form)
-    click.echo(
-        f"recall@{k} of the plays held out: {tuned.recall:.4f}, with the defaults "
-        f"{tuned.default_recall:.4f}; {tuned.n_trials} trials, {tuned.n_pruned} of them given up early; "
-        f"{tuned.seconds:.0f} s",
-        err=form is not None,
-    )
-    click.echo(f"dcbmr factorize {plays} -o factors {_options(tuned.settings)}", err=form is not None)
 
 
-def _space(ranges: tuple[str, ...]) -> dict[str, tuple[float, float]] | None:
-    found = {}
-    for given in ranges:
-        name, _, ends = given.partition("=")
-        low, _, high = ends.partition(":")
-        try:
-            found[name] = (float(low), float(high))
-        except ValueError:
-            raise click.UsageError(f"--range {given}: wanted NAME=LOW:HIGH, two numbers") from None
-    return found or None
+def _to_factorize(
+    source: tuple[Path, ...], reading: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[str]:
+    """Return how to use settings of the factorization: the command, and lines of a CONFIG.toml."""
+    from dcbmr.experiment.initial import toml
 
-
-def _options(settings: Mapping[str, Any]) -> str:
-    """Return settings as options of `dcbmr factorize`."""
     called = {"n_factors": "factors", "n_iterations": "iterations"}
-    return " ".join(
-        f"--{called.get(name, name).replace('_', '-')} {value if isinstance(value, int) else f'{value:.4g}'}"
-        for name, value in settings.items()
+    chosen = {called.get(name, name): value for name, value in settings.items()}
+    options = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(of))}" for name, of in {**reading, **chosen}.items()
+    ]
+    files = shlex.join(map(str, source))
+    return [
+        " ".join(["dcbmr factorize", files, "-o factors", *options]),
+        "or in a CONFIG.toml, under [factorization]:",
+        *(f"{name} = {toml(value)}" for name, value in settings.items()),
+    ]
+
+
+def _to_train(
+    factors: Path,
+    regressor: str,
+    chosen: Mapping[str, Any],
+    *,
+    features: Path,
+    settings: tuple[str, ...],
+    kinds: tuple[str, ...],
+    **others: Any,
+) -> list[str]:
+    """Return how to use parameters of a regressor: the command, and lines of a CONFIG.toml."""
+    from dcbmr.contract.params import LOSS_PREFIX, spelt
+    from dcbmr.experiment.initial import toml
+
+    given = {"loss": others["loss"], "songs": others["songs"], "device": others["device"]}
+    words = {"n_words": "words"}
+    context = click.get_current_context()
+    for name, value in others["words"].items():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            given[words.get(name, name)] = value
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    options += [f"--kind {kind}" for kind in kinds]
+    pairs = [*settings, *(f"{name}={spelt(value)}" for name, value in chosen.items() if value is not None)]
+    options += [f"--set {shlex.quote(pair)}" for pair in pairs]
+    inner: dict[str, dict[str, Any]] = {"params": {}, "loss_params": {}}
+    for name, value in chosen.items():
+        if value is not None:
+            of = "loss_params" if name.startswith(LOSS_PREFIX) else "params"
+            inner[of][name.removeprefix(LOSS_PREFIX)] = value
+    where = f"--factors {shlex.quote(str(factors))} --features {shlex.quote(str(features))}"
+    return [
+        " ".join([f"dcbmr train --regressor {regressor} {where} -o {regressor}", *options]),
+        "or in a CONFIG.toml, in its [[rows]]:",
+        *(f"{name} = {toml(values)}" for name, values in inner.items() if values),
+    ]
+
+
+def _print(tuned: Tuned, uses: list[str], *, form: str | None) -> None:
+    """Print what was chosen and how much it mattered, the best trials, and how to use it."""
+    print_rows(tuned.rows(), form=form)
+    to_people = form is not None
+    if form is None:
+        shown = [{name: value for name, value in trial.items() if name != "failed"} for trial in tuned.trials]
+        print_rows(shown[:_SHOWN], form=None, title="the best trials")
+    failed = f", {tuned.n_failed} failed" if tuned.n_failed else ""
+    click.echo(
+        f"{tuned.metric}: {tuned.figure:.4f}, with the defaults {tuned.default_figure:.4f}; "
+        f"{len(tuned.trials)} trials, {tuned.n_pruned} of them given up early{failed}; {tuned.seconds:.0f} s",
+        err=to_people,
     )
+    for trial in [trial for trial in tuned.trials if trial["failed"]][:1]:
+        click.echo(f"trial {trial['trial']} failed: {trial['failed']}", err=True)
+    for name, (end, low, high) in tuned.beyond.items():
+        click.echo(
+            f"{name} is at the end of its range, {end:g}: --range {name}={low:.4g}:{high:.4g} looks further",
+            err=to_people,
+        )
+    if tuned.settings == tuned.defaults:
+        click.echo("no trial did better than the defaults", err=to_people)
+        return
+    click.echo("\n".join(uses), err=to_people)

@@ -7,7 +7,7 @@ needs nothing else of dcbmr.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -184,9 +184,13 @@ class FitRun:
         Threads to use; None for every core of the process.
     report : Progress
         ``report(stage, step, n_steps, figures)`` shows progress. It raises to cancel the fit, which the fit
-        lets through.
+        lets through. One that reports ``validation_map``, the mAP on the songs of ``target.validation``,
+        after each epoch lets `dcbmr tune` cancel it early where others were better.
     peers : Peers or None
         Who learns together with this fit; None when it is alone, as every fit is today.
+    start : Regressor or None
+        A fitted regressor of the same class to start from, which is left as it is; only where the spec says
+        ``has_warm_start``. What is resumed goes before it.
     """
 
     checkpoint: Path | None = None
@@ -194,6 +198,7 @@ class FitRun:
     n_threads: int | None = None
     report: Progress = silent
     peers: Peers | None = None
+    start: Regressor | None = None
 
 
 @runtime_checkable
@@ -348,8 +353,14 @@ class RegressorSpec:
         The model has users of its own: :class:`HasUsers`.
     has_activations : bool
         It can say what its units respond to: :class:`HasActivations`.
+    has_warm_start : bool
+        Its fit starts from ``run.start`` where there is one.
     devices : tuple of str
         What its argument ``device`` takes, where it declares one; others are refused.
+    space : mapping of str to tuple
+        Where `dcbmr tune` looks for its parameters, unless it is told where: two numbers, the lower first,
+        are the ends of a range, on a scale of logarithms where the lower is above 0; anything else are values
+        to choose among.
     package : str
         "distribution version" of the plugin that offers it, filled by the host.
     """
@@ -363,7 +374,9 @@ class RegressorSpec:
     has_check: bool = False
     has_users: bool = False
     has_activations: bool = False
+    has_warm_start: bool = False
     devices: tuple[str, ...] = ("cpu",)
+    space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False, kw_only=True)
     package: str = field(default="", kw_only=True)
 
     def resolve(self) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -56,7 +56,7 @@ def parse_settings(
             raise InputError(f"--set {prefix}{name} is given twice")
         annotation = known[name].annotation
         try:
-            values[name] = _parse(text, annotation)
+            values[name] = parse_value(text, annotation)
         except ValueError:
             raise InputError(f"{complaint}: wanted {describe(annotation)}, got {text!r}") from None
     return values
@@ -163,7 +163,8 @@ def parse_feature_settings(
     return {f"{kind}.{name}": value for kind, own in parsed.items() for name, value in own.items()}
 
 
-def _parse(text: str, annotation: Any) -> Any:
+def parse_value(text: str, annotation: Any) -> Any:
+    """Return a value of a type that was spelt on the command line; ValueError where it is none."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         if types.NoneType in args and text.lower() == "none":
@@ -171,7 +172,7 @@ def _parse(text: str, annotation: Any) -> Any:
         for arg in args:
             if arg is not types.NoneType:
                 try:
-                    return _parse(text, arg)
+                    return parse_value(text, arg)
                 except ValueError:
                     continue
         raise ValueError
@@ -182,7 +183,7 @@ def _parse(text: str, annotation: Any) -> Any:
         raise ValueError
     if origin in (tuple, list, Sequence):
         words = [word for word in text.split(",") if word.strip()]
-        return tuple(_parse(word.strip(), args[0]) for word in words)
+        return tuple(parse_value(word.strip(), args[0]) for word in words)
     if annotation is bool:
         if text.lower() not in _BOOLS:
             raise ValueError
@@ -190,6 +191,63 @@ def _parse(text: str, annotation: Any) -> Any:
     if annotation in (int, float, str):
         return annotation(text)
     raise ValueError
+
+
+def spelt(value: Any) -> str:
+    """Return a value as :func:`parse_value` reads it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(spelt, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def typed(value: Any, annotation: Any, *, folder: Path = Path()) -> Any:
+    """Return a value of TOML in a type; ValueError where it is none. Paths are relative to ``folder``."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        for arg in args:
+            if arg is not types.NoneType:
+                try:
+                    return typed(value, arg, folder=folder)
+                except ValueError:
+                    continue
+        raise ValueError
+    if origin is Literal:
+        if value in args:
+            return value
+        raise ValueError
+    if origin in (tuple, list, Sequence):
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(typed(one, args[0], folder=folder) for one in values)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ValueError
+        return {name: typed(one, args[1], folder=folder) for name, one in value.items()}
+    if annotation is Any:
+        return value
+    if annotation is Path and isinstance(value, str) and value:
+        return folder / value
+    if annotation is date:
+        return _date(value)
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is annotation:
+        return value
+    raise ValueError
+
+
+def _date(value: Any) -> date:
+    """Return a date of TOML, or one that is written as text."""
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else date.fromisoformat(value if isinstance(value, str) else "")
+
+
+def without_none(annotation: Any) -> Any:
+    """Return a type without None, which TOML does not have."""
+    args = typing.get_args(annotation)
+    if types.NoneType in args:
+        return Union[tuple(arg for arg in args if arg is not types.NoneType)]  # noqa: UP007
+    return annotation
 
 
 def describe(annotation: Any) -> str:

@@ -7,7 +7,6 @@ one from them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
@@ -16,11 +15,8 @@ from typing import Any, Literal
 
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
-from dcbmr.evaluation.rows import OTHER_ROWS, SHUFFLED
-from dcbmr.experiment.tune import SPACE, check_search
+from dcbmr.experiment.rows import Row, TuneSettings
 from dcbmr.factorization.als import WeightedALS
-
-_ROW_NAME = re.compile(r"\w[\w +.-]*")
 
 
 @dataclass(frozen=True)
@@ -203,45 +199,6 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One trained row of the table.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in the table.
-    regressor : str
-        One of those that `dcbmr plugins` lists.
-    loss : str
-        Its objective, for regressors that have a choice.
-    kinds : str or several
-        Kind of feature to learn from, the regressor's own by default; vectors of several are joined.
-    params : table
-        Its hyper-parameters; `dcbmr plugins NAME` lists them.
-    loss_params : table
-        Those of its loss, where it takes any.
-    seeds : whole number or several
-        Seeds to train it with, the experiment's random_state by default; their rows are pooled.
-    """
-
-    name: str
-    regressor: str
-    loss: str | None = None
-    kinds: tuple[str, ...] = ()
-    params: Mapping[str, Any] = field(default_factory=dict)
-    loss_params: Mapping[str, Any] = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not _ROW_NAME.fullmatch(self.name):
-            raise InputError(f"name must be letters, digits and - _ + . between them; got {self.name!r}")
-        if self.name in OTHER_ROWS or self.name.endswith(SHUFFLED):
-            raise InputError(f"name cannot be {self.name!r}: another row of the table is called so")
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds, default=0) < 0:
-            raise InputError(f"seeds must be different and at least 0; got {list(self.seeds)}")
-
-
-@dataclass(frozen=True)
 class EvaluationSettings:
     """What is measured on the held-out songs.
 
@@ -273,28 +230,6 @@ class EvaluationSettings:
             raise InputError(f"k must be at least 1; got {self.k}")
         if self.n_resamples < 0:
             raise InputError(f"n_resamples must be at least 0; got {self.n_resamples}")
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """Choose settings of the factorization by plays of training songs that are held out of it.
-
-    Attributes
-    ----------
-    trials : whole number
-        How many settings are tried.
-    seconds : number
-        Begin no trial after as many.
-    factorization : table
-        Where to look: NAME = [LOW, HIGH]. The number of factors, lambda and alpha by default.
-    """
-
-    trials: int = 50
-    seconds: float | None = None
-    factorization: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(SPACE))
-
-    def __post_init__(self) -> None:
-        check_search(self.factorization, self.trials, self.seconds)
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from dcbmr.experiment.config import (
     DataSettings,
     EvaluationSettings,
     FeatureSettings,
-    Row,
     SplitSettings,
     TrainingSettings,
 )
+from dcbmr.experiment.rows import Row
 from dcbmr.experiment.stages import check_ids
-from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.songs import read_songs
+from dcbmr.tuning.factorization import NOT_OF_FACTORIZATION
 
 _WIDTH = 100
 
@@ -135,7 +135,7 @@ def _row(given: Mapping[str, Any], explained: bool) -> str:
     """Return a row: the first one with all keys."""
     if explained:
         return "\n".join(["[[rows]]", *_keys(Row, given)])
-    return "\n".join(["[[rows]]", *(f"{key} = {_toml(value)}" for key, value in given.items())])
+    return "\n".join(["[[rows]]", *(f"{key} = {toml(value)}" for key, value in given.items())])
 
 
 def _keys(section: type, given: Mapping[str, Any]) -> Iterator[str]:
@@ -145,9 +145,9 @@ def _keys(section: type, given: Mapping[str, Any]) -> Iterator[str]:
             yield _comment(meaning[key])
         said = meaning[key]
         if key in given:
-            yield f"{key} = {_toml(given[key])}"
+            yield f"{key} = {toml(given[key])}"
         else:
-            yield f"# {key} = {_toml(default)}".rstrip()
+            yield f"# {key} = {toml(default)}".rstrip()
 
 
 def _defaults(section: type) -> dict[str, Any]:
@@ -177,15 +177,15 @@ def _relative(value: Any, folder: Path) -> Any:
     return os.path.relpath(value, folder) if isinstance(value, Path) else value
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     """Return a value as TOML; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_toml_key(name)} = {_toml(of)}" for name, of in value.items())
+        inner = ", ".join(f"{_toml_key(name)} = {toml(of)}" for name, of in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, tuple | list):
-        return _toml(value[0]) if len(value) == 1 else f"[{', '.join(map(_toml, value))}]"
+        return toml(value[0]) if len(value) == 1 else f"[{', '.join(map(toml, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, date):

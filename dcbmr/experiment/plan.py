@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from dcbmr.experiment.config import (
     EvaluationSettings,
     ExperimentConfig,
     FeatureSettings,
-    Row,
 )
 from dcbmr.experiment.inputs import checksum, checksum_of_audio
+from dcbmr.experiment.row_stages import HeldOut, RowStages, Search
+from dcbmr.experiment.rows import Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.features.joined import pipeline_to
 from dcbmr.features.recipe import Recipe
@@ -29,20 +30,19 @@ _OF_WORDS = {kind.name for kind in HOST_KINDS}
 
 
 @dataclass(frozen=True, eq=False)
-class Fold:
-    """The stages of one choice of held-out songs.
+class Fold(HeldOut):
+    """The stages of one choice of held-out songs: beside what is made without them the following.
 
     Attributes
     ----------
     number : int
         From 0.
-    split, factors : Stage
     tune : Stage or None
         The choice of settings of the factorization.
     everything : Stage or None
         The factors of all plays, for the upper bound.
-    words : dict of str to Stage
-        The codebook, and what follows from it, by the kind that is made of it.
+    searches : dict of str to Search
+        Of the rows whose parameters are chosen.
     models : dict of str to tuple of Stage
         Of each row, one for each of its seeds.
     evaluations : tuple of Stage
@@ -50,13 +50,11 @@ class Fold:
     """
 
     number: int
-    split: Stage
     tune: Stage | None
-    factors: Stage
     everything: Stage | None
-    words: dict[str, Stage]
+    searches: dict[str, Search]
     models: dict[str, tuple[Stage, ...]]
-    evaluations: tuple[Stage, ...]
+    evaluations: tuple[Stage, ...] = ()
 
     def model(self, row: Row, seed: int) -> Stage:
         """Return what a row is in the evaluation of a seed: of one that has a single seed always the same."""
@@ -113,6 +111,8 @@ class Plan:
             yield from filter(None, [fold.everything])
             yield from self.stores
             yield from fold.words.values()
+            for search in fold.searches.values():
+                yield from (search.part.split, search.part.factors, *search.part.words.values(), search.tune)
             for models in fold.models.values():
                 yield from models
             yield from fold.evaluations
@@ -124,10 +124,6 @@ class Plan:
         if stage in self.stores and not self.follows_audio(stage):
             return f"{self.data.audio} changed"
         return None
-
-    def kinds_of(self, row: Row) -> tuple[str, ...]:
-        """Return the kinds of feature that a row learns from."""
-        return row.kinds or (registry.find_regressor(row.regressor).kind,)
 
     def follows_audio(self, store: Stage) -> bool:
         """Say whether features were made of the audio as it is."""
@@ -168,7 +164,7 @@ class Plan:
     def _sources(self) -> dict[str, Stage | str]:
         """What tells of each kind that is read: the audio it is made of, a store, or a file of vectors."""
         found: dict[str, Stage | str] = {}
-        for kind in dict.fromkeys(kind for row in self.config.rows for kind in self.kinds_of(row)):
+        for kind in dict.fromkeys(kind for row in self.config.rows for kind in row.learns_from):
             if kind in self.data.vectors:
                 found[kind] = checksum(self.data.vectors[kind], f"data.vectors.{kind}")
                 continue
@@ -219,15 +215,37 @@ class Plan:
             label = "factorize all plays" if tune is None else self._label("factorize all plays", number)
             everything = self._factors_stage(label, {"plays": self._plays}, tune, self._of_plays)
         rows = self.config.rows
-        words = {
-            kind: self._words_stage(kind, split, factors, number)
-            for kind in dict.fromkeys(kind for row in rows for kind in self.kinds_of(row))
-            if kind in _OF_WORDS
+        kinds = dict.fromkeys(kind for row in rows for kind in row.learns_from if kind in _OF_WORDS)
+        label = self._label("codebook", number)
+        words = {kind: self._words_stage(kind, split, factors, label) for kind in kinds}
+        part = HeldOut(split, factors, words)
+        searches = {row.name: self._search(row, part, tune, number) for row in rows if row.tune}
+        stages = RowStages(self.config, self.data.vectors, self._sources)
+        models = {
+            row.name: tuple(
+                stages.models(row, part, searches.get(row.name), partial(self._label, fold=number))
+            )
+            for row in rows
         }
-        models = {row.name: tuple(self._model_stages(row, factors, words, number)) for row in rows}
-        fold = Fold(number, split, tune, factors, everything, words, models, ())
+        fold = Fold(split, factors, words, number, tune, everything, searches, models)
         evaluations = tuple(self._evaluation_stage(fold, seed) for seed in range(self.config.n_seeds))
         return replace(fold, evaluations=evaluations)
+
+    def _search(self, row: Row, part: HeldOut, tune: Stage | None, number: int) -> Search:
+        """Return the stages that choose parameters of a row by training songs held out of training."""
+        assert row.tune is not None
+        label = partial(self._label, fold=number)
+        settings = {"fraction": row.tune.heldout_fraction, "random_state": self.config.random_state}
+        split = Stage("hold-out", label("songs to choose by"), settings, inputs={"split": part.split})
+        factors = self._factors_stage(label("factorize without them"), {"split": split}, tune)
+        words = {
+            kind: self._words_stage(kind, split, factors, label("codebook without them"))
+            for kind in row.learns_from
+            if kind in _OF_WORDS
+        }
+        without = HeldOut(split, factors, words)
+        stages = RowStages(self.config, self.data.vectors, self._sources)
+        return Search(without, stages.search(row, without, label(f"tune {row.name}")))
 
     def _label(self, what: str, fold: int) -> str:
         return what if self.config.split.n_folds == 1 else f"fold {fold + 1}: {what}"
@@ -273,7 +291,7 @@ class Plan:
         inputs = inputs if tune is None else {**inputs, "tuned settings": tune}
         return Stage("factorize", label, settings, WeightedALS().settings(), inputs)
 
-    def _words_stage(self, kind: str, split: Stage, factors: Stage, number: int) -> Stage:
+    def _words_stage(self, kind: str, split: Stage, factors: Stage, label: str) -> Stage:
         chosen = self.config.features
         settings: dict[str, Any] = {
             "kind": kind,
@@ -292,45 +310,7 @@ class Plan:
             }
             inputs["factors"] = factors
         defaults = {**_values(FeatureSettings()), "n_words": [4000], "random_state": 0, "kind": "bow_pca"}
-        return Stage("codebook", self._label("codebook", number), settings, defaults, inputs)
-
-    def _model_stages(
-        self, row: Row, factors: Stage, words: Mapping[str, Stage], number: int
-    ) -> Iterator[Stage]:
-        spec = registry.find_regressor(row.regressor)
-        factory, of_loss = registry.resolve(spec), registry.loss_factory(spec, row.loss)
-        declared, of_loss = _defaults(factory), _defaults(of_loss) if of_loss else {}
-        loss = row.loss or declared.pop("loss", None)
-        kinds = self.kinds_of(row)
-        inputs: dict[str, Stage | str] = {"factors": factors}
-        for kind in kinds:
-            if kind in words:
-                inputs[f"codebook of {kind}"] = words[kind]
-            elif kind in self.data.vectors:
-                inputs[f"vectors {kind}"] = self._sources[kind]
-            else:
-                (source,) = pipeline_to(kind).sources
-                inputs[f"features {source}"] = self._sources[source]
-        for seed in row.seeds or (self.config.random_state,):
-            label = row.name if len(row.seeds) < 2 else f"{row.name}, seed {seed}"
-            settings = {
-                "regressor": row.regressor,
-                "loss": loss,
-                "kinds": list(kinds),
-                "params": {**declared, **row.params},
-                "loss_params": {**of_loss, **row.loss_params},
-                "random_state": seed,
-                "validation_fraction": self.config.training.validation_fraction,
-                "package": self._package_of(row.regressor),
-            }
-            defaults = {"params": declared, "loss_params": of_loss, "validation_fraction": 0.1}
-            yield Stage(f"train-{row.regressor}", self._label(label, number), settings, defaults, inputs)
-
-    @staticmethod
-    def _package_of(regressor: str) -> str | None:
-        """Return the version of the plugin of a regressor that is not dcbmr's own."""
-        owner = next(p for p in registry.plugins() if any(s.name == regressor for s in p.regressors))
-        return None if owner.is_built_in else f"{owner.distribution} {owner.version}"
+        return Stage("codebook", label, settings, defaults, inputs)
 
     def _evaluation_stage(self, fold: Fold, seed: int) -> Stage:
         chosen = self.config.evaluation
@@ -369,15 +349,6 @@ def _params_of(kind: str, features: FeatureSettings) -> dict[str, Any]:
     declared = registry.parameters(registry.resolve(registry.find_extractor(kind)))
     pairs = ((full.rpartition("."), value) for full, value in features.params.items())
     return {name: value for (of, _, name), value in pairs if of == kind or (not of and name in declared)}
-
-
-def _defaults(factory: Any) -> dict[str, Any]:
-    """Return the defaults of the parameters of a regressor, or of a loss, for JSON."""
-    return {
-        name: parameter.default
-        for name, parameter in registry.parameters(factory).items()
-        if name not in ("loss_params", "random_state", "device")
-    }
 
 
 def _values(settings: Any) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
 from dcbmr.base.documented import meanings
 from dcbmr.base.spelling import close_names
 from dcbmr.contract import registry
-from dcbmr.contract.params import describe
+from dcbmr.contract.params import LOSS_PREFIX, describe, typed, without_none
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import (
@@ -23,13 +22,12 @@ from dcbmr.experiment.config import (
     EvaluationSettings,
     ExperimentConfig,
     FeatureSettings,
-    Row,
     SplitSettings,
     TrainingSettings,
-    TuneSettings,
 )
-from dcbmr.experiment.tune import NOT_OF_FACTORIZATION
+from dcbmr.experiment.rows import Row, RowTune, TuneSettings
 from dcbmr.factorization.als import WeightedALS
+from dcbmr.tuning.factorization import NOT_OF_FACTORIZATION
 
 Key = tuple[str | int, ...]
 Section = TypeVar("Section")
@@ -144,6 +142,10 @@ class _Reader:
     def _row(self, number: int, table: Any) -> Row:
         """Read a row, and make its regressor: rather now than after hours."""
         key: Key = ("rows", number)
+        tune = None
+        if isinstance(table, Mapping) and "tune" in table:
+            tune = self._section((*key, "tune"), table["tune"], RowTune)
+            table = {name: value for name, value in table.items() if name != "tune"}
         row = self._section(key, table, Row)
         try:
             spec = registry.find_regressor(row.regressor)
@@ -167,7 +169,19 @@ class _Reader:
             if kind not in registry.kinds() and kind not in self._content.get("data", {}).get("vectors", {}):
                 close = close_names(kind, registry.kinds(), n=1)
                 raise self._error((*key, "kinds"), f"unknown kind of feature {kind!r}{_hint(close)}")
-        return dataclasses.replace(row, params=params, loss_params=of_loss)
+        row = dataclasses.replace(row, params=params, loss_params=of_loss, tune=tune)
+        if tune is not None:
+            self._check_space((*key, "tune"), row, tune)
+        return row
+
+    def _check_space(self, key: Key, row: Row, tune: RowTune) -> None:
+        try:
+            row.given.space(tune.space)
+        except InputError as error:
+            name = str(error).split()[0]
+            of = "loss_params" if name.startswith(LOSS_PREFIX) else "params"
+            where = (*key, of, name.removeprefix(LOSS_PREFIX))
+            raise self._error(where, f"{_called(where[:-1])} {error}") from None
 
     def _parameters(self, key: Key, given: Mapping[str, Any], factory: Any) -> dict[str, Any]:
         """Return the parameters of a regressor, or of a loss, in the types that it declares."""
@@ -194,9 +208,9 @@ class _Reader:
 
     def _typed(self, key: Key, value: Any, annotation: Any) -> Any:
         try:
-            return _typed(value, annotation, self._file.parent)
+            return typed(value, annotation, folder=self._file.parent)
         except ValueError:
-            wanted = describe(_without_none(annotation))
+            wanted = describe(without_none(annotation))
             shown = f"{value.isoformat()}" if isinstance(value, date) else repr(value)
             raise self._error(key, f"{_called(key[:-1])} {key[-1]} must be {wanted}; got {shown}") from None
 
@@ -225,56 +239,6 @@ def _hint(close: Sequence[str]) -> str:
 def _key_of(problem: str) -> Key:
     """Return the key that a problem begins with: "split.by is ..." or "[data] names ..."."""
     return tuple(problem.split()[0].strip("[]:,").split("."))
-
-
-def _without_none(annotation: Any) -> Any:
-    """Return a type without None, which TOML does not have."""
-    args = typing.get_args(annotation)
-    if types.NoneType in args:
-        return Union[tuple(arg for arg in args if arg is not types.NoneType)]  # noqa: UP007
-    return annotation
-
-
-def _typed(value: Any, annotation: Any, folder: Path) -> Any:
-    """Return a value of TOML in the type of a key; ValueError where it is none."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        for arg in args:
-            if arg is not types.NoneType:
-                try:
-                    return _typed(value, arg, folder)
-                except ValueError:
-                    continue
-        raise ValueError
-    if origin is Literal:
-        if value in args:
-            return value
-        raise ValueError
-    if origin in (tuple, list, Sequence):
-        values = value if isinstance(value, list) else [value]
-        return tuple(_typed(one, args[0], folder) for one in values)
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise ValueError
-        return {name: _typed(one, args[1], folder) for name, one in value.items()}
-    if annotation is Any:
-        return value
-    if annotation is Path and isinstance(value, str) and value:
-        return folder / value
-    if annotation is date:
-        return _date(value)
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is annotation:
-        return value
-    raise ValueError
-
-
-def _date(value: Any) -> date:
-    """Return a date of TOML, or one that is written as text."""
-    if isinstance(value, datetime):
-        return value.date()
-    return value if isinstance(value, date) else date.fromisoformat(value if isinstance(value, str) else "")
 
 
 _TABLE = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")

@@ -27,7 +27,8 @@ from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
 from dcbmr.errors import InputError
 from dcbmr.evaluation.kept import Evaluation
-from dcbmr.experiment.config import DataSettings, ExperimentConfig, Row
+from dcbmr.experiment.config import DataSettings, ExperimentConfig
+from dcbmr.experiment.rows import Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline

@@ -24,6 +24,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             summary="metric learning to rank: near is what the same people play",
             has_check=True,
             has_users=True,
+            space={"C": (10.0, 1e4), "n_relevant": (5, 50)},
         )
     ]
 

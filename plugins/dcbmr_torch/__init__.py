@@ -19,6 +19,9 @@ __all__ = ["VectorRegressor", "WindowRegressor"]
 
 DCBMR_CONTRACT = 2
 
+# Where `dcbmr tune` looks.
+_OF_NETWORKS = {"learning_rate": (3e-5, 1e-2), "weight_decay": (1e-4, 1.0), "dropout": (0.0, 0.8)}
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
@@ -36,7 +39,9 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             "one hidden layer of ReLU units on a vector a song",
             losses=None,
             has_check=True,
+            has_warm_start=True,
             devices=("auto", "cpu", "cuda"),
+            space={**_OF_NETWORKS, "hidden": (100, 4000)},
         ),
         RegressorSpec(
             "cnn",
@@ -47,7 +52,9 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             losses=None,
             has_check=True,
             has_activations=True,
+            has_warm_start=True,
             devices=("auto", "cpu", "cuda"),
+            space=_OF_NETWORKS,
         ),
     ]
 

@@ -2,24 +2,25 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from dcbmr import Evaluation, Factors, InputError, Model, PlayCounts, compare_evaluations, read_results
+from dcbmr.base.usage import Usage
 from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import (
     DataSettings,
     EvaluationSettings,
     ExperimentConfig,
     FeatureSettings,
-    Row,
     SplitSettings,
     TrainingSettings,
-    TuneSettings,
 )
 from dcbmr.experiment.experiment import plan_experiment, run_experiment
+from dcbmr.experiment.rows import Row, RowTune, TuneSettings
 
 ALS = {"n_factors": 4, "n_iterations": 2, "regularization": 10.0}
 
@@ -141,6 +142,19 @@ def test_a_run_that_was_stopped_goes_on(config, tmp_path, stop_at):
     assert made(config, tmp_path / "e")[1] == ALL[ALL.index(stop_at) :]
     whole = run_experiment(config, tmp_path / "whole")
     assert whole.evaluation.rows[0]["map_at_5"] == read_results(tmp_path / "e").rows[0]["map_at_5"]
+
+
+def test_what_an_interrupted_stage_took_is_not_forgotten(tmp_path):
+    stages, stage = Stages(tmp_path), Stage("try", "try")
+    assert stages.usage(stage) == Usage()
+    with pytest.raises(KeyboardInterrupt), stages.making(stage):
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+    with stages.making(stage):
+        time.sleep(0.05)
+    assert stages.is_made(stage)
+    assert stages.usage(stage).seconds >= 0.1
+    assert stages.usage(stage).memory_mib > 10
 
 
 def test_a_stage_that_was_changed_by_hand_is_refused(config, tmp_path):
@@ -305,3 +319,30 @@ def test_a_setting_that_is_new_makes_nothing_anew(tmp_path):
     assert not stages.is_made(changed)
     assert "in.b was 2, is 1" in stages.why(changed)
     assert stages.why(replace(grown, version=2)).endswith("dcbmr makes it otherwise now")
+
+
+def test_parameters_of_a_row_are_chosen_by_training_songs(config, tmp_path):
+    pytest.importorskip("optuna")
+    tune = RowTune(params={"regularization": (1.0, 1e4)}, trials=3)
+    rows = (Row("linear", "linear", "mse"), Row("tuned", "linear", "mse", seeds=(0,), tune=tune))
+    how = {
+        "split": SplitSettings(by="artist", folds=2),
+        "training": TrainingSettings(validation_fraction=0.2),
+    }
+    config = replace(config, rows=rows, **how)
+    experiment, begun = made(config, tmp_path)
+    before = ["songs to choose by", "factorize without them", "codebook without them", "tune tuned"]
+    assert [stage for stage in begun if stage.removeprefix("fold 1: ") in before] == [
+        f"fold 1: {stage}" for stage in before
+    ]
+    chosen = experiment.results["tuned_rows"]
+    assert [list(rows) for rows in chosen] == [["tuned"]] * 2
+    for fold, of_rows in enumerate(chosen, 1):
+        model = Model.load(tmp_path / f"fold-{fold}" / "models" / "tuned")
+        assert model.regressor.regularization == of_rows["tuned"]["regularization"]
+    # Another range is looked through by the same songs, factors and codebook.
+    more = replace(tune, params={"regularization": (10.0, 1e4)})
+    again = would_run(replace(config, rows=(rows[0], replace(rows[1], tune=more))), tmp_path)
+    assert again["fold 1: tune tuned"] == "space.regularization was [1.0, 10000.0], is [10.0, 10000.0]"
+    assert again["fold 1: tuned"] == "follows fold 1: tune tuned"
+    assert set(again) == {f"fold {n}: {what}" for n in (1, 2) for what in ("tune tuned", "tuned", "evaluate")}

@@ -193,6 +193,12 @@ BROKEN = [
         "spec.devices and `device` disagree; declare both",
     ),
     (
+        "says_where_to_look_for_its_parameters",
+        "ridge",
+        [(SPEC, '"", space={"penalt": (1.0, 10.0)})')],
+        "space: penalt is no setting that can be tuned",
+    ),
+    (
         "has_what_its_spec_declares",
         "frames",
         [("def activations", "def excitations")],

@@ -6,8 +6,10 @@ import inspect
 
 from dcbmr.contract import registry
 from dcbmr.contract.contract import Regressor
+from dcbmr.errors import InputError
 from dcbmr.testing.checks import assert_annotated_keywords
 from dcbmr.testing.regressors.subject import Subject
+from dcbmr.tuning.regressor import Given
 
 
 def check_constructor_takes_annotated_keywords(subject: Subject) -> None:
@@ -63,6 +65,19 @@ def check_declares_the_reserved_names_where_it_has_a_choice(subject: Subject) ->
     if "device" in declared:
         default = declared["device"].default
         assert default in devices, f"the default device {default!r} is none of {', '.join(devices)}; take one"
+
+
+def check_says_where_to_look_for_its_parameters(subject: Subject) -> None:
+    """`dcbmr tune` looks in ``spec.space`` where nobody says where, and tries both ends of each range."""
+    space = subject.spec.space
+    if not space:
+        return
+    try:
+        Given(subject.spec.name, None, {}, {}).space(space)
+    except InputError as error:
+        raise AssertionError(
+            f"space: {error}; name parameters, with ends that check() lets through"
+        ) from None
 
 
 def check_has_what_its_spec_declares(subject: Subject) -> None:

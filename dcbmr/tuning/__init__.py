@@ -1,0 +1,1 @@
+"""Settings chosen by what is held out of training, with Optuna."""
