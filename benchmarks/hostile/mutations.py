@@ -4,6 +4,7 @@ import json
 import random
 import re
 import struct
+from copy import deepcopy
 
 ODD_BYTES = (0, 1, 0x7F, 0x80, 0xFF)
 ODD_NUMBERS = (0, 1, -1, 2**7, 2**15 - 1, 2**16, 2**31 - 1, -(2**31), 2**32 - 1, 2**53, 2**63 - 1)
@@ -142,14 +143,14 @@ def mutated_json(text: str, rng: random.Random) -> str:
         if what == 0:
             del holder[key]
         elif what == 1 and isinstance(holder, dict):
-            holder[rng.choice(("extra", "kind", "", "__class__", "\0"))] = rng.choice(ODD_VALUES)
+            holder[rng.choice(("extra", "kind", "", "__class__", "\0"))] = deepcopy(rng.choice(ODD_VALUES))
         elif what == 2:
             other, other_key = rng.choice(places)
-            holder[key] = other[other_key] if other is not holder else [holder[key]]
+            holder[key] = deepcopy(other[other_key]) if other is not holder else [holder[key]]
         elif what == 3 and isinstance(holder[key], int | float):
             holder[key] = rng.choice((-holder[key], holder[key] + 1, holder[key] * 10**6, str(holder[key])))
         else:
-            holder[key] = rng.choice(ODD_VALUES)
+            holder[key] = deepcopy(rng.choice(ODD_VALUES))
     return json.dumps(value)
 
 

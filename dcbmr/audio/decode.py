@@ -140,9 +140,7 @@ def decode_at(
 def _decode_at(
     path: str, rates: Sequence[float], offset: float, duration: float | None, damage: list[str]
 ) -> Iterator[tuple[float, Block]]:
-    if path in in_hand.left_out:
-        raise AudioError(path, "was being read when a library crashed", f": {in_hand.left_out[path]}")
-    before = _stat(path)
+    before = _check_file(path)
     opener = _open_av if _ending(path) in AV_ENDINGS else _open_sndfile
     with opener(path, offset, duration, damage) as source:
         if source.rate not in _RATES:
@@ -161,7 +159,7 @@ def _decode_at(
         for sr, resample in resamplers:
             if len(ready := resample(np.empty(0, np.float32), True)):
                 yield sr, ready
-    after = _stat(path)
+    after = _check_file(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise AudioError(path, "changed while it was read")
 
@@ -183,7 +181,10 @@ def _ending(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _stat(path: str) -> os.stat_result:
+def _check_file(path: str) -> os.stat_result:
+    """Return what the system says of a file that may be read."""
+    if path in in_hand.left_out:
+        raise AudioError(path, "was being read when a library crashed", f": {in_hand.left_out[path]}")
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
@@ -376,7 +377,10 @@ def length_of(path: str | os.PathLike[str]) -> float | None:
     """Return the seconds that a file says it has; None where that is not known without decoding it."""
     import soundfile
 
+    path = os.fspath(path)
     try:
-        return float(soundfile.info(os.fspath(path)).duration)
-    except (soundfile.LibsndfileError, OSError):
+        with in_hand.holding(path), _listening([]):
+            _check_file(path)
+            return float(soundfile.info(os.fsencode(path)).duration)
+    except (soundfile.LibsndfileError, OSError, AudioError):
         return None
