@@ -22,7 +22,6 @@ from dcbmr.audio.files import find_songs
 from dcbmr.base.directory import checkpoint_of, new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.base.tensors import load_tensors, save_tensors
-from dcbmr.base.text import read_lines
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
 from dcbmr.errors import InputError
@@ -39,9 +38,9 @@ from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.dates import read_dates
-from dcbmr.plays.first_played import first_played
+from dcbmr.plays.first_played import first_days
 from dcbmr.plays.matching import match_ids
-from dcbmr.plays.songs import SongTable, read_songs
+from dcbmr.plays.songs import SongTable, read_song_list, read_songs
 from dcbmr.plays.split import Split, split_after, split_folds, split_list, split_plays
 from dcbmr.plays.vectors import read_vectors
 from dcbmr.ranking.report import evaluate_ranking
@@ -75,7 +74,7 @@ def make_split(
         assert chosen.after is not None
         split = split_after(plays, chosen.after, dates=_dates(data, chosen.dates), artists=artists)
     elif chosen.by == "list":
-        split = split_list(plays, list(read_lines(chosen.heldout[fold])), artists=artists)
+        split = split_list(plays, read_song_list(chosen.heldout[fold]), artists=artists)
     elif chosen.folds:
         folds = split_folds(
             plays, n_folds=chosen.folds, by=chosen.by, artists=artists, random_state=random_state
@@ -93,8 +92,7 @@ def make_split(
 def _dates(data: DataSettings, where: str) -> dict[str, date]:
     """Return the date of each song: of the table of songs, or of its first play."""
     if where == "plays":
-        firsts = first_played(data.plays_source, **data.how_read)
-        return {song: moment.astype("M8[D]").item() for song, moment in firsts.items()}
+        return first_days(data.plays_source, **data.how_read)
     assert data.songs is not None
     return read_dates(data.songs)
 
