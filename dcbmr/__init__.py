@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.evaluation.warm import evaluate_factors
+    from dcbmr.experiment.config import ExperimentConfig
+    from dcbmr.experiment.experiment import Experiment, plan_experiment, run_experiment
+    from dcbmr.experiment.reading import read_experiment
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.features.bag_of_words import bag_of_words
@@ -129,6 +132,8 @@ _HOME = {
     "DcbmrError": "errors",
     "Evaluation": "evaluation.kept",
     "Excerpt": "models.explain",
+    "Experiment": "experiment.experiment",
+    "ExperimentConfig": "experiment.config",
     "ExportReport": "recommendation.export",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
@@ -213,13 +218,16 @@ _HOME = {
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "pipeline_to": "features.joined",
+    "plan_experiment": "experiment.experiment",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
     "random_row": "ranking.chance",
+    "read_experiment": "experiment.reading",
     "read_results": "evaluation.results",
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
     "resolve_n_threads": "base.threads",
+    "run_experiment": "experiment.experiment",
     "save_lists": "recommendation.lists",
     "save_tensors": "base.tensors",
     "share_spectrum": "audio.frames",
@@ -245,6 +253,8 @@ __all__ = [
     "DcbmrError",
     "Evaluation",
     "Excerpt",
+    "Experiment",
+    "ExperimentConfig",
     "ExportReport",
     "FactorTarget",
     "Factors",
@@ -326,13 +336,16 @@ __all__ = [
     "load_tensors",
     "losses",
     "pipeline_to",
+    "plan_experiment",
     "plot_tags",
     "pool_folds",
     "random_row",
+    "read_experiment",
     "read_results",
     "read_songs",
     "regressors",
     "resolve_n_threads",
+    "run_experiment",
     "save_lists",
     "save_tensors",
     "share_spectrum",

@@ -232,7 +232,7 @@ class EvaluationSettings:
             raise InputError(f"n_resamples must be at least 0; got {self.n_resamples}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """Everything that the table depends on.
 
