@@ -19,7 +19,7 @@ import platform
 import time
 import warnings
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,7 @@ class Row:
     kind: str
     loss: str | None = None
     standardize: bool = True  # the frames, before k-means
+    params: dict = field(default_factory=dict)
 
 
 # Those of the code before codebooks were standardized, and what there is since; the cheap ones first.
@@ -61,6 +62,10 @@ ROWS = {
     "cnn, mse": Row("cnn", "mel", "mse"),
     "cnn, wpe": Row("cnn", "mel", "wpe"),
     "cnn, softmax": Row("cnn", "mel", "softmax"),
+    "cnn, small": Row("cnn", "mel", "mse", params={"channels": (16, 32), "learning_rate": 3e-3}),
+    "linear, joined": Row("linear", "stats+bow_pca"),
+    "kernel_ridge, joined": Row("kernel_ridge", "stats+bow_pca"),
+    "auto": Row("auto", ""),  # benchmarks/auto.py
 }
 MEANS = {"kernel_ridge + linear + kernel_ridge, words": ("kernel_ridge", "linear", "kernel_ridge, words")}
 SHUFFLED = "kernel_ridge"
@@ -86,8 +91,10 @@ def featurize(data, directory):
 
 
 class Data:
+    seconds = 600  # for auto
+
     def __init__(self, directory, work, n_factors):
-        self.work, self.n_factors = work, n_factors
+        self.work, self.als = work, {"n_factors": n_factors}
         self.plays = dcbmr.PlayCounts.read(directory / "plays.tsv")
         self.artist_of = dict(dcbmr.read_songs(directory / "songs.tsv").artist_of())
         self.artists = sorted(set(self.artist_of.values()))
@@ -120,8 +127,7 @@ class Fold:
         return self._kept("factors", dcbmr.Factors, self._factorize)
 
     def _factorize(self):
-        als = dcbmr.WeightedALS(n_factors=self.data.n_factors, random_state=self.seed)
-        return als.fit(self.split).factors_
+        return dcbmr.WeightedALS(**self.data.als, random_state=self.seed).fit(self.split).factors_
 
     def _kept(self, name, kind, make):
         if not (self.whole / name).exists():
@@ -131,6 +137,8 @@ class Fold:
 
     def _pipeline(self, row):
         """What makes the features of a row; words, slow to learn, are shared by the rows that count them."""
+        if "+" in row.kind:
+            return dcbmr.JoinedPipeline([self._pipeline(replace(row, kind=k)) for k in row.kind.split("+")])
         if row.kind != "bow_pca":
             return dcbmr.pipeline_to(row.kind)
 
@@ -161,24 +169,42 @@ class Fold:
         header, tensors = dcbmr.load_tensors(self.directory, name=file, format_version=1)
         return tensors, header
 
+    @property
+    def heard(self):
+        """The factors, where songs that there is no audio of have names that no audio has."""
+        heard = set(self.training)
+        names = [song if song in heard else f"unheard {song}" for song in self.factors.song_ids]
+        return replace(self.factors, song_ids=np.array(names, object), artists=self.data.artist_of)
+
     def _train(self, row):
-        factors = self.factors
-        kept = np.isin(factors.song_ids.astype(str), self.training)
+        if row.regressor == "auto":
+            return {"songs": self._choose().predict_store(self.data.store, self.songs)}
         model = dcbmr.train(
-            replace(
-                factors,
-                song_factors=factors.song_factors[kept],
-                song_ids=factors.song_ids[kept],
-                counts=factors.counts[:, kept],
-            ),
+            self.heard,
             self.data.store,
             regressor=row.regressor,
             loss=row.loss,
+            params=row.params,
             pipeline=self._pipeline(row),
             random_state=self.seed,
         )
         tensors = {"songs": model.predict_store(self.data.store, self.songs)}
         return tensors if model.own_user_factors is None else {**tensors, "users": model.own_user_factors}
+
+    def _choose(self):
+        """Choose anew, or where the last choice was stopped, and keep what was tried."""
+        trials = self.directory / "trials"
+        model = dcbmr.train_auto(
+            self.heard,
+            self.data.store,
+            seconds=self.data.seconds,
+            checkpoint=trials,
+            resume=trials.exists(),
+            random_state=self.seed,
+        )
+        (self.directory / "choice.json").write_text(json.dumps(model.config["choice"], indent=2) + "\n")
+        print(model.config["choice"]["why"], flush=True)
+        return model
 
     def rank(self, predictions, rows):
         """Reports of all rows, each as it is and by artist."""

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from dcbmr.experiment.reading import read_experiment
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.warm_start import PlaysChange
     from dcbmr.features.bag_of_words import bag_of_words
     from dcbmr.features.brought import BroughtReport, bring_vectors
     from dcbmr.features.codebook import Codebook, fit_codebook
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from dcbmr.features.stats import SongStatistics
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
+    from dcbmr.models.auto import train_auto
     from dcbmr.models.explain import Excerpt, explain
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
@@ -94,7 +96,10 @@ if TYPE_CHECKING:
     from dcbmr.ranking.report import RankingReport, evaluate_ranking
     from dcbmr.ranking.topk import TopSongs, top_songs
     from dcbmr.recommendation.export import ExportReport, export_vectors
+    from dcbmr.recommendation.listeners import plays_to_date
     from dcbmr.recommendation.lists import ListsReport, save_lists
+    from dcbmr.recommendation.per_artist import PerArtist
+    from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
     from dcbmr.tuning.factorization import tune_factorization
     from dcbmr.tuning.regressor import tune_regressor
@@ -164,8 +169,11 @@ _HOME = {
     "Model": "models.model",
     "PCA": "features.pca",
     "Peers": "contract.contract",
+    "PerArtist": "recommendation.per_artist",
     "PlayCounts": "plays.counts",
     "PlayFigures": "evaluation.play_figures",
+    "PlaysChange": "factorization.warm_start",
+    "Predicted": "recommendation.predicted",
     "Progress": "base.progress",
     "RANK_METRICS": "ranking.metrics",
     "RandomRow": "ranking.chance",
@@ -219,8 +227,10 @@ _HOME = {
     "losses": "contract.registry",
     "pipeline_to": "features.joined",
     "plan_experiment": "experiment.experiment",
+    "plays_to_date": "recommendation.listeners",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
+    "predict_new": "recommendation.predicted",
     "random_row": "ranking.chance",
     "read_experiment": "experiment.reading",
     "read_results": "evaluation.results",
@@ -236,6 +246,7 @@ _HOME = {
     "split_plays": "plays.split",
     "top_songs": "ranking.topk",
     "train": "models.training",
+    "train_auto": "models.auto",
     "tune_factorization": "tuning.factorization",
     "tune_regressor": "tuning.regressor",
     "with_vectors": "features.in_hand",
@@ -283,8 +294,11 @@ __all__ = [
     "MemoryFeatures",
     "Model",
     "Peers",
+    "PerArtist",
     "PlayCounts",
     "PlayFigures",
+    "PlaysChange",
+    "Predicted",
     "Progress",
     "RandomRow",
     "RankMetric",
@@ -337,8 +351,10 @@ __all__ = [
     "losses",
     "pipeline_to",
     "plan_experiment",
+    "plays_to_date",
     "plot_tags",
     "pool_folds",
+    "predict_new",
     "random_row",
     "read_experiment",
     "read_results",
@@ -355,6 +371,7 @@ __all__ = [
     "testing",
     "top_songs",
     "train",
+    "train_auto",
     "tune_factorization",
     "tune_regressor",
     "with_vectors",

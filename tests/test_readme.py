@@ -45,7 +45,7 @@ def run(words, input=None):
     assert words[0] == "dcbmr"
     if words[1] == "train":
         # For the sake of time: nothing is judged here.
-        words = [*words, *(("--set", "epochs=1") if "cnn" in words else ("--words", "16"))]
+        words = [*words, *(("--seconds", "0.1") if "auto" in words else ("--words", "16"))]
     result = CliRunner().invoke(cli, words[1:], input, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -61,8 +61,8 @@ def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     for words in steps:
         run(words)
     table = json.loads(run([*evaluate, "--json"]))
-    assert [row["model"] for row in table][:1] == ["split-cnn"]
-    assert "split-cnn" in run(compare)
+    assert [row["model"] for row in table][:1] == ["split-model"]
+    assert "split-model" in run(compare)
 
     factorize, train, new, similar, predict, by_now = USE
     run(factorize)
@@ -75,7 +75,7 @@ def test_the_way_to_judge_and_the_way_to_use(world, monkeypatch):
     assert not set(songs_of([*by_now, "-k", "99"])) & set(alice.song_ids[played])
 
     # What the way to judge made says so when it is put to use.
-    misused = ["dcbmr", "recommend", "split-cnn", *new[3:], "--features", "features"]
+    misused = ["dcbmr", "recommend", "split-model", *new[3:], "--features", "features"]
     with pytest.warns(UserWarning, match="8 of the 10 candidates were held out by the split"):
         run(misused)
 

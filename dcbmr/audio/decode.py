@@ -348,3 +348,13 @@ def _av_blocks(path: str, container: Any, offset: float, duration: float | None)
             raise _truncated(path, promised, found)
     if n_seen <= skip and skip:
         raise _ends_before(path, offset, n_seen / stream.rate)
+
+
+def length_of(path: str | os.PathLike[str]) -> float | None:
+    """Return the seconds that a file says it has; None where that is not known without decoding it."""
+    import soundfile
+
+    try:
+        return float(soundfile.info(os.fspath(path)).duration)
+    except (soundfile.LibsndfileError, OSError):
+        return None

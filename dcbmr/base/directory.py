@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,19 @@ RECORD = "run.json"  # in a checkpoint: the settings of the unfinished work
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 
-def refuse_existing(path: Path, *, kind: str, overwrite: bool = False) -> None:
+def refuse_existing(
+    path: Path, *, kind: str, replaces: Collection[str] = (), overwrite: bool = False
+) -> None:
     """Raise InputError when ``path`` cannot be written, or exists: unless of ``kind`` and to be overwritten.
 
-    Predictions never take the place of the model that made them. An empty directory is of any kind.
+    Predictions never take the place of the model that made them; ``replaces`` are other kinds that may be
+    overwritten, as a stack takes the place of a model. An empty directory is of any kind.
     """
     check_writable(path)
     if not path.exists() and not path.is_symlink():
         return
     found = kind_of(path)
-    if found is not None and found != kind:
+    if found is not None and found not in (kind, *replaces):
         raise InputError(
             f"{path} holds {found!r} and is not overwritten with {kind!r}; give another output directory"
         )
@@ -45,7 +48,9 @@ def refuse_existing(path: Path, *, kind: str, overwrite: bool = False) -> None:
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
 
 
-def begin_output(output: Path, *, kind: str, overwrite: bool = False, resume: bool = False) -> bool:
+def begin_output(
+    output: Path, *, kind: str, replaces: Collection[str] = (), overwrite: bool = False, resume: bool = False
+) -> bool:
     """Check before any work that ``output`` may be written; return False where it is finished.
 
     Work that was not finished is neither lost nor resumed unasked: ``overwrite`` does away with it, and
@@ -59,11 +64,11 @@ def begin_output(output: Path, *, kind: str, overwrite: bool = False, resume: bo
     if overwrite and resume:
         raise InputError("--resume and --overwrite exclude each other")
     unfinished = is_unfinished(output)
-    if resume and not unfinished and kind_of(output) == kind:
+    if resume and not unfinished and kind_of(output) in (kind, *replaces):
         return False
     if unfinished and not (overwrite or resume):
         raise InputError(f"{output} was not finished; --resume continues it, --overwrite starts anew")
-    refuse_existing(output, kind=kind, overwrite=overwrite or unfinished)
+    refuse_existing(output, kind=kind, replaces=replaces, overwrite=overwrite or unfinished)
     if overwrite:
         shutil.rmtree(checkpoint_of(output), ignore_errors=True)
     return True
@@ -198,7 +203,13 @@ def identity_of(model: Path | str) -> dict[str, str]:
 
 @contextmanager
 def new_directory(
-    path: Path, *, kind: str, config: Mapping[str, Any], version: int = 1, overwrite: bool = False
+    path: Path,
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    version: int = 1,
+    replaces: Collection[str] = (),
+    overwrite: bool = False,
 ) -> Iterator[Path]:
     """Give a directory to fill, which appears at ``path`` when the block ends without an error.
 
@@ -212,6 +223,8 @@ def new_directory(
         Settings for ``config.json``; may be filled until the block ends.
     version : int
         Version of the format of this kind.
+    replaces : collection of str
+        Other kinds whose place it may take.
     overwrite : bool
         Replace an existing directory of ours.
 
@@ -223,7 +236,7 @@ def new_directory(
         The disk is full, or cannot be written.
     """
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite, kind=kind)
+    refuse_existing(path, kind=kind, replaces=replaces, overwrite=overwrite)
     beside, old = (_beside(path, f"{os.getpid()}.{what}") for what in ("partial", "old"))
     shutil.rmtree(beside, ignore_errors=True)
     place = Path(os.path.realpath(path))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -33,6 +34,11 @@ seed_option = click.option(
     "--seed", "random_state", type=int, default=0, show_default=True, help="Seed of every random choice."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+
+
+def force_option(when: str) -> Callable[[Any], Any]:
+    """``--force``: go on where a command would rather ask."""
+    return click.option("--force", is_flag=True, help=f"Go on with {when}")
 
 
 _PLAYS_OPTIONS = (
@@ -184,15 +190,17 @@ def claim(output: Path, *, can_resume: Callable[[], bool] | None = None) -> None
     context.with_resource(sole_writer(output))
 
 
-def begin(output: Path, *, kind: str, overwrite: bool, resume: bool | None = None) -> bool:
+def begin(
+    output: Path, *, kind: str, overwrite: bool, resume: bool | None = None, replaces: Collection[str] = ()
+) -> bool:
     """Claim the output of a command, before its work; return False where it is finished already.
 
-    ``resume`` is None for commands that have no --resume.
+    ``resume`` is None for commands that have no --resume; ``replaces`` are other kinds that it may overwrite.
     """
     from dcbmr.base.directory import begin_output, is_unfinished
 
     claim(output, can_resume=None if resume is None else lambda: is_unfinished(output))
-    return begin_output(output, kind=kind, overwrite=overwrite, resume=bool(resume))
+    return begin_output(output, kind=kind, replaces=replaces, overwrite=overwrite, resume=bool(resume))
 
 
 def say_finished(output: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -270,11 +278,16 @@ def _cell(value: Any, *, exact: bool) -> str:
 
 
 class Bars:
-    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`."""
+    """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`.
+
+    Where there is no terminal, a line tells after the first percent of a stage how long it will take, unless
+    that is less than a minute.
+    """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}  # when, and at which step
 
     def __call__(
         self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
@@ -282,8 +295,21 @@ class Bars:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
+            self._began[stage] = time.monotonic(), step
         shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
+        if self._bars.disable and n_steps and n_steps <= 100 * step:
+            self._tell_once(stage, step, n_steps)
+
+    def _tell_once(self, stage: str, step: int, n_steps: int) -> None:
+        began, first = self._began.get(stage, (0.0, step))
+        if step == first:  # told, or only begun
+            return
+        del self._began[stage]
+        left = (time.monotonic() - began) / (step - first) * (n_steps - step)
+        if left >= 60:
+            hours, minutes = divmod(round(left / 60), 60)
+            click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
 
     def print(self, line: str) -> None:
         """Print a line above the bars, or to a plain log."""

@@ -66,12 +66,30 @@ newer_plays_option = click.option(
     "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
 )
 
+new_plays_option = click.option(
+    "--new-plays",
+    "new_plays_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="In place of --plays: the plays since training alone, which are added to those of each user.",
+)
+predicted_option = click.option(
+    "--predicted",
+    type=directory_argument,
+    help="From `dcbmr predict -o`, by this model: songs without plays enter, and are not predicted again.",
+)
 
-def read_newer_plays(files: Sequence[Path], reading: Mapping[str, Any]) -> PlayCounts | None:
-    """Read ``--plays``; None where there are none, and then nothing may say how to read them."""
-    if reading and not files:
+
+def read_newer_plays(
+    files: Sequence[Path], reading: Mapping[str, Any], since: Sequence[Path] = ()
+) -> PlayCounts | None:
+    """Read ``--plays`` or ``--new-plays``; None without any, and then nothing may say how to read them."""
+    if files and since:
+        raise click.UsageError("--plays are all plays, --new-plays those since training: give one of them")
+    if reading and not (files or since):
         raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
-    return read_plays(files, reading) if files else None
+    return read_plays(files or since, reading) if files or since else None
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
@@ -96,14 +114,23 @@ def make_recommender(
     from_audio: bool,
     n_threads: int | None,
     plays: PlayCounts | None = None,
+    since_training: bool = False,
+    predicted: Path | None = None,
 ) -> tuple[Recommender, list[str]]:
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
     from dcbmr.factorization.factors import Factors
+    from dcbmr.recommendation.listeners import plays_to_date
+    from dcbmr.recommendation.predicted import Predicted
     from dcbmr.recommendation.recommender import Recommender
 
     loaded = load_source(source, n_threads)
+    if plays is not None:
+        factors = loaded if isinstance(loaded, Factors) else loaded.factors
+        _tell_of_newer(factors, plays)
+        if since_training:
+            plays = plays_to_date(factors, plays)
     if isinstance(loaded, Factors):
-        if features or vectors or audio or from_audio:
+        if features or vectors or audio or from_audio or predicted:
             raise InputError(
                 f"{source} holds factors: songs cannot be placed by their audio without a model; "
                 "give the directory that `dcbmr train` wrote"
@@ -113,6 +140,7 @@ def make_recommender(
     recommender = Recommender.from_model(
         loaded,
         features=None if audio and not features else opened,
+        predicted=None if predicted is None else Predicted.load(predicted, model=source),
         plays=plays,
         from_audio=from_audio,
         n_threads=n_threads,
@@ -121,6 +149,22 @@ def make_recommender(
         return recommender, []
     heard = hear_files(loaded, audio, opened)
     return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+
+
+def _tell_of_newer(factors: Factors, plays: PlayCounts) -> None:
+    """Say which of the plays the factors know nothing of, and what changes that."""
+    known = factors.song_ids[factors.has_plays]
+    n_users, n_songs = (
+        len(set(now).difference(then))
+        for now, then in ((plays.user_ids, factors.user_ids), (plays.song_ids, known))
+    )
+    if n_users or n_songs:
+        click.echo(
+            f"these plays are newer than the factors, which do not know {n_users:,} of the users and "
+            f"{n_songs:,} of the songs: the users are placed by the songs that are known, the songs by their "
+            "audio where features tell; dcbmr factorize PLAYS --warm-start FACTORS takes both in",
+            err=True,
+        )
 
 
 def open_features(

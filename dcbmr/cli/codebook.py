@@ -9,6 +9,7 @@ import click
 
 from dcbmr.cli._common import (
     begin,
+    force_option,
     output_option,
     overwrite_option,
     read_song_list,
@@ -20,6 +21,8 @@ from dcbmr.cli._common import (
 if TYPE_CHECKING:
     from dcbmr.base.progress import Progress
     from dcbmr.features.codebook import Codebook
+
+_N_DIMS = 39  # of MFCCs, in the paper's settings
 
 
 @click.command("codebook", short_help="Learn the codewords that a bag of words counts.")
@@ -66,12 +69,14 @@ if TYPE_CHECKING:
 @threads_option
 @seed_option
 @overwrite_option
+@force_option("little memory or disk.")
 def command(
     source: Path,
     output: Path,
     max_frames: int,
     without: Path | None,
     overwrite: bool,
+    force: bool,
     **settings: Any,
 ) -> None:
     """Learn a codebook by k-means from SOURCE.
@@ -84,8 +89,10 @@ def command(
               dcbmr featurize music/ -o words --kind bow --codebook codebook
     """
     from dcbmr.base.directory import CONFIG
+    from dcbmr.base.needs import check_need, of_codebook
 
     begin(output, kind="codebook", overwrite=overwrite)
+    check_need(of_codebook(max_frames, _N_DIMS, settings["n_words"]), output, force=force)
     left_out = read_song_list(without) if without else set()
     learn = _from_store if (source / CONFIG).is_file() else _from_audio
     with show_progress() as bar:

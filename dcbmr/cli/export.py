@@ -11,6 +11,7 @@ import click
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     output_option,
     overwrite_option,
     plays_options,
@@ -22,7 +23,9 @@ from dcbmr.cli._serving import (
     features_option,
     from_audio_option,
     make_recommender,
+    new_plays_option,
     newer_plays_option,
+    predicted_option,
     read_newer_plays,
     vectors_option,
 )
@@ -51,12 +54,15 @@ if TYPE_CHECKING:
     help="Parquet, or NumPy's arrays with ids beside them.",
 )
 @features_option
+@predicted_option
 @vectors_option
 @audio_option
 @from_audio_option
 @newer_plays_option
+@new_plays_option
 @plays_options
 @overwrite_option
+@force_option("little memory or disk.")
 @threads_option
 def command(
     source: Path,
@@ -64,12 +70,15 @@ def command(
     metric: Metric,
     file_format: Format,
     features: Path | None,
+    predicted: Path | None,
     vectors: tuple[str, ...],
     audio: tuple[Path, ...],
     from_audio: bool,
     plays_files: tuple[Path, ...],
+    new_plays_files: tuple[Path, ...],
     reading: Mapping[str, Any],
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
 ) -> None:
     """Write users and songs as vectors for a vector database, such as faiss, Qdrant or pgvector.
@@ -88,12 +97,23 @@ def command(
               dcbmr export cnn --features features --metric cosine --plays plays-of-today.tsv -o vectors
               dcbmr export factors --format npy -o vectors
     """
-    plays = read_newer_plays(plays_files, reading)
+    plays = read_newer_plays(plays_files, reading, new_plays_files)
+    from dcbmr.base.needs import check_need, of_export
+    from dcbmr.factorization.factors import sizes_of
     from dcbmr.recommendation.export import export_vectors
 
     begin(output, kind="vectors", overwrite=overwrite)
+    check_need(of_export(sizes_of(source)), output, force=force)
     recommender, _ = make_recommender(
-        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+        source,
+        features,
+        vectors,
+        audio,
+        from_audio=from_audio,
+        n_threads=n_threads,
+        plays=plays,
+        since_training=bool(new_plays_files),
+        predicted=predicted,
     )
     report = export_vectors(
         recommender, output, metric=metric, format=file_format, model=source, overwrite=overwrite

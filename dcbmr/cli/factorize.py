@@ -10,7 +10,9 @@ import click
 
 from dcbmr.cli._common import (
     begin,
+    directory_argument,
     flags_of,
+    force_option,
     output_option,
     overwrite_option,
     plays_options,
@@ -74,6 +76,14 @@ if TYPE_CHECKING:
     "--init-scale", type=float, default=0.1, show_default=True,
     help="Initial factors have standard deviation init-scale/sqrt(factors) (Rendle et al. 2022).",
 )  # fmt: skip
+@click.option(
+    "--warm-start",
+    type=directory_argument,
+    metavar="FACTORS",
+    help="Start from the factors of earlier plays, of the same settings: with a --tolerance, a few sweeps "
+    "suffice.",
+)
+@force_option("little memory or disk, and --warm-start where less than half of the earlier plays is left.")
 @threads_option
 @seed_option
 @overwrite_option
@@ -81,6 +91,8 @@ if TYPE_CHECKING:
 def command(
     plays: tuple[Path, ...],
     output: Path,
+    warm_start: Path | None,
+    force: bool,
     reading: Mapping[str, Any],
     overwrite: bool,
     resume: bool,
@@ -97,13 +109,18 @@ def command(
     Example:  dcbmr factorize plays.tsv -o factors
               dcbmr factorize split -o factors --factors 400
               dcbmr factorize logs/ -o factors --since 2024-01-01 --min-seconds 30
+              dcbmr factorize plays.tsv -o tonight --warm-start yesterday --tolerance 1e-4
     """
     import shutil
 
+    from dcbmr.base import needs
     from dcbmr.base.directory import checkpoint_of, kind_of, read_config
+    from dcbmr.base.needs import Sizes, check_need
     from dcbmr.errors import InputError
     from dcbmr.factorization.advice import likely_far
     from dcbmr.factorization.als import WeightedALS
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.warm_start import PlaysChange
     from dcbmr.plays.confidence import confidence_quantiles
     from dcbmr.plays.split import Split
 
@@ -124,6 +141,14 @@ def command(
         raise InputError(f"{', '.join(map(str, plays))} holds no plays: every count is 0")
     n_users, n_songs = table.counts.shape
     click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
+    sizes = Sizes(n_users, n_songs, table.counts.nnz, als.n_factors)
+    check_need(needs.of_factorize(sizes), output, force=force)
+    before = Factors.load(warm_start) if warm_start is not None else None
+    if before is not None:
+        change = PlaysChange.of(before, table)
+        click.echo(change.words(), err=True)
+        if not force:
+            change.check()
     quantiles = confidence_quantiles(table.counts, alpha=als.alpha, epsilon=als.epsilon)
     shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
     click.echo(f"confidence quantiles: {shown}", err=True)
@@ -141,7 +166,7 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
-        als.fit(given, progress=show, checkpoint=checkpoint, resume=resume)
+        als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume)
     als.factors_.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

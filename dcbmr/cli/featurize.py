@@ -12,6 +12,7 @@ import click
 from dcbmr.cli._common import (
     claim,
     flags_of,
+    force_option,
     output_option,
     overwrite_option,
     plays_options,
@@ -81,7 +82,14 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Continue what was interrupted, or look for new, changed and deleted files.",
 )
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="With --resume, take songs out also where more than half of the files are gone: else a disk may be "
+    "missing.",
+)
 @overwrite_option
+@force_option("little disk.")
 @threads_option
 @click.option(
     "--check",
@@ -139,6 +147,8 @@ def command(
         return 0
     if plays_files:
         raise click.UsageError("--plays goes with --vectors")
+    if options["prune"] and not resume:
+        raise click.UsageError("--prune goes with --resume")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
     claim(output, can_resume=lambda: kind_of(output) == FEATURES)

@@ -28,6 +28,12 @@ from dcbmr.cli._serving import hear_files, open_features, vectors_option
     type=click.Path(path_type=Path),
     help="Directory to write the predictions to, instead of printing them.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep the predictions in OUTPUT, which must be of this model, and predict the songs of --features "
+    "that are new or have changed.",
+)
 @overwrite_option
 @threads_option
 @table_options
@@ -37,38 +43,43 @@ def command(
     features: Path | None,
     vectors: tuple[str, ...],
     output: Path | None,
+    resume: bool,
     overwrite: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
     """Predict the factors of songs from audio files, from folders of them, or from a feature store.
 
-    The directory holds songs.txt, one id a line, and song_factors.npy, (n_songs, n_factors) float32.
+    The directory holds songs.txt, one id a line, song_factors.npy, (n_songs, n_factors) float32, and a digest
+    of the model; `dcbmr recommend --predicted` reads it.
 
     \b
     Example:  dcbmr predict cnn new.mp3 demos/ --tsv
-              dcbmr predict cnn --features features -o predicted
+              dcbmr predict cnn --features features -o predicted --resume
               dcbmr predict joined new.mp3 --vectors tags-of-new.parquet
     """
     if bool(audio) == (features is not None) and not (vectors and not audio):
         raise click.UsageError("give either audio files or --features, or --vectors")
-    from dcbmr.base.directory import identity_of
+    if resume and (output is None or audio):
+        raise click.UsageError("--resume goes with --features and -o DIR")
     from dcbmr.models.stack import load_model
-    from dcbmr.recommendation.heard import save_songs
+    from dcbmr.recommendation.predicted import SONGS, Predicted, predict_new
 
-    if output is not None:
-        begin(output, kind="songs", overwrite=overwrite)
+    kept = None
+    if output is not None and not begin(output, kind=SONGS, overwrite=overwrite, resume=resume):
+        kept = Predicted.load(output, model=model)
     loaded = load_model(model, n_threads=n_threads)
     store = open_features([loaded], features, vectors)
     if store is not None and not audio:
-        songs = list(loaded.songs_in(store))
-        factors = loaded.predict_store(store, songs)
+        made = predict_new(loaded, store, kept=kept)
     else:
         new = hear_files(loaded, audio, store)
-        songs, factors = new.song_ids, new.song_factors
+        made = Predicted(new.song_ids, new.song_factors)
+    songs, factors = made.song_ids, made.song_factors
     if output is not None:
-        save_songs(output, songs, factors, config=identity_of(model), overwrite=overwrite)
-        click.echo(f"{output}: {len(songs)} songs, {factors.shape[1]} factors each")
+        made.save(output, model=model, overwrite=overwrite or resume)
+        n_new = "" if made.n_new is None else f", {made.n_new} of them new"
+        click.echo(f"{output}: {len(songs)} songs{n_new}, {factors.shape[1]} factors each")
         return
     # A terminal has no room for all factors; the exact forms have them all.
     n_shown = factors.shape[1] if form else min(8, factors.shape[1])

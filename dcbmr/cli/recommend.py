@@ -11,6 +11,7 @@ import click
 from dcbmr.cli._common import (
     begin,
     directory_argument,
+    force_option,
     overwrite_option,
     plays_options,
     print_rows,
@@ -28,7 +29,9 @@ from dcbmr.cli._serving import (
     k_option,
     make_recommender,
     names_option,
+    new_plays_option,
     newer_plays_option,
+    predicted_option,
     read_newer_plays,
     rows_of_top,
     vectors_option,
@@ -36,7 +39,7 @@ from dcbmr.cli._serving import (
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
-    from dcbmr.recommendation.recommender import Candidates, Recommender
+    from dcbmr.recommendation.recommender import Candidates, Ids, Recommender
 
 BLOCK_USERS = 32768
 
@@ -52,14 +55,24 @@ BLOCK_USERS = 32768
 )
 @click.option("--all-users", is_flag=True, help="Every user of the training plays and of --plays.")
 @click.option(
+    "--new-users",
+    "new_users_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PLAYS",
+    help="Every user of this file of plays, known by these plays alone; repeatable, as for --plays.",
+)
+@click.option(
     "--played",
     multiple=True,
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
 @newer_plays_option
+@new_plays_option
 @plays_options
 @features_option
+@predicted_option
 @vectors_option
 @audio_option
 @from_audio_option
@@ -84,6 +97,18 @@ BLOCK_USERS = 32768
     metavar="FILE",
     help="None of these songs, ids one a line.",
 )
+@click.option(
+    "--max-per-artist",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most so many songs of an artist in a list; artists are those of --songs.",
+)
+@click.option(
+    "--from-date",
+    metavar="DATE",
+    help="Only songs that came out, or were first played, on this day or later, as 2024-01-31, by the dates "
+    "in --songs; those without a date are left out.",
+)
 @k_option
 @names_option
 @click.option(
@@ -93,26 +118,33 @@ BLOCK_USERS = 32768
     help="Directory to write the lists to, as Parquet, instead of printing them.",
 )
 @overwrite_option
+@force_option("-o where memory or disk seem too small.")
 @threads_option
 @table_options
 def command(
     source: Path,
     users: tuple[str, ...],
     all_users: bool,
+    new_users_files: tuple[Path, ...],
     played: tuple[str, ...],
     plays_files: tuple[Path, ...],
+    new_plays_files: tuple[Path, ...],
     reading: Mapping[str, Any],
     features: Path | None,
+    predicted: Path | None,
     vectors: tuple[str, ...],
     audio: tuple[Path, ...],
     from_audio: bool,
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
+    max_per_artist: int | None,
+    from_date: str | None,
     k: int,
     names_file: Path | None,
     output: Path | None,
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
@@ -131,23 +163,56 @@ def command(
               dcbmr recommend cnn --played S12 --played S7=3 --audio new-releases/
               dcbmr recommend factors --all-users -k 20 --tsv
               dcbmr recommend cnn --all-users --features features --without blocked.txt -o lists
+              dcbmr recommend cnn --all-users --features features -o lists \\
+                  --songs songs.tsv --max-per-artist 2 --from-date 2024-01-01
+              dcbmr recommend cnn --new-users signed-up-today.tsv --predicted predicted -o lists-of-new
     """
-    if bool(users) + all_users + bool(played) != 1:
-        raise click.UsageError("say for whom: --user ID, --all-users, or --played SONG for somebody new")
-    if output is not None and (played or names_file or form):
+    if bool(users) + all_users + bool(new_users_files) + bool(played) != 1:
         raise click.UsageError(
-            "-o writes ids of known users as Parquet: without --played, --songs, --tsv, --json"
+            "say for whom: --user ID, --all-users, or of somebody new --new-users PLAYS or --played SONG"
         )
-    if overwrite and output is None:
-        raise click.UsageError("--overwrite is for -o DIR")
-    plays = read_newer_plays(plays_files, reading)
+    if new_users_files and (plays_files or new_plays_files):
+        raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
+    if (max_per_artist or from_date) and names_file is None:
+        raise click.UsageError("--max-per-artist and --from-date need --songs SONGS.tsv")
+    names_unused = names_file is not None and not (max_per_artist or from_date)
+    if output is not None and (played or names_unused or form):
+        raise click.UsageError("-o writes ids of users as Parquet: without --played, --songs, --tsv, --json")
+    if (overwrite or force) and output is None:
+        raise click.UsageError("--overwrite and --force are for -o DIR")
+    from dcbmr.base.needs import check_need, of_lists
+    from dcbmr.factorization.factors import sizes_of
+    from dcbmr.plays.dates import songs_from
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.recommendation.per_artist import PerArtist
+
+    plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
+        check_need(of_lists(sizes_of(source), k), output, force=force)
     recommender, _ = make_recommender(
-        source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads, plays=plays
+        source,
+        features,
+        vectors,
+        audio,
+        from_audio=from_audio,
+        n_threads=n_threads,
+        plays=plays,
+        since_training=bool(new_plays_files),
+        predicted=predicted,
     )
+    wanted: Ids = users
+    if all_users:
+        wanted = recommender.user_ids
+    elif new_users_files and plays is not None:
+        wanted = plays.user_ids
     if only_file or without_file:
         recommender = _filtered(recommender, only_file, without_file)
+    if names_file and from_date:
+        recommender = recommender.limited_to(songs_from(names_file, from_date))
+    if names_file and max_per_artist:
+        per_artist = PerArtist(max_per_artist, read_songs(names_file).artist_of())
+        recommender = recommender.limited_to(per_artist=per_artist)
     if output is not None:
         from dcbmr.recommendation.lists import save_lists
 
@@ -155,7 +220,7 @@ def command(
             report = save_lists(
                 recommender,
                 output,
-                user_ids=None if all_users else users,
+                user_ids=wanted,
                 k=k,
                 candidates=candidates,
                 model=source,
@@ -172,7 +237,7 @@ def command(
         top = recommender.recommend_for(counts, k=k, candidates=candidates)
         print_rows(rows_of_top([{"user": "(new)"}], top, names), form=form)
         return
-    ids = list(recommender.user_ids) if all_users else list(users)
+    ids = list(wanted)
     rows: list[dict[str, Any]] = []
     nothing: list[str] = []
     printed = False

@@ -29,9 +29,9 @@ def command(models: tuple[Path, ...], output: Path, weights: tuple[float, ...], 
     Example:  dcbmr stack linear cnn -o both
               dcbmr stack linear cnn -o both --weight 1 --weight 3
     """
-    from dcbmr.models.model import Model
+    from dcbmr.models.model import KINDS, Model
     from dcbmr.models.stack import KIND, Stack
 
-    begin(output, kind=KIND, overwrite=overwrite)
+    begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite)
     Stack([Model.load(path) for path in models], weights=weights or None).save(output, overwrite=overwrite)
     click.echo(f"wrote {output}", err=True)

@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
+from dcbmr.cli._auto import AUTO, check_options_of_auto, train_chosen
 from dcbmr.cli._common import (
     begin,
+    directory_argument,
+    force_option,
     output_option,
     overwrite_option,
     say_finished,
@@ -22,7 +25,12 @@ from dcbmr.cli._common import (
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
-@click.option("--regressor", required=True, help="One of those that `dcbmr plugins` lists.")
+@click.option(
+    "--regressor",
+    required=True,
+    help="One of those that `dcbmr plugins` lists, or auto: what is installed is tried on artists held out "
+    "in turn, and the best, or a mean of the best, is trained.",
+)
 @click.option(
     "--loss", default=None, help="Objective, for regressors that have a choice; `dcbmr plugins` lists them."
 )
@@ -85,13 +93,30 @@ from dcbmr.cli._common import (
     "its words (`dcbmr featurize --kind bow`).",
 )
 @click.option(
+    "--warm-start",
+    type=directory_argument,
+    metavar="MODEL",
+    help="Start from a model of the same regressor and settings, for those that can (`dcbmr plugins` says "
+    "which); what prepares the features is the model's.",
+)
+@click.option(
     "--device", default=None, help="Where to compute, for regressors that have a choice: auto, cpu, cuda, ..."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    help="For all that auto does. What it chooses is the same every time only where they suffice.",
 )
 @seed_option
 @threads_option
 @overwrite_option
+@force_option("little memory or disk.")
 @click.option("--resume", is_flag=True, help="Continue a training of the same settings that was killed.")
+@click.pass_context
 def command(
+    context: click.Context,
     regressor: str,
     loss: str | None,
     factors: Path,
@@ -105,33 +130,66 @@ def command(
     artist_weight: float,
     words: Mapping[str, Any],
     codebook: Path | None,
+    warm_start: Path | None,
     device: str | None,
+    seconds: float,
     random_state: int,
     n_threads: int | None,
     overwrite: bool,
+    force: bool,
     resume: bool,
 ) -> None:
     """Train a regressor on the songs that have both plays and features.
 
     \b
-    Example:  dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
+    Example:  dcbmr train --regressor auto --factors factors --features features --songs songs.tsv -o model
+              dcbmr train --regressor cnn --loss mse --factors factors --features features -o cnn
               dcbmr train --regressor linear --factors factors --features features -o linear
               dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
                   --features features -o joined
+              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \
+                  --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
+    from dcbmr.base.needs import check_need, of_train
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
-    from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
-    from dcbmr.models.model import KIND, VERSION
+    from dcbmr.models.model import KIND, KINDS, VERSION, Model
     from dcbmr.models.training import check_kinds, train, training_songs
+    from dcbmr.models.warm_start import check_can_start
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
+    if regressor == AUTO:
+        check_options_of_auto(given)
+        train_chosen(
+            factors,
+            features,
+            output,
+            split=split,
+            songs=songs,
+            seconds=seconds,
+            random_state=random_state,
+            n_threads=n_threads,
+            overwrite=overwrite,
+            resume=resume,
+        )
+        return
+    if "seconds" in given:
+        raise click.UsageError(f"--seconds is for --regressor {AUTO}; leave it out")
     spec = registry.find_regressor(regressor)
+    if warm_start is not None:
+        check_can_start(spec)
+        _refuse_own_features()
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
@@ -140,7 +198,7 @@ def command(
         n_threads=n_threads,
         random_state=random_state,
     )
-    if not begin(output, kind=KIND, overwrite=overwrite, resume=resume):
+    if not begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite, resume=resume):
         made = read_config(output, kind=KIND, version=VERSION)
         # The seed has a place of its own, and where it was computed makes no other model.
         kept = {
@@ -157,9 +215,13 @@ def command(
         say_finished(output, wanted, {**made, "params": kept})
         return
     checkpoint = checkpoint_of(output)
-    learned = Factors.load(factors)
+    start = None if warm_start is None else Model.load(warm_start, n_threads=n_threads)
+    if start is not None:
+        pipeline = start.pipeline
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
+    check_need(of_train(sizes_of(factors), pipeline.n_numbers(store)), output, force=force)
+    learned = Factors.load(factors)
     both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
@@ -170,7 +232,8 @@ def command(
             loss_params=loss_params,
             loss=loss,
             params=params,
-            pipeline=pipeline,
+            pipeline=pipeline if start is None else None,
+            warm_start=start,
             split=Split.load(split) if split else None,
             artists=read_songs(songs).artist_of() if songs else None,
             validation_fraction=validation_fraction,
@@ -185,3 +248,18 @@ def command(
     model.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)
+
+
+def _refuse_own_features() -> None:
+    """Refuse what says how features are prepared, where the model to start from says it."""
+    context = click.get_current_context()
+    options = {"kinds": "--kind", "n_words": "--words"} | {
+        name: f"--{name}" for name in ("variance", "standardize", "weighting", "codebook")
+    }
+    given = [
+        flag
+        for name, flag in options.items()
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"with --warm-start, {', '.join(given)} is the model's: leave it out")

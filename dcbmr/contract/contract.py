@@ -188,6 +188,9 @@ class FitRun:
         after each epoch lets `dcbmr tune` cancel it early where others were better.
     peers : Peers or None
         Who learns together with this fit; None when it is alone, as every fit is today.
+    start : Regressor or None
+        A fitted regressor of the same class to start from, which is left as it is; only where the spec says
+        ``has_warm_start``. What is resumed goes before it.
     """
 
     checkpoint: Path | None = None
@@ -195,6 +198,7 @@ class FitRun:
     n_threads: int | None = None
     report: Progress = silent
     peers: Peers | None = None
+    start: Regressor | None = None
 
 
 @runtime_checkable
@@ -349,6 +353,8 @@ class RegressorSpec:
         The model has users of its own: :class:`HasUsers`.
     has_activations : bool
         It can say what its units respond to: :class:`HasActivations`.
+    has_warm_start : bool
+        Its fit starts from ``run.start`` where there is one.
     devices : tuple of str
         What its argument ``device`` takes, where it declares one; others are refused.
     space : mapping of str to tuple
@@ -368,6 +374,7 @@ class RegressorSpec:
     has_check: bool = False
     has_users: bool = False
     has_activations: bool = False
+    has_warm_start: bool = False
     devices: tuple[str, ...] = ("cpu",)
     space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False, kw_only=True)
     package: str = field(default="", kw_only=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import warnings
 from itertools import takewhile
+from pathlib import Path
 
+from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
+from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.loading import Spec
 
 
@@ -38,6 +41,31 @@ def warn_of_another_version(spec: Spec, package: str, what: str) -> None:
         warnings.warn(
             f"{what} was made by {package}, here is {spec.package}, which may do otherwise: pip install "
             f"{distribution}=={version}, or make it again",
+            stacklevel=3,
+        )
+
+
+def check_made_as(wanted: FeatureConfig, found: FeatureConfig, where: Path) -> None:
+    """Raise InputError where features were made with other settings than those that a model learned from.
+
+    Warn where another version of their plugin made them, which may do otherwise.
+    """
+    ours, theirs = wanted.params or {}, found.params or {}
+    flags = [
+        f" --set {wanted.kind}.{name}={value}" for name, value in ours.items() if theirs.get(name) != value
+    ]
+    renew = f"dcbmr featurize AUDIO -o OTHER --kind {wanted.kind}{''.join(flags)}"
+    check_settings(
+        wanted.made_alike(),
+        found.made_alike(),
+        f"{where} was made",
+        remedy=f"these are the model's; {renew} makes features with them",
+    )
+    (maker, _, version), (other, _, its) = wanted.package.partition(" "), found.package.partition(" ")
+    if maker == other != "dcbmr" and _release(version) != _release(its):
+        warnings.warn(
+            f"{where} was made by {found.package}, and the model learned from features by {wanted.package}: "
+            f"train it again, or make these with the model's: {renew}",
             stacklevel=3,
         )
 

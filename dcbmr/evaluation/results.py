@@ -32,11 +32,12 @@
     }
 
 Beside these an evaluation has ``left_out`` (row -> why -> users), ``without_features`` and ``without_plays``
-(songs); an experiment has ``seconds`` of each stage, ``n_words`` and ``validation_map_by_n_words`` (of its
-first fold, where it has a codebook), ``tuned`` and ``tuned_rows`` (what was chosen, of each fold: settings of
-the factorization, and by row its parameters) and ``peak_memory_mib``. Rows of several folds and seeds are
-pooled: a user counts once a fold, and ``n_songs`` is the mean over the folds. More fields may come; none of
-these will go. A number that is not there is null.
+(songs). An experiment has, of each stage, ``seconds``, ``processor_seconds`` (of all threads) and
+``memory_mib`` (the most of the process meanwhile), the largest of these as ``peak_memory_mib``, ``n_words``
+and ``validation_map_by_n_words`` (of its first fold, where it has a codebook), ``tuned`` and ``tuned_rows``
+(what was chosen, of each fold: settings of the factorization, and by row its parameters). Rows of several
+folds and seeds are pooled: a user counts once a fold, and ``n_songs`` is the mean over the folds. More fields
+may come; none of these will go. A number that is not there is null.
 """
 
 from __future__ import annotations

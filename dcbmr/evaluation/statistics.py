@@ -147,9 +147,11 @@ class Uncertainty:
             if len(others) > 1:
                 apart = f"{first} cannot be told from {_listed(others, 'or')}"
             detectable = max(pair.detectable for pair in pairs)
-            told.append(
-                f"{apart} (a difference of {detectable:.2g} would have shown)" if detectable else apart
-            )
+            if detectable >= 1:  # no metric is below 0 or above 1
+                apart += " (there is too little data to show any difference)"
+            elif detectable:
+                apart += f" (a difference of {detectable:.2g} would have shown)"
+            told.append(apart)
         return "\n".join([*told, *self.notes])
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +22,11 @@ from typing import Any
 from dcbmr.base.directory import CONFIG, read_config, write_config, write_json
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import differences
+from dcbmr.base.usage import Meter, Usage
 from dcbmr.errors import InputError
 
 _KIND = "stage"
-_UNFINISHED = "unfinished.json"  # how long an interrupted stage has taken so far
+_UNFINISHED = "unfinished.json"  # what an interrupted stage has taken so far
 _DIGITS = 12
 _SHOWN = 4  # reasons
 
@@ -135,36 +135,36 @@ class Stages:
         """Return a setting of the stages of a name that are there, the newest first."""
         return [record["settings"].get(setting) for record in self._records(name)]
 
-    def seconds(self, stage: Stage) -> float | None:
-        """Return how long a stage took to make, its interruptions apart; None where it was not made."""
+    def usage(self, stage: Stage) -> Usage:
+        """Return what a stage took to make, its interruptions apart; nothing where it was not made."""
         for file in (self.path(stage) / name for name in (CONFIG, _UNFINISHED)):
             if file.is_file():
-                return float(json.loads(file.read_text("utf-8"))["seconds"])
-        return None
+                return Usage(**json.loads(file.read_text("utf-8"))["usage"])
+        return Usage()
 
     @contextmanager
     def making(self, stage: Stage) -> Iterator[Path]:
-        """Give the directory of a stage to fill, where what an interrupted run left lies; time it.
+        """Give the directory of a stage to fill, where what an interrupted run left lies; measure it.
 
         What is written into it is whole or absent, or goes on where it was.
         """
         path = self.path(stage)
-        before = self.seconds(stage) or 0.0
+        before = self.usage(stage)
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / _UNFINISHED, {"seconds": before})  # for whoever is killed
+        write_json(path / _UNFINISHED, {"usage": before.as_dict()})  # for whoever is killed
         self.report(stage.label, 0, None, {})
-        began = time.perf_counter()
+        meter = Meter()
         try:
             yield path
         except BaseException:
-            write_json(path / _UNFINISHED, {"seconds": _since(began, before)})
+            write_json(path / _UNFINISHED, {"usage": (before + meter.usage()).as_dict()})
             raise
         record = {
             "label": stage.label,
             "version": stage.version,
             "settings": dict(stage.settings),
             "inputs": stage.input_digests(),
-            "seconds": _since(began, before),
+            "usage": (before + meter.usage()).as_dict(),
             "files": _files(path) if stage.keeps_files else {},
         }
         (path / _UNFINISHED).unlink(missing_ok=True)
@@ -213,16 +213,12 @@ def _record(path: Path) -> dict[str, Any]:
     """Return what is known of a stage that was made."""
     try:
         record = read_config(path, kind=_KIND)
-        missing = {"version", "settings", "inputs", "seconds", "files"} - record.keys()
+        missing = {"version", "settings", "inputs", "usage", "files"} - record.keys()
     except InputError as error:
         raise InputError(f"{error}; {_remedy(path)}") from None
     if missing:
         raise InputError(f"{path / CONFIG} is damaged: it lacks {', '.join(missing)}; {_remedy(path)}")
     return record
-
-
-def _since(began: float, before: float) -> float:
-    return round(before + time.perf_counter() - began, 3)
 
 
 def _remedy(path: Path) -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from dcbmr.base.directory import kind_of, read_config, refuse_existing, write_config, write_json
 from dcbmr.base.progress import Progress
 from dcbmr.base.text import text_table
+from dcbmr.base.usage import Usage
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.results import RESULTS
 from dcbmr.evaluation.table import shown_rows, who_was_ranked
@@ -32,7 +31,7 @@ from dcbmr.experiment.reading import read_experiment
 from dcbmr.experiment.work import Work, WorkOfFold
 
 KIND = "experiment"
-VERSION = 3
+VERSION = 4
 _STAGES = "stages"
 
 
@@ -168,11 +167,13 @@ def _put_together(
 ) -> Experiment:
     """Return what was found, of all folds and seeds."""
     plan, stages, config = work.plan, work.stages, work.config
-    seconds = {stage.label: stages.seconds(stage) or 0.0 for stage in plan}
+    usage: dict[str, Usage] = {}
+    for stage in plan:
+        usage[stage.label] = usage.get(stage.label, Usage()) + stages.usage(stage)
     first = plan.folds[0]
     models = {row.name: stages.path(first.model(row, 0)) for row in config.rows}
     of_rows = {
-        row.name: sum(stages.seconds(model) or 0.0 for fold in plan.folds for model in fold.models[row.name])
+        row.name: sum(stages.usage(model).seconds for fold in plan.folds for model in fold.models[row.name])
         for row in config.rows
     }
     words = next(iter(first.words.values()), None)
@@ -185,8 +186,8 @@ def _put_together(
         "validation_map_by_n_words": {}
         if words is None
         else make.validation_map_of_words(stages.path(words)),
-        "seconds": seconds,
-        "peak_memory_mib": round(_peak_memory_mib()),
+        **{of.name: {label: getattr(took, of.name) for label, took in usage.items()} for of in fields(Usage)},
+        "peak_memory_mib": max(took.memory_mib for took in usage.values()),
     }
     return Experiment(
         config=config,
@@ -195,11 +196,6 @@ def _put_together(
         models={name: path / make.MODEL for name, path in models.items()},
         curves={name: make.read_curve(path) for name, path in models.items()},
     )
-
-
-def _peak_memory_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _link(out: Path, work: Work) -> None:

@@ -28,6 +28,7 @@ from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
 from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
+from dcbmr.factorization.warm_start import check_start, crc32_of, starting_factors
 from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts, ids_array
 from dcbmr.plays.split import Split
@@ -141,6 +142,7 @@ class WeightedALS(Estimator):
         self,
         plays: PlayCounts | Split | Any,
         *,
+        warm_start: Factors | None = None,
         progress: Progress | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -153,6 +155,10 @@ class WeightedALS(Estimator):
             Raw plays. Of a split its training plays, and :attr:`factors_` know the songs held out. A matrix
             may be a sparse array of any format, a dense one, or a data frame whose index and columns are
             the ids; without ids, rows and columns get their numbers.
+        warm_start : Factors, optional
+            Start from these, which earlier plays gave with the same n_factors and objective, rather than
+            from random ones: users and songs that they know from where they were, new songs from their
+            fold-in. With a tolerance, far fewer sweeps suffice where little has changed.
         progress : Progress, optional
             Told of each sweep, with the objective, when :attr:`user_factors_` and :attr:`song_factors_` are
             those of the sweep; it may raise to stop.
@@ -165,12 +171,17 @@ class WeightedALS(Estimator):
         Raises
         ------
         InputError
-            Settings out of range; plays that are no plays; a checkpoint of other plays or settings.
+            Settings out of range; plays that are no plays; a checkpoint of other plays or settings; factors
+            to start from that minimise something else, or have seen songs that the split holds out.
         """
         settings = self.settings()
         report = progress or silent
         split = plays if isinstance(plays, Split) else None
         table = _as_plays(plays if split is None else split.train)
+        settings["crc32_of_warm_start"] = None
+        if warm_start is not None:
+            check_start(warm_start, settings, () if split is None else split.heldout_songs)
+            settings["crc32_of_warm_start"] = crc32_of(warm_start)
         users = int32_indices(surplus(table.counts, alpha=self.alpha, epsilon=self.epsilon))
         songs = int32_indices(users.T.tocsr())
         problem = Problem.of(settings, self.n_threads)
@@ -181,6 +192,10 @@ class WeightedALS(Estimator):
         else:
             song_factors = self._initial_factors(songs)
             user_factors = np.zeros((len(table.user_ids), self.n_factors), dtype=np.float32)
+            if warm_start is not None:
+                user_factors, song_factors = starting_factors(
+                    warm_start, table, song_factors, n_threads=self.n_threads
+                )
             self.objective_ = []
         # There from the first sweep on, for a progress that looks at them; they are solved in place.
         self.user_factors_: NDArray[np.float32] = user_factors

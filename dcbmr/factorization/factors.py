@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from dcbmr import _core
 from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.needs import Sizes
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
@@ -247,6 +248,22 @@ class Factors:
             )
         except (OSError, KeyError, ValueError, SafetensorError, InputError) as error:
             raise InputError(f"{directory} is damaged: {type(error).__name__}: {error}") from error
+
+
+def sizes_of(directory: Path) -> Sizes:
+    """Return how large the factors are that a directory holds, itself or as those of a model.
+
+    Only headers are read; what is wrong with the directory is said by who loads it.
+    """
+    from safetensors import safe_open
+
+    file = next((f for f in (directory / TENSORS, directory / "factors" / TENSORS) if f.is_file()), None)
+    if file is None:
+        return Sizes(0, 0, 0, 0)
+    with safe_open(file, framework="np") as opened:
+        names = ("user_factors", "song_factors", "counts.data")
+        (n_users, n_factors), (n_songs, _), (n_pairs,) = (opened.get_slice(n).get_shape() for n in names)
+    return Sizes(n_users, n_songs, n_pairs, n_factors)
 
 
 def _read_artists(directory: Path, song_ids: Sequence[str]) -> dict[str, str]:

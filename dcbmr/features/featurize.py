@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
 from dcbmr.base.directory import kind_of, read_config, refuse_existing
+from dcbmr.base.needs import check_need
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
@@ -28,6 +29,7 @@ from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
 from dcbmr.features.recipe import TIMEOUT_S, Recipe, check_installed
+from dcbmr.features.room import need_of_features
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.features.stored_kind import in_memory
@@ -91,7 +93,9 @@ def featurize(
     timeout_s: float = TIMEOUT_S,
     n_threads: int | None = None,
     resume: bool = False,
+    prune: bool = False,
     overwrite: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> FeaturizeReport:
     """Extract features of audio files into ``directory``, to be read with :class:`FeatureStore`.
@@ -127,8 +131,13 @@ def featurize(
         size or the time of their files has changed; those that failed are tried again. A song is taken out
         when its file is gone, if the source lists it, or if it lay in the folder that the source is or, of
         a manifest, lies in; songs of other sources stay.
+    prune : bool
+        Take songs out also where more than half of the files are gone, which is refused otherwise: a disk
+        may be missing.
     overwrite : bool
         Replace what is there.
+    force : bool
+        Begin also where the disk seems too small.
     progress : Progress, optional
         Told of every file, with ``failed`` and ``audio_s`` so far; it may raise to stop.
 
@@ -168,9 +177,11 @@ def featurize(
     with find_songs(source) as songs:
         report.n_skipped, report.n_copies = songs.n_skipped, songs.n_copies
         if not resume:
+            need = need_of_features(recipe.configs, songs, len(songs), duration=duration)
+            check_need(need, root, force=force)
             create_features(root, recipe.configs, config, overwrite=overwrite)
         with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
-            _compare(writer, songs, known, report)
+            _compare(writer, songs, known, report, prune=prune)
             work = SongExtractor(
                 recipe, offset=offset, duration=duration, timeout_s=timeout_s, directory=root
             )
@@ -212,14 +223,16 @@ def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> Non
     )
 
 
-def _compare(writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport) -> None:
+def _compare(
+    writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport, *, prune: bool
+) -> None:
     """Leave in ``songs`` what is to be read; take the songs out of the store whose files have vanished."""
     for file, removed in writer.lines():
         if removed:
             known.remove(file.song)
         else:
             known.put(file)
-    found = find_changes(songs, known)
+    found = find_changes(songs, known, prune=prune)
     if found.moved:
         writer.update_files(known)
     report.n_present, report.n_changed = found.n_same, found.n_changed

@@ -107,6 +107,10 @@ class JoinedPipeline:
         there = (part for part in self.parts if part.kind in store)
         return list(dict.fromkeys(song for part in there for song in part.songs_in(store)))
 
+    def n_numbers(self, store: FeatureStore) -> int:
+        """Return about how many numbers of vectors the songs of a store are."""
+        return sum(part.n_numbers(store) for part in self.parts)
+
     def read(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, SongFeatures]:

@@ -124,6 +124,12 @@ class MadeKind(StoredKind):
             raise InputError(f"{self.directory}, song {song}: its frames give nothing of kind {self.kind!r}")
         return rows
 
+    def marks(self, song_ids: Iterable[str]) -> NDArray[np.uint32]:
+        """Return a number for each song that follows from its frames; see :meth:`StoredKind.marks`."""
+        songs = list(song_ids)
+        marks: NDArray[np.uint32] = np.bitwise_xor.reduce([s.marks(songs) for s in self._sources.values()])
+        return marks
+
     def check(self) -> list[str]:
         """Return none: it is the frames that are checked."""
         return []

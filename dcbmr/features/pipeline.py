@@ -223,6 +223,14 @@ class FeaturePipeline:
         """Return the songs of a store that have what the kind is made of."""
         return store[self.source].song_ids
 
+    def n_numbers(self, store: FeatureStore) -> int:
+        """Return about how many numbers of vectors the songs of a store are; frames stay on disk."""
+        stored = store[self.source]
+        if self._words is None:
+            return len(stored) * stored.n_dims if stored.shape == "vectors" else 0
+        # Of the frames of a song a third or so have words of their own.
+        return len(stored) * self.n_words // 3
+
     def read(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, SongFeatures]:

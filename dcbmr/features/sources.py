@@ -152,7 +152,7 @@ class Changes:
     moved: bool = False
 
 
-def find_changes(songs: SongFiles, known: KnownFiles) -> Changes:
+def find_changes(songs: SongFiles, known: KnownFiles, *, prune: bool = False) -> Changes:
     """Take those out of ``songs`` whose files are as they were when they were read, and count the others.
 
     A song that is not in ``songs`` may be of another source; it has vanished only if its file lay in the
@@ -162,7 +162,7 @@ def find_changes(songs: SongFiles, known: KnownFiles) -> Changes:
     Raises
     ------
     InputError
-        Not one of the files is there, as when a disk is missing.
+        More than half of the files are gone, as when a disk is missing, unless ``prune``.
     """
     found = Changes()
     folder = None if songs.folder is None else os.path.abspath(songs.folder)
@@ -185,8 +185,11 @@ def find_changes(songs: SongFiles, known: KnownFiles) -> Changes:
             if now.path != then.path:
                 known.update(now)
                 found.moved = True
-    if found.n_gone and found.n_gone == len(songs) and not found.n_same:
+    n_lost = found.n_gone + len(found.vanished)
+    n_here = found.n_same + found.n_changed
+    if n_lost > n_here and not prune:
         raise InputError(
-            f"none of the {found.n_gone} files that are listed is there: is a disk missing? The features stay"
+            f"{n_lost} of the {n_lost + n_here} files that songs were made of are gone: is a disk missing? "
+            "The features stay; --prune takes such songs out"
         )
     return found

@@ -13,12 +13,11 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import new_directory, read_config
-from dcbmr.base.settings import check_settings
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.contract.faults import calling, fault_of, named
 from dcbmr.contract.features import FeatureConfig
-from dcbmr.contract.provenance import how_to_get, warn_of_another_version
+from dcbmr.contract.provenance import check_made_as, how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.featurize import features_of_files
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KIND = "model"
+KINDS = (KIND, "stack")  # which take each other's place
 VERSION = 2
 _ROWS = "training_songs.npy"
 
@@ -171,11 +171,12 @@ class Model:
         culprit = f"{named(self.spec)} {complaint}"
         if fault := fault_of(made, (len(names), width or "width")):
             raise DcbmrError(f"{culprit} {fault}")
-        bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
+            checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
+        bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
         if len(bad):
             some = ", ".join(str(names[row]) for row in bad[:3])
             raise DcbmrError(f"{culprit} numbers that are not finite for {len(bad)} of {len(names)}: {some}")
-        checked: NDArray[np.float32] = made.astype(np.float32, copy=False)
         return checked
 
     def predict_store(
@@ -202,10 +203,7 @@ class Model:
         predicted = self._predict(self.features_of(store, songs))
         groups = artist_groups(songs, artists)
         if groups is not None:
-            sums = np.zeros((groups.max() + 1, predicted.shape[1]))
-            np.add.at(sums, groups, predicted)
-            means = sums / np.bincount(groups)[:, None]
-            predicted = ((1 - weight) * predicted + weight * means[groups]).astype(np.float32)
+            predicted = with_artist_mean(predicted, groups, weight)
         return predicted[rows_of(songs, wanted)]
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
@@ -229,12 +227,7 @@ class Model:
             if is_brought(wanted) and is_brought(found.config):
                 check_brought(wanted, found.config, found.directory)
                 continue
-            check_settings(
-                wanted.made_alike(),
-                found.config.made_alike(),
-                f"{found.directory} was made",
-                remedy="these are the model's: featurize with them",
-            )
+            check_made_as(wanted, found.config, found.directory)
 
     def predict_files(
         self, paths: Sequence[Path | str], *, vectors: FeatureStore | None = None
@@ -304,7 +297,12 @@ class Model:
     @contextmanager
     def _new(self, directory: Path | str, *, overwrite: bool) -> Iterator[Path]:
         with new_directory(
-            Path(directory), kind=KIND, config=self.config, version=VERSION, overwrite=overwrite
+            Path(directory),
+            kind=KIND,
+            config=self.config,
+            version=VERSION,
+            replaces=KINDS,
+            overwrite=overwrite,
         ) as new:
             self.pipeline.save(new / "pipeline")
             np.save(new / _ROWS, self._training_rows, allow_pickle=False)
@@ -369,3 +367,16 @@ class Model:
             training_rows=rows,
             config=config,
         )
+
+
+def with_artist_mean(
+    predicted: NDArray[np.float32], groups: NDArray[np.int64], weight: float
+) -> NDArray[np.float32]:
+    """Return (1 - weight) of each song's prediction and weight of the mean over the songs of its artist."""
+    if not weight:
+        return predicted
+    sums = np.zeros((groups.max() + 1, predicted.shape[1]))
+    np.add.at(sums, groups, predicted)
+    means = sums / np.bincount(groups)[:, None]
+    mixed: NDArray[np.float32] = ((1 - weight) * predicted + weight * means[groups]).astype(np.float32)
+    return mixed

@@ -17,7 +17,7 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.model import Model
+from dcbmr.models.model import KINDS, Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Stack:
         Each with its own regressor and kind of feature, all trained on the same factors.
     weights : sequence of float, optional
         One for each, positive; they are scaled to a sum of one. Equal ones by default.
+
+    Attributes
+    ----------
+    config : dict
+        Every setting, as in ``config.json``.
     """
 
     loss = None  # its models have their own
@@ -50,12 +55,20 @@ class Stack:
         given = np.ones(len(models)) if weights is None else np.asarray(weights, np.float64)
         if given.shape != (len(models),) or not (np.isfinite(given).all() and (given > 0).all()):
             raise InputError(f"weights must be {len(models)} positive numbers, one a model; got {weights}")
-        self._fill(list(models), (given / given.sum()).tolist(), lambda: models[0].factors)
+        weights = (given / given.sum()).tolist()
+        config = {"weights": weights, "n_models": len(models)}
+        self._fill(list(models), config, lambda: models[0].factors)
 
-    def _fill(self, models: list[Model], weights: list[float], factors: Callable[[], Factors]) -> None:
+    def _fill(self, models: list[Model], config: dict[str, Any], factors: Callable[[], Factors]) -> None:
         self.models = models
-        self.weights = weights
+        self.config = config
         self._factors = factors
+
+    @property
+    def weights(self) -> list[float]:
+        """The weight of each model; their sum is one."""
+        weights: list[float] = self.config["weights"]
+        return weights
 
     def __repr__(self) -> str:
         return f"Stack({self.models}, weights={[round(weight, 4) for weight in self.weights]})"
@@ -158,8 +171,9 @@ class Stack:
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the stack as a directory that appears whole or not at all; the factors are in it once."""
-        config = {"weights": self.weights, "n_models": len(self.models)}
-        with new_directory(Path(directory), kind=KIND, config=config, overwrite=overwrite) as new:
+        with new_directory(
+            Path(directory), kind=KIND, config=self.config, replaces=KINDS, overwrite=overwrite
+        ) as new:
             self.factors.save(new / "factors")
             for number, model in enumerate(self.models):
                 model.save_without_factors(new / _name(number))
@@ -173,7 +187,7 @@ class Stack:
         stack = cls.__new__(cls)
         names = map(_name, range(config["n_models"]))
         models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
-        stack._fill(models, config["weights"], factors)
+        stack._fill(models, config, factors)
         return stack
 
 

@@ -28,6 +28,7 @@ from dcbmr.features.pipeline import FeaturePipeline, kinds_of_shape
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
+from dcbmr.models.warm_start import check_model_to_start_from
 from dcbmr.plays.groups import artist_groups, choose_groups
 from dcbmr.plays.matching import match_ids
 from dcbmr.plays.split import Split
@@ -90,6 +91,19 @@ def training_songs(factors: Factors, with_features: Sequence[str]) -> TrainingSo
     )
 
 
+def known_artists(
+    artists: Mapping[str, str] | None, split: Split | None, factors: Factors, song_ids: Sequence[str]
+) -> Mapping[str, str] | None:
+    """Return the artists given, which must know one of the songs, else the split's or the factors'."""
+    if artists is not None and artists.keys().isdisjoint(song_ids):
+        raise InputError(
+            f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
+            f"{song_ids[:3]}, ..."
+        )
+    tables = (artists, split.artists if split else None, factors.artists)
+    return next((table for table in tables if table is not None), None)
+
+
 def choose_validation(
     n_songs: int, groups: NDArray[np.int64] | None, *, fraction: float, random_state: int
 ) -> NDArray[np.bool_]:
@@ -146,6 +160,7 @@ def train(
     loss_params: Mapping[str, Any] | None = None,
     kind: str | Sequence[str] | None = None,
     pipeline: FeaturePipeline | JoinedPipeline | None = None,
+    warm_start: Model | None = None,
     split: Split | None = None,
     artists: Mapping[str, str] | None = None,
     validation_fraction: float = 0.1,
@@ -182,6 +197,9 @@ def train(
     pipeline : FeaturePipeline or JoinedPipeline, optional
         What makes this kind: the size of the codebook, the share of variance, the weighting. Fitted on the
         training songs when it is not fitted yet; one that is may serve several models.
+    warm_start : Model, optional
+        Start from the weights and the pipeline of this one, of the same regressor and parameters. Songs that
+        it has learned may be among those of validation, whose figures then flatter.
     split : Split, optional
         Its held-out songs must not be learned from: factors, or a pipeline, that have seen any are refused.
         Factors that were fitted on a split know its songs, and need none here.
@@ -231,6 +249,9 @@ def train(
     made = registry.get_regressor(regressor, **arguments)
     objective = _loss_of(spec, made)
 
+    if warm_start is not None and pipeline is not None:
+        raise InputError("with warm_start the pipeline is that of the model; leave pipeline out")
+    pipeline = pipeline if warm_start is None else warm_start.pipeline
     pipeline = pipeline or pipeline_to(kind or spec.kind, n_threads=n_threads, random_state=random_state)
     wanted = pipeline.kind if kind is None else kind if isinstance(kind, str) else "+".join(kind)
     if pipeline.kind != wanted:
@@ -240,17 +261,13 @@ def train(
     heldout = list(dict.fromkeys([*factors.heldout_songs, *(split.heldout_songs if split else ())]))
     refuse_leakage(factors, heldout, "the factorization")
     refuse_pipeline_leakage(pipeline, heldout, "the pipeline")
+    if warm_start is not None:
+        check_model_to_start_from(warm_start, spec, factors, heldout)
     if len(heldout) > len(factors.heldout_songs):
         # The model says later what it was made without.
         factors = replace(factors, heldout_songs=tuple(heldout))
     songs = training_songs(factors, pipeline.songs_in(features))
-    if artists is not None and artists.keys().isdisjoint(songs.song_ids):
-        raise InputError(
-            f"the table of artists has no song to train on; it has {list(artists)[:3]}, these are "
-            f"{songs.song_ids[:3]}, ..."
-        )
-    tables = (artists, split.artists if split else None, factors.artists)
-    known = next((table for table in tables if table is not None), None)
+    known = known_artists(artists, split, factors, songs.song_ids)
     if artist_weight:
         if not known:
             raise InputError(
@@ -280,17 +297,18 @@ def train(
         "n_factors": factors.song_factors.shape[1],
         "n_songs_without_features": len(songs.without_features),
         "n_songs_without_factors": songs.without_factors,
-    }
+    } | ({} if warm_start is None else {"is_warm_start": True})
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        _claim_checkpoint(checkpoint, settings, resume=resume)
+        claim_checkpoint(checkpoint, settings, resume=resume)
     if pipeline.is_fitted:
         found = pipeline.read(features, songs.song_ids, progress=progress)
         prepared = pipeline.make(songs.song_ids, found, progress=progress)
     else:
         prepared = pipeline.learn(features, songs.song_ids, progress=progress)
     mine: list[BaseException] = []
-    run = FitRun(checkpoint, resume, n_threads, _noting(progress or silent, mine))
+    start = None if warm_start is None else warm_start.regressor
+    run = FitRun(checkpoint, resume, n_threads, _noting(progress or silent, mine), start=start)
     # --threads holds for the BLAS under a model's NumPy, too.
     with threadpool_limits(n_cores, user_api="blas"), calling(spec, "fit", loss=objective, mine=mine):
         fitted = made.fit(prepared, target, run=run)
@@ -370,7 +388,7 @@ def _noting(progress: Progress, raised: list[BaseException]) -> Progress:
     return report
 
 
-def _claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+def claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """Make ``directory`` ready for a run of these settings; raise InputError naming fields that differ."""
     record = directory / RECORD
     if directory.exists() and not (resume and has_progress(directory)):

@@ -48,6 +48,25 @@ def read_dates(path: str | Path) -> dict[str, date]:
     return found
 
 
+def songs_from(path: str | Path, first: str) -> set[str]:
+    """Return the songs of a table whose date is ``first``, as 2024-01-31, or later.
+
+    Raises
+    ------
+    InputError
+        As for :func:`read_dates`; ``first`` is no date; no song is of that day or later.
+    """
+    day = _parse(first)
+    if day is None:
+        raise InputError(f"the date {first!r} is not understood; wanted 2012, 2012-06 or 2012-06-01")
+    dates = read_dates(path)
+    songs = {song for song, date_of_song in dates.items() if date_of_song >= day}
+    if not songs:
+        latest = f"the latest is of {max(dates.values())}" if dates else "none has a date"
+        raise InputError(f"none of the songs in {path} is of {first} or later: {latest}")
+    return songs
+
+
 def _parse(text: str) -> date | None:
     parts = _DATE.fullmatch(text)
     if parts is None:

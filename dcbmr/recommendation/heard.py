@@ -1,20 +1,18 @@
-"""Songs that only their audio files tell about: predicted, and written."""
+"""Songs that only their audio files tell about, predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError
 from dcbmr.audio.files import find_songs
-from dcbmr.base.directory import new_directory
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,17 +84,3 @@ def hear(
         reasons = "; ".join(f"{file}: {reason}" for file, reason in list(failed.items())[:3])
         raise InputError(f"none of the {len(files)} audio files can be used: {reasons}")
     return Heard(songs, np.concatenate(factors), failed)
-
-
-def save_songs(
-    directory: Path,
-    song_ids: Sequence[str],
-    song_factors: NDArray[np.float32],
-    *,
-    config: Mapping[str, Any],
-    overwrite: bool = False,
-) -> None:
-    """Write predicted songs as a directory: ``songs.txt``, one id a line, and ``song_factors.npy``."""
-    with new_directory(directory, kind="songs", config=config, overwrite=overwrite) as beside:
-        write_lines(beside / "songs.txt", song_ids)
-        np.save(beside / "song_factors.npy", song_factors, allow_pickle=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from dcbmr.base.arrays import in_columns
+from dcbmr.base.arrays import in_columns, places
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.counts import PlayCounts
@@ -65,6 +66,34 @@ class Listeners:
         has_plays = np.zeros(len(songs), bool)
         has_plays[both.indices] = True
         return cls(users, songs, csr_array(both[source]), is_newer, has_plays)
+
+
+def plays_to_date(factors: Factors, since: PlayCounts) -> PlayCounts:
+    """Return the plays of the users of ``since``, those behind ``factors`` and those since then together.
+
+    As ``plays`` of :class:`dcbmr.Recommender` they are every play as of now: who has none since is known by
+    the factors.
+    """
+    songs, column = _joined(factors.song_ids, since.song_ids)
+    row_of_user = {user: row for row, user in enumerate(factors.user_ids)}
+    before = places(since.user_ids, row_of_user)
+    known = np.flatnonzero(before >= 0)
+    n_since, n_known = len(before), len(known)
+    to_row = csr_array((np.ones(n_known, np.float32), (known, np.arange(n_known))), shape=(n_since, n_known))
+    then = in_columns(factors.counts[before[known]], np.arange(len(factors.song_ids)), len(songs))
+    now = in_columns(since.counts, column, len(songs))
+    return PlayCounts(since.user_ids, songs, to_row @ then + now)
+
+
+def warn_of_heldout(n_heldout: int, n_candidates: int) -> None:
+    """Warn of candidates that seem unplayed because a split kept their plays from the factors."""
+    warnings.warn(
+        f"{n_heldout} of the {n_candidates} candidates were held out by the split that the factors were "
+        "fitted on: their plays are not known here, and they seem new to everybody. That is for judging a "
+        "model; to use one, train on factors of all plays, or give every play as of now (--plays FILE on the "
+        "command line, plays= in Python)",
+        stacklevel=4,
+    )
 
 
 def _joined(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
@@ -18,17 +16,20 @@ from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
-from dcbmr.ranking.topk import SongIndex, TopSongs
-from dcbmr.recommendation.listeners import Listeners
+from dcbmr.ranking.topk import TopSongs
+from dcbmr.recommendation.listeners import Listeners, warn_of_heldout
+from dcbmr.recommendation.per_artist import PerArtist, best_per_artist
+from dcbmr.recommendation.pool import Pool
+from dcbmr.recommendation.usage import usage_vectors
 
 if TYPE_CHECKING:
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
+    from dcbmr.recommendation.predicted import Predicted
 
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
 Likeness = Literal["usage", "factors"]
-_Pool = tuple[NDArray[np.int64], SongIndex]  # songs to choose from: their rows, and what ranks them
 
 
 class Recommender:
@@ -77,6 +78,7 @@ class Recommender:
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
         self.is_predicted = np.zeros(len(self.song_ids), bool) if is_predicted is None else is_predicted
         self._told = plays is not None
+        self._per_artist: PerArtist | None = None
 
     @classmethod
     def from_factors(
@@ -91,6 +93,7 @@ class Recommender:
         model: Model | Stack,
         *,
         features: FeatureStore | None = None,
+        predicted: Predicted | None = None,
         plays: PlayCounts | None = None,
         from_audio: bool = False,
         n_threads: int | None = None,
@@ -103,6 +106,8 @@ class Recommender:
             Predicts the songs without plays.
         features : FeatureStore, optional
             Its songs become candidates.
+        predicted : Predicted, optional
+            Songs that this model predicted before, which become candidates without being predicted again.
         plays : PlayCounts, optional
             Every play as of now; see :class:`Recommender`.
         from_audio : bool
@@ -116,10 +121,13 @@ class Recommender:
         if not from_audio and model.own_user_factors is None:
             ids, song_factors = _learned_songs(model.factors)
         known = cls(model, ids, song_factors, plays=plays, n_threads=n_threads)
+        if predicted is not None:
+            more = np.flatnonzero([song not in known.row_of_song for song in predicted.song_ids])
+            known = known.with_songs([predicted.song_ids[i] for i in more], predicted.song_factors[more])
         if features is None:
             return known
         model.check_store(features)
-        have = set(ids)
+        have = set(known.song_ids)
         new = [song for song in model.songs_in(features) if song not in have]
         return known.with_songs(new, model.predict_store(features, new)) if new else known
 
@@ -132,19 +140,27 @@ class Recommender:
             np.concatenate([kept.is_predicted, np.ones(len(song_ids), bool)]),
         )
 
-    def limited_to(self, only: Collection[str] | None = None, *, without: Collection[str] = ()) -> Self:
-        """Return a recommender of ``only`` these of its songs, all if None, ``without`` those."""
+    def limited_to(
+        self,
+        only: Collection[str] | None = None,
+        *,
+        without: Collection[str] = (),
+        per_artist: PerArtist | None = None,
+    ) -> Self:
+        """Return one of ``only`` these songs, all if None, ``without`` those, with so many ``per_artist``."""
         allowed, barred = set(self.song_ids if only is None else only), set(without)
         rows = [row for row, song in enumerate(self.song_ids) if song in allowed and song not in barred]
         ids = [self.song_ids[row] for row in rows]
-        return self._of(ids, self.song_factors[rows], self.is_predicted[rows])
+        made = self._of(ids, self.song_factors[rows], self.is_predicted[rows])
+        made._per_artist = per_artist or self._per_artist
+        return made
 
     def _of(
         self, song_ids: list[str], song_factors: NDArray[np.float32], is_predicted: NDArray[np.bool_]
     ) -> Self:
         """Return a recommender of the same users."""
         made = type(self)(self._source, song_ids, song_factors, is_predicted=is_predicted, plays=self._plays)
-        made.n_threads = self.n_threads
+        made.n_threads, made._per_artist = self.n_threads, self._per_artist
         return made
 
     def __repr__(self) -> str:
@@ -269,13 +285,7 @@ class Recommender:
         n_heldout = sum(song in heldout for song in self.song_ids)
         if n_heldout:
             n_candidates = self.is_new.sum() if candidates == "new" else len(self.song_ids)
-            warnings.warn(
-                f"{n_heldout} of the {n_candidates} candidates were held out by the split that the factors "
-                "were fitted on: their plays are not known here, and they seem new to everybody. That is for "
-                "judging a model; to use one, train on factors of all plays, or give every play as of now "
-                "(--plays FILE on the command line, plays= in Python)",
-                stacklevel=3,
-            )
+            warn_of_heldout(n_heldout, int(n_candidates))
 
     def _vectors(self, rows: NDArray[np.int64], plays: csr_array) -> NDArray[np.float32]:
         """Return users as they are now, (n, width): learned, or folded in where they have newer ``plays``."""
@@ -317,7 +327,7 @@ class Recommender:
             shape=(len(rows), len(self.song_ids)),
         )
         pool = self._pool(by, vectors, lambda: np.asarray(vectors.any(axis=1)))
-        return self._top_of(pool, vectors[rows], k, itself)
+        return pool.top(vectors[rows], k=k, excluded=itself, n_threads=self.n_threads)
 
     @cached_property
     def _unit_factors(self) -> NDArray[np.float32]:
@@ -325,20 +335,17 @@ class Recommender:
 
     @cached_property
     def _usage_vectors(self) -> NDArray[np.float32]:
-        users = self._source.user_factors
-        gramian = np.zeros((users.shape[1],) * 2)
-        for start in range(0, len(users), 65536):
-            block = np.asarray(users[start : start + 65536])
-            gramian += block.T @ block
-        # Any root of the gramian has the same cosines; this one exists for a singular gramian too.
-        values, vectors = np.linalg.eigh(gramian)
-        root = (vectors * np.sqrt(np.maximum(values, 0.0))).astype(np.float32)
-        return unit_rows(self.song_factors @ root)
+        return usage_vectors(self._source.user_factors, self.song_factors)
 
     @cached_property
     def _row_of_column(self) -> NDArray[np.int64]:
         """The row among the songs of each column of the listeners' plays; -1 where it is none of them."""
         return places(self._listeners.song_ids, self.row_of_song)
+
+    @cached_property
+    def _artist_of(self) -> NDArray[np.int64]:
+        assert self._per_artist is not None
+        return self._per_artist.numbers(self.song_ids)
 
     @cached_property
     def _playable_column(self) -> NDArray[np.int64]:
@@ -357,7 +364,16 @@ class Recommender:
             pool = self._pool("new", self.song_factors, lambda: self.is_new)
         else:
             pool = self._pool("all", self.song_factors, lambda: np.ones(len(self.song_ids), bool))
-        top = self._top_of(pool, users, k, None if candidates == "all" else played)
+        excluded = None if candidates == "all" else played
+        if self._per_artist is None:
+            top = pool.top(users, k=k, excluded=excluded, n_threads=self.n_threads)
+        else:
+
+            def best(queries: NDArray[np.int64], n: int) -> TopSongs:
+                some = None if excluded is None else excluded[queries]
+                return pool.top(users[queries], k=n, excluded=some, n_threads=self.n_threads)
+
+            top = best_per_artist(best, len(users), k=k, n=self._per_artist.n, artist_of=self._artist_of)
         # To a user without plays no song is better than another.
         nobody = ~users.any(axis=1)
         top.songs[nobody], top.scores[nobody] = -1, np.nan
@@ -365,32 +381,15 @@ class Recommender:
 
     def _pool(
         self, name: str, vectors: NDArray[np.float32], allowed: Callable[[], NDArray[np.bool_]]
-    ) -> _Pool:
+    ) -> Pool:
         """Return the songs to choose from, made ready once for many queries."""
         if name not in self._pools:
-            rows = np.flatnonzero(allowed())
-            if not len(rows):
-                raise InputError(
-                    "there is no song to choose from: give a feature store or audio files with songs that "
-                    "nobody has played, or other candidates"
-                )
-            chosen = vectors if len(rows) == len(vectors) else vectors[rows]
-            self._pools[name] = rows, SongIndex(chosen)
+            self._pools[name] = Pool(self.song_ids, vectors, allowed())
         return self._pools[name]
 
     @cached_property
-    def _pools(self) -> dict[str, _Pool]:
+    def _pools(self) -> dict[str, Pool]:
         return {}
-
-    def _top_of(
-        self, pool: _Pool, queries: NDArray[np.float32], k: int, excluded: csr_array | None
-    ) -> TopSongs:
-        rows, index = pool
-        if excluded is not None and len(rows) < len(self.song_ids):
-            excluded = excluded[:, rows]
-        top = index.top(queries, k=k, excluded=excluded, n_threads=self.n_threads)
-        np.copyto(top.songs, rows[top.songs], where=top.songs >= 0)
-        return replace(top, song_ids=self.song_ids)
 
 
 def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:

@@ -96,9 +96,12 @@ class NetworkRegressor(Training, ABC):
             learn = songs_to_learn_from(target)
             rng = np.random.default_rng([self.random_state, 0x57A7])
             loss = get_loss(self.loss, target, **self.loss_params)
-            # The outputs are standardized by what they are drawn to.
-            factors = loss.factors if isinstance(loss, MSE) else target.song_factors
-            network.standardize(examples.statistics(learn, rng), factors[learn])
+            if isinstance(run.start, NetworkRegressor):
+                run.start._give_start(network, loss)
+            else:
+                # The outputs are standardized by what they are drawn to.
+                factors = loss.factors if isinstance(loss, MSE) else target.song_factors
+                network.standardize(examples.statistics(learn, rng), factors[learn])
             network.to(device)
             if self.compile:
                 network.body.compile()
@@ -107,6 +110,16 @@ class NetworkRegressor(Training, ABC):
                 self.loss_state = {name: value.cpu() for name, value in loss.state_dict().items()}
         self._network = network
         return self
+
+    def _give_start(self, network: Standardized, loss: Any) -> None:
+        """Copy what this one has learned into a new network and, where they are alike, its loss."""
+        try:
+            network.load_state_dict(self._fitted().state_dict())
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the network to start from is another one: {reason}") from None
+        if isinstance(loss, nn.Module) and loss.state_dict().keys() == self.loss_state.keys():
+            loss.load_state_dict(self.loss_state)
 
     def predict(self, songs: SongFeatures) -> NDArray[np.float32]:
         """Return predictions of shape (n_songs, n_factors), in the units of ``song_factors``."""

@@ -196,9 +196,10 @@ def test_an_unknown_id_shows_a_known_one(small_world):
 
 def test_a_demo_of_other_settings_names_what_differs(here):
     (here / "demo").mkdir()
-    header = {"kind": "experiment", "format_version": 3, "dcbmr_version": "0"}
     from dcbmr.experiment.demo import demo_config
+    from dcbmr.experiment.experiment import VERSION
 
+    header = {"kind": "experiment", "format_version": VERSION, "dcbmr_version": "0"}
     config = {**header, **demo_config("small").as_dict()}
     (here / "demo" / "config.json").write_text(json.dumps(config))
     said = mistake("demo", "-o", "demo", "--size", "small", "--resume", "--share", "0.25")

@@ -17,7 +17,7 @@ def said(capsys, *words):
 def test_the_list_says_kinds_capabilities_and_contracts(capsys):
     rows = {(row["offers"], row["name"]): row for row in json.loads(said(capsys, "--json"))}
     assert rows["regressor", "cnn"]["features"] == "mel, mfcc"
-    assert rows["regressor", "cnn"]["can"] == "explain"
+    assert rows["regressor", "cnn"]["can"] == "explain, warm start"
     assert rows["regressor", "linear"]["features"] == "bow_pca, stats, bow"
     assert rows["regressor", "mlr"]["can"] == "users of its own"
     assert rows["loss", "softmax"]["features"] == ""

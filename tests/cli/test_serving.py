@@ -383,6 +383,87 @@ def test_predict_files_and_stores_agree(tmp_path):
     )
 
 
+def test_only_new_and_changed_songs_are_predicted(tmp_path):
+    for song in range(4):
+        shutil.copy(f"audio/song{song:02}.wav", tmp_path / f"song{song:02}.wav")
+    files = sorted(tmp_path.glob("*.wav"))
+    featurize(files[:3], tmp_path / "f", kinds=["mfcc"])
+    words = ("predict", "linear", "--features", tmp_path / "f", "-o", tmp_path / "p")
+    assert "3 songs, 6 factors" in run(*words).stdout
+    before = np.load(tmp_path / "p/song_factors.npy")
+    shutil.copy("audio/song09.wav", tmp_path / "song01.wav")
+    featurize(files, tmp_path / "f", kinds=["mfcc"], resume=True)
+    assert "4 songs, 2 of them new" in run(*words, "--resume").stdout
+    songs = (tmp_path / "p/songs.txt").read_text().splitlines()
+    after = dict(zip(songs, np.load(tmp_path / "p/song_factors.npy"), strict=True))
+    np.testing.assert_array_equal(after["song00"], before[0])
+    anew = Model.load("linear").predict_store(FeatureStore.open(tmp_path / "f"), songs)
+    np.testing.assert_allclose(list(after.values()), anew, atol=1e-5)
+    assert not np.array_equal(after["song01"], before[1])
+    assert "4 songs, 0 of them new" in run(*words, "--resume").stdout
+
+
+def test_kept_predictions_are_recommended_and_those_of_another_model_refused(tmp_path):
+    run("predict", "linear", "--features", "features", "-o", tmp_path / "p")
+    words = ("recommend", "linear", "--user", "user05", "--candidates", "all")
+    assert rows(*words, "--predicted", tmp_path / "p") == rows(*words, "--features", "features")
+    small_model(dcbmr.Factors.load("all"), "features", "linear").save(tmp_path / "other")
+    said = refused("recommend", tmp_path / "other", "--all-users", "--predicted", tmp_path / "p")
+    assert "holds predictions of another model than" in said
+    assert "--overwrite makes them anew" in said
+    again = ("predict", tmp_path / "other", "--features", "features", "-o", tmp_path / "p", "--resume")
+    assert "predictions of another model" in refused(*again)
+
+
+def test_new_plays_are_added_to_those_of_a_user(tmp_path):
+    (tmp_path / "since.tsv").write_text("user05\tsong01\t2\nzoe\tsong01\t1\nzoe\tunheard\t1\n")
+    table = PlayCounts.read("plays.tsv")
+    lines = Path("plays.tsv").read_text() + (tmp_path / "since.tsv").read_text()
+    (tmp_path / "now.tsv").write_text(lines)
+    words = ("recommend", "all", "--candidates", "all", "-k", 5, "--user")
+    for user in ("user05", "zoe"):
+        found = [
+            rows(*words, user, *plays)
+            for plays in (("--new-plays", tmp_path / "since.tsv"), ("--plays", tmp_path / "now.tsv"))
+        ]
+        assert [row["song"] for row in found[0]] == [row["song"] for row in found[1]]
+        np.testing.assert_allclose(*([row["score"] for row in some] for some in found), rtol=1e-4)
+    # Who has no plays since is known by the factors.
+    factors = dcbmr.Factors.load("all")
+    user = next(user for user in table.user_ids if user != "user05")
+    score = rows(*words, user, "--new-plays", tmp_path / "since.tsv")[0]["score"]
+    wanted = (factors.song_factors @ factors.user_factors[list(factors.user_ids).index(user)]).max()
+    assert score == pytest.approx(wanted, rel=1e-5)
+    said = run(*words, user, "--new-plays", tmp_path / "since.tsv").stderr
+    assert "do not know 1 of the users and 1 of the songs" in said
+
+
+def test_a_file_of_new_users_is_folded_in(tmp_path):
+    (tmp_path / "new.tsv").write_text("zoe\tsong01\t1\nzoe\tsong02\t3\nyan\tsong30\t1\n")
+    words = ("recommend", "all", "--new-users", tmp_path / "new.tsv", "-k", 4)
+    found = rows(*words)
+    assert [row["user"] for row in found] == ["zoe"] * 4 + ["yan"] * 4
+    alone = rows("recommend", "all", "--played", "song01", "--played", "song02=3", "-k", 4)
+    assert [row["song"] for row in found[:4]] == [row["song"] for row in alone]
+    run(*words, "-o", tmp_path / "lists")
+    listed = pq.read_table(tmp_path / "lists/lists.parquet").to_pylist()
+    assert [row["song"] for row in listed] == [row["song"] for row in found]
+
+
+def test_filters_by_artist_and_by_date(tmp_path):
+    artists = [line.split("\t")[:2] for line in Path("songs.tsv").read_text().splitlines()[1:]]
+    lines = [f"{song}\t{artist}\t20{20 + i % 3}" for i, (song, artist) in enumerate(artists)]
+    (tmp_path / "songs.tsv").write_text("\n".join(["song\tartist\tdate", *lines]) + "\n")
+    words = ("recommend", "all", "--all-users", "--candidates", "all", "--songs", tmp_path / "songs.tsv")
+    run(*words, "-k", 8, "--max-per-artist", 1, "--from-date", "2021", "-o", tmp_path / "lists")
+    listed = pq.read_table(tmp_path / "lists/lists.parquet").to_pylist()
+    of_user = [dict(artists)[row["song"]] for row in listed if row["user"] == "user05"]
+    assert len(of_user) == len(set(of_user)) == 8
+    recent = {song for i, (song, _) in enumerate(artists) if i % 3}
+    assert {row["song"] for row in listed} <= recent
+    assert "the latest is of 2022-01-01" in refused(*words, "--from-date", "2023-06")
+
+
 def test_export_has_the_neighbours_that_recommend_lists(tmp_path):
     words = ("export", "linear", "--features", "features", "--format", "npy", "--metric", "l2")
     said = run(*words, "-o", tmp_path / "v").stdout
@@ -479,14 +560,25 @@ def test_wrong_input(words, message):
     [
         (["recommend", "factors"], "say for whom"),
         (["recommend", "factors", "--user", "user05", "--all-users"], "say for whom"),
+        (["recommend", "factors", "--new-users", "plays.tsv", "--all-users"], "say for whom"),
+        (
+            ["recommend", "factors", "--new-users", "plays.tsv", "--plays", "plays.tsv"],
+            "--new-users PLAYS are the plays",
+        ),
+        (
+            ["recommend", "factors", "--all-users", "--plays", "plays.tsv", "--new-plays", "plays.tsv"],
+            "give one of them",
+        ),
+        (["predict", "linear", "a.wav", "-o", "p", "--resume"], "--resume goes with --features and -o DIR"),
         (["recommend", "factors", "--played", "song00=many"], "'many' is no count"),
         (
             ["recommend", "factors", "--user", "user05", "--columns", "1,2,3"],
             "--plays FILE, which is missing",
         ),
         (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
-        (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of known users"),
-        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite is for -o DIR"),
+        (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of users"),
+        (["recommend", "factors", "--all-users", "--max-per-artist", "1"], "need --songs SONGS.tsv"),
+        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite and --force are for -o DIR"),
         (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),
         (["predict", "linear"], "give either audio files or --features"),

@@ -249,6 +249,10 @@ class TestComparisons:
             == "a is better than b (p = 0.012)"
         )
         assert Uncertainty({}, [pair("a", "b", 0.0123)], 0.99, 1, 1, 1).words().startswith("a and b cannot")
+        assert (
+            Uncertainty({}, [pair("a", "b", 0.3, detectable=1.1)], 0.95, 1, 1, 1).words()
+            == "a and b cannot be told apart (there is too little data to show any difference)"
+        )
 
 
 class TestBadInput:

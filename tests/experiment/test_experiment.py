@@ -68,7 +68,11 @@ def test_results_are_complete(finished):
     assert set(results["validation_map_by_n_words"]) == {"20", "40"}
     best = max(results["validation_map_by_n_words"], key=results["validation_map_by_n_words"].get)
     assert results["n_words"] == int(best)
-    assert results["peak_memory_mib"] > 50
+    assert {"synthesize", "linear", "evaluate"} <= results["seconds"].keys()
+    for of in ("seconds", "processor_seconds", "memory_mib"):
+        assert results[of].keys() == results["seconds"].keys()
+        assert min(results[of].values()) > 0
+    assert results["peak_memory_mib"] == max(results["memory_mib"].values()) > 50
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_table(finished, tmp_path):

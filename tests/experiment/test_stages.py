@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from dcbmr import Evaluation, Factors, InputError, Model, PlayCounts, compare_evaluations, read_results
+from dcbmr.base.usage import Usage
 from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import (
     DataSettings,
@@ -140,6 +142,19 @@ def test_a_run_that_was_stopped_goes_on(config, tmp_path, stop_at):
     assert made(config, tmp_path / "e")[1] == ALL[ALL.index(stop_at) :]
     whole = run_experiment(config, tmp_path / "whole")
     assert whole.evaluation.rows[0]["map_at_5"] == read_results(tmp_path / "e").rows[0]["map_at_5"]
+
+
+def test_what_an_interrupted_stage_took_is_not_forgotten(tmp_path):
+    stages, stage = Stages(tmp_path), Stage("try", "try")
+    assert stages.usage(stage) == Usage()
+    with pytest.raises(KeyboardInterrupt), stages.making(stage):
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+    with stages.making(stage):
+        time.sleep(0.05)
+    assert stages.is_made(stage)
+    assert stages.usage(stage).seconds >= 0.1
+    assert stages.usage(stage).memory_mib > 10
 
 
 def test_a_stage_that_was_changed_by_hand_is_refused(config, tmp_path):

@@ -140,6 +140,10 @@ def test_vectors_of_a_file_over_those_of_a_store(store, tmp_path):
     found = view["year"].features(["s10", "new", "s29", "s11"]).vectors()
     np.testing.assert_array_equal(found, [YEAR[0], [1], [2], YEAR[1]])
     assert "s09" not in view["year"]
+    assert view["year"].marks(["s11", "s09"]).tolist() == store["year"].marks(["s11", "s09"]).tolist()
+    bring_vectors(tmp_path / "new.npz", tmp_path / "brought", kind="year")
+    brought = dcbmr.FeatureStore.open(tmp_path / "brought")["year"]
+    assert view["year"].marks(["new", "s29"]).tolist() == brought.marks(["new", "s29"]).tolist()
     with pytest.raises(dcbmr.InputError, match=r"lacks 1 of 2 songs: 's09'"):
         view["year"].features(["new", "s09"])
     alone = with_vectors(None, tmp_path / "new.npz", kind="year")

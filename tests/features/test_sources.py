@@ -128,12 +128,20 @@ def test_a_manifest_whose_files_are_gone(music, tmp_path):
     assert dcbmr.FeatureStore.open(tmp_path / "f").song_ids == ("S0", "S1", "S2", "S4")
     before = contents(tmp_path / "f")
     shutil.rmtree(music)
-    with pytest.raises(
-        dcbmr.InputError, match="none of the 4 files that are listed is there: is a disk missing"
-    ):
-        manifest.write_text("".join(f"S{i}\t{music}/song{i}.wav\n" for i in (0, 1, 2, 4)))
+    manifest.write_text("".join(f"S{i}\t{music}/song{i}.wav\n" for i in (0, 1, 2, 4)))
+    with pytest.raises(dcbmr.InputError, match="^4 of the 4 files .* are gone: is a disk missing"):
         featurize(manifest, tmp_path / "f", resume=True)
     assert contents(tmp_path / "f") == before
+
+
+def test_more_than_half_of_the_files_vanish_only_where_that_is_wanted(music, features):
+    for song in ("song0", "song2", "song4"):
+        (music / f"{song}.wav").unlink()
+    with pytest.raises(dcbmr.InputError, match="^3 of the 5 files .*; --prune takes such songs out"):
+        featurize(music, features, resume=True)
+    assert len(dcbmr.FeatureStore.open(features).song_ids) == 5
+    assert featurize(music, features, resume=True, prune=True).n_vanished == 3
+    assert dcbmr.FeatureStore.open(features).song_ids == ("song1", "song3")
 
 
 def test_a_folder_that_was_moved(music, features, tmp_path):

@@ -11,6 +11,7 @@ import dcbmr
 from dcbmr import Recommender
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.confidence import surplus
+from dcbmr.recommendation.per_artist import PerArtist
 
 USERS, SONGS = 30, 40
 
@@ -64,6 +65,26 @@ def test_a_user_without_plays_gets_no_songs(recommender):
     assert (top.songs[0] == -1).all()
     assert np.isnan(top.scores[0]).all()
     assert (top.songs[1] >= 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_at_most_some_songs_of_an_artist(recommender, n, k):
+    # Half of the songs are by one artist, who leads the lists; song 0 is by nobody who is known.
+    artists = {f"song{i}": "prolific" if i % 2 else f"artist{i % 5}" for i in range(1, SONGS)}
+    users = [f"user{i}" for i in range(USERS)]
+    found = named(recommender.limited_to(per_artist=PerArtist(n, artists)).recommend(users, k=k))
+    wanted = []
+    for songs in named(recommender.recommend(users, k=SONGS)):
+        kept = []
+        for song in songs:
+            others = [artists.get(other, other) for other in kept]
+            if others.count(artists.get(song, song)) < n:
+                kept.append(song)
+        wanted.append(kept[:k])
+    assert found == wanted
+    with pytest.raises(dcbmr.InputError, match="at most 0 songs of an artist are none at all"):
+        PerArtist(0, artists)
 
 
 def test_few_candidates_are_padded(recommender):

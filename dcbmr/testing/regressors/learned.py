@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, HasActivations, Regressor
 from dcbmr.testing.checks import no_error
-from dcbmr.testing.regressors.subject import Subject, assert_close
+from dcbmr.testing.regressors.subject import RUN, Subject, assert_close
 from dcbmr.testing.world import N_FACTORS, N_SONGS, N_USERS, is_sparse, made_of, parts_of, subset
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def check_fit_returns_self_and_predict_the_promised_shape(subject: Subject) -> N
         f"predict returned shape {predicted.shape}, wanted {shape}: a row for each song, the width of users"
     )
     assert np.isfinite(predicted).all(), "predictions are not finite; look for a division by zero, or a root"
+
+
+def check_starts_from_another(subject: Subject) -> None:
+    """A training of tonight starts from the model of yesterday, which is still in use."""
+    yesterday, features, target = subject.fitted()
+    before = yesterday.predict(features)
+    with no_error("fit with run.start", "a fitted one of the class is given: copy what it has learned"):
+        tonight = subject.make().fit(features, target, run=replace(RUN, start=yesterday))
+    assert_close(yesterday.predict(features), before, "run.start, afterwards", "copy it", exact=True)
+    assert not np.array_equal(tonight.predict(features), subject.fitted()[0].predict(features)), (
+        "with run.start, fit has learned the same as without; begin with what run.start has learned, or take "
+        "has_warm_start=True out of the spec"
+    )
 
 
 def check_users_are_those_of_the_plays(subject: Subject) -> None:

@@ -1,0 +1,115 @@
+"""What work needs of the machine, told from the sizes of its input, and what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcbmr.errors import InputError
+
+GIB = 2**30
+# Measured (tests/base/test_needs.py): the interpreter with its libraries; a pair of user and song in the
+# matrices that a command holds at a time; an id as a str in a list and a table of places.
+_PROGRAM = 200 * 2**20
+_PAIR = 32
+_ID = 200
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large plays and their factors are."""
+
+    n_users: int
+    n_songs: int
+    n_pairs: int
+    n_factors: int
+
+    @property
+    def factors(self) -> int:
+        """Bytes of the factors of all users and songs."""
+        return 4 * self.n_factors * (self.n_users + self.n_songs)
+
+    @property
+    def plays(self) -> int:
+        """Bytes of the plays and their ids in memory."""
+        return _PAIR * self.n_pairs + _ID * (self.n_users + self.n_songs)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a command takes at its peak, in bytes; right within a factor of 1.5 or so."""
+
+    memory: float
+    disk: float
+
+
+def of_factorize(sizes: Sizes) -> Need:
+    """Plays in three forms; factors, and one side rotated; on disk a checkpoint, the next one, the result."""
+    return Need(_PROGRAM + sizes.plays + 2 * sizes.factors, 3 * sizes.factors + 12 * sizes.n_pairs)
+
+
+def of_codebook(n_frames: int, n_dims: int, n_words: int) -> Need:
+    """Return it for a sample of frames, which is held twice."""
+    return Need(_PROGRAM + 8 * n_frames * n_dims, 8 * n_words * n_dims)
+
+
+def of_train(sizes: Sizes, n_numbers: int) -> Need:
+    """Return it for ``n_numbers`` of vectors in memory, which the fit holds thrice; frames stay on disk."""
+    return Need(
+        2 * _PROGRAM + sizes.plays + 2 * sizes.factors + 12 * n_numbers,
+        2 * (sizes.factors + 12 * sizes.n_pairs),
+    )
+
+
+def of_lists(sizes: Sizes, k: int) -> Need:
+    """Return it for the lists of all users: factors as read and as ranked by, plays, a block of rows."""
+    return Need(_PROGRAM + sizes.plays + 2.5 * sizes.factors, 8 * k * sizes.n_users)
+
+
+def of_export(sizes: Sizes) -> Need:
+    """Return it for vectors of all users and songs, which stand beside the factors."""
+    return Need(_PROGRAM + sizes.plays / 2 + 2.5 * sizes.factors, 1.1 * sizes.factors)
+
+
+def check_need(need: Need, output: Path, *, force: bool) -> None:
+    """Raise InputError where memory or disk will not do; only warn if ``force``.
+
+    Where the system does not say what there is, nothing is checked.
+    """
+    place = Path(os.path.realpath(output))
+    above = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    for what, needed, there in (
+        ("memory", need.memory, available_memory()),
+        (f"disk in {above}", need.disk, shutil.disk_usage(above).free),
+    ):
+        if there is None or needed <= there:
+            continue
+        said = f"this takes about {needed / GIB:.1f} GiB of {what}, and {there / GIB:.1f} GiB are free"
+        if not force:
+            raise InputError(f"{said}; --force tries all the same")
+        warnings.warn(said, stacklevel=2)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes of memory can still be taken; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+        free = [int(re.findall(r"^MemAvailable:\s*(\d+) kB", text, re.M)[0]) * 1024]
+    except (OSError, IndexError):
+        return None
+    groups = Path("/sys/fs/cgroup")
+    for limit, used, state in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        try:
+            most, taken = (int((groups / name).read_text()) for name in (limit, used))
+            cached = re.findall(r"^(?:total_)?inactive_file (\d+)", (groups / state).read_text(), re.M)
+            free.append(most - taken + int(cached[-1]))
+        except (OSError, ValueError, IndexError):  # no such limit, or "max"
+            continue
+    return min(free)

@@ -1,0 +1,81 @@
+"""``dcbmr train --regressor auto``: try what is installed, show the trials, keep the best."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from dcbmr.cli._common import begin, print_rows, say_finished, show_progress
+
+AUTO = "auto"
+_OWN = {"loss", "settings", "kinds", "validation_fraction", "artist_weight", "n_words", "variance"} | {
+    "standardize", "weighting", "codebook", "warm_start", "device",
+}  # fmt: skip
+
+
+def check_options_of_auto(given: Iterable[str]) -> None:
+    """Raise UsageError for options, by the names of their parameters, that auto chooses itself."""
+    flags = {
+        option.name: option.opts[0]
+        for option in click.get_current_context().command.params
+        if option.name in _OWN
+    }
+    if chosen := [flags[name] for name in given if name in flags]:
+        raise click.UsageError(
+            f"--regressor {AUTO} chooses by itself what {', '.join(chosen)} would say; leave "
+            f"{'it' if len(chosen) == 1 else 'them'} out, or name a regressor"
+        )
+
+
+def train_chosen(
+    factors: Path,
+    features: Path,
+    output: Path,
+    *,
+    split: Path | None,
+    songs: Path | None,
+    seconds: float,
+    random_state: int,
+    n_threads: int | None,
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Choose and train, print the trials, and write what was chosen."""
+    from dcbmr.base.directory import checkpoint_of
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.models.auto import train_auto
+    from dcbmr.models.model import KIND, KINDS
+    from dcbmr.models.stack import load_model
+    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.split import Split
+
+    if not begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite, resume=resume):
+        choice = load_model(output).config.get("choice", {})
+        say_finished(output, {"random_state": random_state}, choice)
+        return
+    checkpoint = checkpoint_of(output)
+    with show_progress() as progress:
+        model = train_auto(
+            Factors.load(factors),
+            FeatureStore.open(features),
+            seconds=seconds,
+            split=Split.load(split) if split else None,
+            artists=read_songs(songs).artist_of() if songs else None,
+            checkpoint=checkpoint,
+            resume=resume,
+            n_threads=n_threads,
+            random_state=random_state,
+            progress=progress,
+        )
+    model.save(output, overwrite=overwrite or resume)
+    shutil.rmtree(checkpoint)
+    choice = model.config["choice"]
+    print_rows(choice["trials"], form=None)
+    for name, why in choice["not_tried"].items():
+        click.echo(f"not tried: {name}: {why}", err=True)
+    click.echo(f"chosen: {choice['why']}", err=True)
+    click.echo(f"wrote {output}", err=True)

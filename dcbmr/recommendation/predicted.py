@@ -1,0 +1,124 @@
+"""Predictions that are kept from night to night: of one model, and only new songs are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcbmr.base.arrays import places
+from dcbmr.base.directory import identity_of, new_directory, read_config
+from dcbmr.base.text import read_lines, write_lines
+from dcbmr.errors import InputError
+
+if TYPE_CHECKING:
+    from dcbmr.features.store import FeatureStore
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
+
+SONGS = "songs"
+_IDS, _FACTORS, _MARKS = "songs.txt", "song_factors.npy", "marks.npy"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predicted:
+    """Songs as a model placed them, as ``dcbmr predict -o`` keeps them.
+
+    Attributes
+    ----------
+    song_ids : list of str
+    song_factors : ndarray of shape (n_songs, width), float32
+    marks : ndarray of shape (n_songs, n_kinds), uint32, or None
+        What tells the features of each song apart from others; None where they came of no store.
+    n_new : int or None
+        How many :func:`predict_new` predicted, where it kept others.
+    """
+
+    song_ids: list[str]
+    song_factors: NDArray[np.float32]
+    marks: NDArray[np.uint32] | None = None
+    n_new: int | None = None
+
+    def __repr__(self) -> str:
+        n_songs, width = self.song_factors.shape
+        return f"Predicted(n_songs={n_songs}, width={width})"
+
+    @classmethod
+    def load(cls, directory: Path | str, *, model: Path | str) -> Self:
+        """Read predictions that ``model``, a directory, has made.
+
+        Raises
+        ------
+        InputError
+            Another model made them, also one that was trained again in the same place; they are damaged.
+        """
+        directory = Path(directory)
+        config = read_config(directory, kind=SONGS)
+        if config.get("model_sha256") != identity_of(model)["model_sha256"]:
+            raise InputError(
+                f"{directory} holds predictions of another model than {model} is today (made by "
+                f"{config.get('model', 'one that is not known')}): dcbmr predict {model} --features FEATURES "
+                f"-o {directory} --overwrite makes them anew"
+            )
+        try:
+            songs = list(read_lines(directory / _IDS))
+            factors = np.load(directory / _FACTORS, allow_pickle=False)
+            has_marks = (directory / _MARKS).exists()
+            marks = np.load(directory / _MARKS, allow_pickle=False) if has_marks else None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{directory} is damaged: {error}") from error
+        if len(songs) != len(factors) or (marks is not None and len(marks) != len(songs)):
+            raise InputError(f"{directory} is damaged: {len(songs)} songs, {len(factors)} predictions")
+        return cls(songs, factors, marks)
+
+    def save(self, directory: Path | str, *, model: Path | str, overwrite: bool = False) -> None:
+        """Write them as a directory that is whole or absent, with what tells the model apart."""
+        config: dict[str, Any] = identity_of(model)
+        with new_directory(Path(directory), kind=SONGS, config=config, overwrite=overwrite) as beside:
+            write_lines(beside / _IDS, self.song_ids)
+            np.save(beside / _FACTORS, self.song_factors, allow_pickle=False)
+            if self.marks is not None:
+                np.save(beside / _MARKS, self.marks, allow_pickle=False)
+
+
+def predict_new(model: Model | Stack, store: FeatureStore, *, kept: Predicted | None = None) -> Predicted:
+    """Predict the songs of a store that are not among those kept, or whose features have changed.
+
+    Songs that the store has no more are left out. Where a model has an ``artist_weight``, the predictions of
+    an artist's songs depend on each other, and all are made anew.
+
+    Parameters
+    ----------
+    model : Model or Stack
+    store : FeatureStore
+    kept : Predicted, optional
+        Predictions of the same model: see :meth:`Predicted.load`.
+    """
+    songs = list(model.songs_in(store))
+    marks = _marks(model, store, songs)
+    depends = any(part.config.get("artist_weight") for part in _models(model))
+    if kept is None or kept.marks is None or depends:
+        return Predicted(songs, model.predict_store(store, songs), marks)
+    row = places(songs, {song: row for row, song in enumerate(kept.song_ids)})
+    stays = np.zeros(len(songs), bool)
+    there = row >= 0
+    stays[there] = (kept.marks[row[there]] == marks[there]).all(axis=1)
+    factors = np.empty((len(songs), kept.song_factors.shape[1]), np.float32)
+    factors[stays] = kept.song_factors[row[stays]]
+    if not stays.all():
+        factors[~stays] = model.predict_store(store, [songs[i] for i in np.flatnonzero(~stays)])
+    return Predicted(songs, factors, marks, n_new=int((~stays).sum()))
+
+
+def _models(model: Model | Stack) -> Sequence[Model]:
+    return getattr(model, "models", [model])
+
+
+def _marks(model: Model | Stack, store: FeatureStore, songs: Sequence[str]) -> NDArray[np.uint32]:
+    """Return what tells the features of songs apart, of each kind that the model reads, (n, n_kinds)."""
+    kinds = dict.fromkeys(source for pipeline in model.pipelines for source in pipeline.sources)
+    return np.stack([store[kind].marks(songs) for kind in kinds], axis=1)
