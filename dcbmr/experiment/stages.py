@@ -30,10 +30,12 @@ from dcbmr.experiment.config import DataSettings, ExperimentConfig
 from dcbmr.experiment.rows import Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.codebook import Codebook
 from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
+from dcbmr.models.leakage import refuse_pipeline_leakage
 from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
@@ -159,6 +161,7 @@ def make_words(
     if (path / WORDS).exists():
         return read_words(path, n_threads=n_threads)
     chosen, seed = config.features, config.random_state
+    codebook = None if chosen.codebook is None else Codebook.load(chosen.codebook, n_threads=n_threads)
     tried: dict[int, tuple[float | None, FeaturePipeline]] = {}
     for n_words in chosen.n_words:
         pipeline = FeaturePipeline(
@@ -167,9 +170,12 @@ def make_words(
             variance=chosen.variance,
             weighting=chosen.weighting,
             standardize=chosen.standardize,
+            codebook=codebook,
             n_threads=n_threads,
             random_state=seed,
         )
+        refuse_pipeline_leakage(pipeline, split.heldout_songs, "features.codebook")
+        pipeline.check_store(features)
         songs = _training_songs(split.train, features[pipeline.source].song_ids)
 
         def show(
