@@ -307,8 +307,8 @@ class ExperimentConfig:
             for row in self.rows:
                 if row.tune is not None and OF_WORDS.intersection(row.learns_from):
                     raise InputError(
-                        f"features.codebook has seen the songs that row {row.name!r} is tuned by: leave one of "
-                        "the two out"
+                        f"features.codebook has seen the songs that row {row.name!r} is tuned by: leave one "
+                        "of the two out"
                     )
         if self.evaluation.tags and data.tags is None:
             raise InputError("evaluation.tags is true, which needs data.tags")
