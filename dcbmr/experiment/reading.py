@@ -266,6 +266,7 @@ def _lines_of_keys(text: str) -> dict[Key, int]:
                 table = (*table, part)
                 if head[1] == "[[" and depth == len(parts) - 1:
                     numbers[table] = numbers.get(table, -1) + 1
+                lines.setdefault(table, number)
                 if table in numbers:
                     table = (*table, numbers[table])
             lines.setdefault(table, number)

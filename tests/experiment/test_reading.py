@@ -109,6 +109,7 @@ alpha = [1, 10] | alpha = [10, 1] | line 41: [tune.factorization] alpha must be 
 C = [1, 1000] | n_relevan = [1, 9] | line 35: [rows.tune.params] n_relevan is no setting that can be
 C = [1, 1000] | C = [1, 'x'] | line 35: [rows.tune.params] C must be looked for among values that are a number
 C = [1, 1000] | max_iterations = [1, 9] | line 35: [rows.tune.params] max_iterations is to be tuned, and given
+[rows.tune] | [row.tune] | line 33: unknown section or key 'row' in the file; did you mean 'rows'?
 trials = 3 | trial = 3 | line 34: unknown key 'trial' in [rows.tune]; did you mean 'trials'?
 trials = 3 | trials = 0 | line 34: [rows.tune] trials must be at least 1; got 0
 songs = "songs.tsv" | | line 10: split.by is 'time', which needs dates: give data.songs
