@@ -13,7 +13,7 @@ from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import ExperimentConfig, FeatureSettings
 from dcbmr.experiment.experiment import KIND, VERSION, Experiment, run_experiment
-from dcbmr.experiment.reading import read_config as read_experiment
+from dcbmr.experiment.reading import read_experiment
 
 _FILE = Path(__file__).with_name("demo.toml")
 _SMALL_WORLD = {"n_songs": 240, "n_artists": 60, "n_users": 200, "mean_songs": 20}

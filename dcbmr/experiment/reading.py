@@ -44,7 +44,7 @@ SECTIONS: dict[str, type] = {
 _ALL = ("random_state", *SECTIONS, "factorization", "rows")
 
 
-def read_config(file: str | Path) -> ExperimentConfig:
+def read_experiment(file: str | Path) -> ExperimentConfig:
     """Read the configuration of an experiment.
 
     Parameters

@@ -20,7 +20,7 @@ from dcbmr.experiment.config import (
 )
 from dcbmr.experiment.demo import demo_config, run_demo
 from dcbmr.experiment.experiment import run_experiment
-from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.reading import read_experiment
 from dcbmr.experiment.rows import Row
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.stored_kind import StoredKind
@@ -202,7 +202,7 @@ def test_an_output_that_exists_is_kept(finished, tmp_path):
 
 def test_the_demo_is_the_experiment_of_the_examples():
     example = Path(__file__).parents[2] / "examples" / "demo.toml"
-    assert read_config(example) == demo_config()
+    assert read_experiment(example) == demo_config()
 
 
 def test_demo_config():
