@@ -188,7 +188,7 @@ def _map(positions: NDArray[np.float32]) -> Any:
     )  # fmt: skip
     chart.scatter(
         "x", "y", source=marks, size="size", marker="circle", fill_color=None, line_color="#d01c8b",
-        line_width=2, level="overlay",
+        line_width=2,
     )  # fmt: skip
     tips = [("", "@title"), ("", "@artist"), ("", "@tags")]
     chart.add_tools(HoverTool(tooltips=tips, renderers=[drawn]))
