@@ -291,6 +291,8 @@ class _Fits:
             header, kept = load_tensors(self._checkpoint, name=name, format_version=1)
             clock.count(header["seconds"])
             return kept, header["seconds"]
+        if limit <= 0:
+            raise _OutOfTimeError
         progress = clock.until(limit)
         pipeline = self._pipeline_to(trial.candidate.kinds)
         with warnings.catch_warnings():
@@ -332,7 +334,7 @@ def _run_fold(fits: _Fits, racing: Sequence[Trial], clock: _Clock) -> bool:
         limit = clock.left if not is_first else clock.left * _SHARE if found else math.inf
         regressor = trial.candidate.regressor
         try:
-            if limit <= 0 or regressor in too_slow:
+            if regressor in too_slow:
                 raise _OutOfTimeError
             found.append((trial, *fits.fit(trial, clock, limit)))
         except _OutOfTimeError:
