@@ -4,9 +4,8 @@ The training artists are dealt to five folds, few artists several times. Each fo
 every candidate learns from the other folds and ranks the songs of this one for their listeners. Words,
 components and scales are learned once a fold, of the songs that it leaves, for all candidates. After each
 fold those are given up that are clearly behind, so that what is slow and no better costs one fit. Then means
-of the best candidates' predictions are compared with them, and how much of a prediction shall be the mean
-over the artist's songs: what is dearer has to be ahead by more than a standard error, since of many that are
-alike one is ahead by chance. What is chosen is fitted on all training songs.
+of the best candidates' predictions are compared with them, and parts of the mean over the artist's songs.
+What is chosen is fitted on all training songs.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from dcbmr.models.trials import (
     Predicted,
     Trial,
     choose,
-    first_of,
     give_up_who_is_behind,
     table,
     why,
@@ -167,7 +165,7 @@ def train_auto(
         for trial in chosen.trials
     ]
     model = models[0] if len(models) == 1 else Stack(models)
-    chance = float(np.mean([fold.chance for fold in folds]))
+    chance = float(np.mean([fold.chance for fold in folds[: len(chosen.scores)]]))
     model.config["choice"] = {
         "why": why(chosen, others, chance, by_artist=by_artist),
         "metric": f"mAP@{K}",
@@ -194,31 +192,32 @@ def _songs_of_all(features: FeatureStore, tried: Sequence[Candidate]) -> list[st
 def _race(
     trials: Sequence[Trial], fits_on: Callable[[int], _Fits], most_folds: int, clock: _Clock
 ) -> tuple[list[Trial], list[Fold]]:
-    """Try candidates fold after fold; return those that nobody is clearly ahead of, and the folds."""
+    """Try candidates fold after fold; return those that nobody is clearly ahead of, and the folds.
+
+    Where the time does not last for all, the slow ones have the first folds only.
+    """
     racing, folds, shared = list(trials), list[Fold](), 0.0
-    while not folds or (len(folds) < most_folds and len(racing) > 1):
-        going_on = _affordable(racing, shared, clock) if folds else racing
-        if folds and len(going_on) == 1:
-            break
+    going_on = racing
+    while not folds or len(folds) < most_folds:
+        if folds:
+            going_on = _affordable([trial for trial in going_on if trial in racing], shared, clock)
+            if len(going_on) < 2:
+                break
         fits = fits_on(len(folds))
         if not _run_fold(fits, going_on, clock):
             break
         folds.append(fits.fold)
         shared = fits.shared
-        for trial in racing:
-            if trial not in going_on:
-                trial.outcome = "given up: no time for a fit more"
-        racing = give_up_who_is_behind([trial for trial in going_on if not trial.outcome])
+        racing = give_up_who_is_behind([trial for trial in racing if not trial.outcome])
     return [trial for trial in racing if not trial.outcome], folds
 
 
-def _affordable(racing: Sequence[Trial], shared: float, clock: _Clock) -> list[Trial]:
-    """Return who can have a fold more: all, or the first and those that are fast enough."""
-    first = first_of(racing)
-    left = sorted(racing, key=lambda trial: (trial is not first, trial.seconds[-1]))
-    while len(left) > 1 and not clock.allows_a_fold_more([trial.seconds[-1] for trial in left], shared):
+def _affordable(going_on: Sequence[Trial], shared: float, clock: _Clock) -> list[Trial]:
+    """Return who can have a fold more: all, or those that are fast enough; the others have had fewer."""
+    left = sorted(going_on, key=lambda trial: trial.seconds[-1])
+    while left and not clock.allows_a_fold_more([trial.seconds[-1] for trial in left], shared):
         left.pop()
-    return [trial for trial in racing if trial in left]
+    return [trial for trial in going_on if trial in left]
 
 
 class _OutOfTimeError(Exception):
@@ -292,6 +291,8 @@ class _Fits:
             header, kept = load_tensors(self._checkpoint, name=name, format_version=1)
             clock.count(header["seconds"])
             return kept, header["seconds"]
+        if limit <= 0:
+            raise _OutOfTimeError
         progress = clock.until(limit)
         pipeline = self._pipeline_to(trial.candidate.kinds)
         with warnings.catch_warnings():
@@ -333,7 +334,7 @@ def _run_fold(fits: _Fits, racing: Sequence[Trial], clock: _Clock) -> bool:
         limit = clock.left if not is_first else clock.left * _SHARE if found else math.inf
         regressor = trial.candidate.regressor
         try:
-            if limit <= 0 or regressor in too_slow:
+            if regressor in too_slow:
                 raise _OutOfTimeError
             found.append((trial, *fits.fit(trial, clock, limit)))
         except _OutOfTimeError:

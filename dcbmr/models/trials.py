@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ ARTIST_WEIGHTS = (0.5, 1.0)
 LARGEST_MEAN = 4
 _MOST_USERS = 20_000  # that judge a fold
 _CLEARLY = 2.0  # standard errors
-_FEW_ARTISTS = 10  # by whom nobody is surely better
+_FEW_ARTISTS = 10  # by whom nothing is surely better
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +174,15 @@ def _n_artists(scores: Sequence[Score]) -> int:
     return len(set().union(*(score.artists for score in scores)))
 
 
-def first_of(racing: Sequence[Trial]) -> Trial:
-    """Return the trial that is ahead of all others."""
-    return max(racing, key=lambda trial: mean_map(trial.scores))
+def ranked(racing: Sequence[Trial]) -> list[Trial]:
+    """Return trials from the best to the worst, each measured where the one with most folds was, too."""
+    longest = max(racing, key=lambda trial: len(trial.scores))
+    return sorted(racing, key=lambda trial: -ahead(trial.scores, longest.scores)[0])
 
 
 def give_up_who_is_behind(racing: Sequence[Trial]) -> list[Trial]:
     """Return who is not clearly behind the first; of the others, ``outcome`` says so."""
-    first = first_of(racing)
+    first = ranked(racing)[0]
     for trial in racing:
         by, error = ahead(first.scores, trial.scores)
         if by > _CLEARLY * error:
@@ -193,31 +193,33 @@ def give_up_who_is_behind(racing: Sequence[Trial]) -> list[Trial]:
 def choose(
     racing: Sequence[Trial], folds: Sequence[Fold], *, by_artist: bool
 ) -> tuple[Variant, list[Variant]]:
-    """Return what is chosen, the cheapest that nothing is surely better than, and what it was chosen from.
+    """Return what is chosen, and all that it was chosen from.
 
-    Trials challenge one another in their order, then means of the best ones the winner, then parts of the
-    artist's mean: each time a challenger has to be ahead by more than a standard error. A model with users of
-    its own is in no mean: its scores are on another scale.
+    The mean of as many of the best as is best: of many that are alike one is ahead by chance, and their mean
+    is seldom worse than it. By a few artists none can be told from another, and the largest mean is taken.
+    Then parts of the artist's mean, each of which has to be ahead by more than a standard error. A model with
+    users of its own is in no mean: its scores are on another scale.
     """
-    ranked = sorted(racing, key=lambda trial: -mean_map(trial.scores))
-    alike = [trial for trial in ranked if "users" not in trial.predicted[0]]
+    best = ranked(racing)
+    alike = [trial for trial in best if "users" not in trial.predicted[0]]
     means = [tuple(alike[:size]) for size in range(2, 1 + min(LARGEST_MEAN, len(alike)))]
 
     def variant(trials: tuple[Trial, ...], weight: float = 0.0) -> Variant:
-        scores = [fold.judge(_mean(trials, number), weight) for number, fold in enumerate(folds)]
+        judged = folds[: min(len(trial.scores) for trial in trials)]
+        scores = [fold.judge(_mean(trials, number), weight) for number, fold in enumerate(judged)]
         return Variant(trials, weight, scores)
 
-    tried = [Variant((trial,), 0.0, trial.scores) for trial in racing] + [variant(one) for one in means]
-    chosen = reduce(_winner, tried)
+    tried = [Variant((trial,), 0.0, trial.scores) for trial in best] + [variant(one) for one in means]
+    chosen, *others = [tried[0], *tried[len(best) :]]
+    for other in others:
+        by, error = ahead(other.scores, chosen.scores)
+        chosen = other if by > 0 or error == math.inf else chosen
     if by_artist:
-        weighted = [variant(chosen.trials, weight) for weight in ARTIST_WEIGHTS]
-        tried, chosen = [*tried, *weighted], reduce(_winner, weighted, chosen)
+        for weighted in [variant(chosen.trials, weight) for weight in ARTIST_WEIGHTS]:
+            tried.append(weighted)
+            by, error = ahead(weighted.scores, chosen.scores)
+            chosen = weighted if by > error else chosen
     return chosen, tried
-
-
-def _winner(champion: Variant, challenger: Variant) -> Variant:
-    by, error = ahead(challenger.scores, champion.scores)
-    return challenger if by > error else champion
 
 
 def _mean(trials: Sequence[Trial], fold: int) -> Predicted:
@@ -271,7 +273,7 @@ def why(chosen: Variant, others: Sequence[Variant], chance: float, *, by_artist:
         sure = f" (standard error {error:.4f})" if math.isfinite(error) else ""
         words += f"; {abs(by):.4f} {how} {rival}{sure}"
     if n < _FEW_ARTISTS:
-        words += "; by so few nothing dearer is surely better, so the cheapest is taken"
+        words += "; by so few nothing is surely better, so the best are taken together"
     if figure <= chance:
         words += "; no better than chance: these features may not tell what these listeners like"
     if not by_artist:
