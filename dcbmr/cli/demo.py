@@ -82,7 +82,6 @@ def command(
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
     from dcbmr.base.directory import kind_of
-    from dcbmr.datasets.world import World
     from dcbmr.evaluation.results import RESULTS
     from dcbmr.experiment.demo import (
         demo_config,
@@ -93,7 +92,9 @@ def command(
         run_demo,
     )
     from dcbmr.experiment.experiment import KIND
+    from dcbmr.report.of_experiment import page_of_experiment
     from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.sources import Sources
 
     no_report = ""
     try:
@@ -119,13 +120,15 @@ def command(
         )
         if not no_report:
             show("report", 0, None, {})
-            write_report(
-                output / REPORT,
-                experiment,
-                labels=World(config.world).labels(),
+            page = page_of_experiment(
+                output,
+                Sources(output / REPORT),
                 title="dcbmr demo",
                 about=f"{_ABOUT.format_map(vars(config.world))} {_SMALL if size == 'small' else ''}".rstrip(),
+                n_threads=n_threads,
+                progress=show,
             )
+            write_report(output / REPORT, page)
             show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     if size == "small":

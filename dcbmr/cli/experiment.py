@@ -91,7 +91,9 @@ def command(
         return
     from dcbmr.evaluation.results import RESULTS
     from dcbmr.experiment.experiment import run_experiment
+    from dcbmr.report.of_experiment import page_of_experiment
     from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.sources import Sources
 
     if wanted.evaluation.report:
         try:
@@ -105,7 +107,8 @@ def command(
         experiment = run_experiment(wanted, output, name=config.stem, n_threads=n_threads, progress=show)
         if wanted.evaluation.report:
             show("report", 0, None, {})
-            write_report(place / REPORT, experiment, title=config.stem)
+            page = page_of_experiment(place, Sources(place / REPORT), n_threads=n_threads, progress=show)
+            write_report(place / REPORT, page)
             show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     wrote = f"{place / RESULTS}" + (f" and {place / REPORT}" if wanted.evaluation.report else "")

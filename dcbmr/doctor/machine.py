@@ -25,7 +25,7 @@ INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # each better than those befo
 _GIB = 1 << 30
 _OF_THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Beside what every installation needs.
-_OPTIONAL = ("torch", "av", "matplotlib")
+_OPTIONAL = ("torch", "av", "matplotlib", "bokeh", "openTSNE")
 
 
 def installation() -> dict[str, Any]:

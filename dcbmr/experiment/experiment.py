@@ -27,6 +27,7 @@ from dcbmr.experiment.work import Work, WorkOfFold
 
 KIND = "experiment"
 VERSION = FORMATS[KIND]
+WORLD = "world"  # of results: a link to the synthesized files, where there are any
 _STAGES = "stages"
 
 
@@ -190,7 +191,7 @@ def _link(out: Path, work: Work) -> None:
         for name, target in targets.items():
             _lead(within / name, target)
     if plan.world is not None:
-        _lead(out / "world", path_of(plan.world))
+        _lead(out / WORLD, path_of(plan.world))
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)
