@@ -237,7 +237,7 @@ def test_the_small_demo_without_torch_is_completed_when_it_is_there(tmp_path):
     pytest.importorskip("torch")
     lacking = (
         "from importlib.machinery import PathFinder\n"
-        "find, lacks = PathFinder.find_spec, {'torch', 'matplotlib'}\n"
+        "find, lacks = PathFinder.find_spec, {'torch', 'bokeh'}\n"
         "PathFinder.find_spec = lambda name, *of: None if name.split('.')[0] in lacks else find(name, *of)\n"
     )
     demo = "from dcbmr.cli import main; main(['demo', '-o', 'demo', '--size', 'small', *{}])"
@@ -250,7 +250,7 @@ def test_the_small_demo_without_torch_is_completed_when_it_is_there(tmp_path):
     models = {row["model"] for row in json.loads((tmp_path / "demo" / "results.json").read_text())["rows"]}
     assert {"mlr", "linear", "mlp", "cnn-mse", "cnn-wpe"} <= models
     assert "without the networks mlp and cnn" in said[0]
-    assert "no report.html: a report needs matplotlib: pip install 'dcbmr[report]'" in said[0]
+    assert "no report.html: a report needs bokeh: pip install 'dcbmr[report]'" in said[0]
     assert "is finished" in said[1]
     assert "report.html" in said[2]
     assert "is finished" in said[3]
