@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr import _core
+from dcbmr.base.crashes import in_hand
 from dcbmr.errors import InputError
 
 Block = NDArray[np.float32]
@@ -33,6 +34,8 @@ AUDIO_ENDINGS = SNDFILE_ENDINGS | AV_ENDINGS
 
 _BLOCK_SAMPLES = 1 << 17  # of all channels together
 _OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # the most there can be
+# Far beyond any sound, also in the units of 32-bit integers; sums of its squares are still finite in float32.
+_LOUDEST = 2.0**40
 _RATES = range(1000, 1_000_001)  # Hz; a damaged header may say anything
 
 
@@ -130,18 +133,23 @@ def decode_at(
             raise InputError(f"sr: wanted a positive number of Hz, got {sr}")
     check_piece(offset, duration)
     path = os.fspath(path)  # and not a Path, which keeps the names of all files in memory for a while
-    before = _stat(path)
+    with in_hand.holding(path):
+        yield from _decode_at(path, rates, offset, duration, [] if damage is None else damage)
+
+
+def _decode_at(
+    path: str, rates: Sequence[float], offset: float, duration: float | None, damage: list[str]
+) -> Iterator[tuple[float, Block]]:
+    before = _check_file(path)
     opener = _open_av if _ending(path) in AV_ENDINGS else _open_sndfile
-    damage = [] if damage is None else damage
     with opener(path, offset, duration, damage) as source:
         if source.rate not in _RATES:
             raise AudioError(path, "has an impossible sampling rate", f": {source.rate} Hz")
         n_samples = 0
         resamplers = [(sr, _resampler(source.rate, sr)) for sr in rates]
         for block in source.blocks:
-            if not np.isfinite(block).all():
-                second = offset + (n_samples + int(np.argmin(np.isfinite(block)))) / source.rate
-                raise AudioError(path, "holds a sample that is NaN or infinite", f", at {second:.3f} s")
+            if len(block) and not (block.max() <= _LOUDEST and block.min() >= -_LOUDEST):
+                raise _not_sound(path, block, offset + n_samples / source.rate, source.rate)
             n_samples += len(block)
             for sr, resample in resamplers:
                 if len(ready := resample(block, False)):
@@ -151,7 +159,7 @@ def decode_at(
         for sr, resample in resamplers:
             if len(ready := resample(np.empty(0, np.float32), True)):
                 yield sr, ready
-    after = _stat(path)
+    after = _check_file(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise AudioError(path, "changed while it was read")
 
@@ -173,7 +181,10 @@ def _ending(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _stat(path: str) -> os.stat_result:
+def _check_file(path: str) -> os.stat_result:
+    """Return what the system says of a file that may be read."""
+    if path in in_hand.left_out:
+        raise AudioError(path, "was being read when a library crashed", f": {in_hand.left_out[path]}")
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
@@ -188,6 +199,15 @@ def _stat(path: str) -> os.stat_result:
 
 def _ends_before(path: str, offset: float, seconds: float) -> AudioError:
     return AudioError(path, "ends before the offset", f" of {offset:g} s, at {seconds:.3f} s")
+
+
+def _not_sound(path: str, block: Block, begin: float, rate: int) -> AudioError:
+    """Return what is said of a block that begins at a second, with a sample that is none."""
+    at = int(np.argmin(np.abs(block) <= _LOUDEST))
+    where = f", at {begin + at / rate:.3f} s"
+    if np.isfinite(block[at]):
+        return AudioError(path, f"holds a sample beyond {_LOUDEST:g}", where + f": {block[at]:g}")
+    return AudioError(path, "holds a sample that is NaN or infinite", where)
 
 
 def _truncated(path: str, promised: float, found: float) -> AudioError:
@@ -311,10 +331,13 @@ def _open_av(path: str, offset: float, duration: float | None, damage: list[str]
     except ImportError:
         raise AudioError(path, f"{_ending(path)} needs PyAV: pip install 'dcbmr[av]'") from None
     try:
-        with av.open(path) as container:
+        with av.open(path, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise AudioError(path, "holds no audio stream")
-            rate = container.streams.audio[0].rate
+            # A stream whose codec is unknown, or has no decoder here, lacks what others have.
+            rate = getattr(container.streams.audio[0], "rate", None)
+            if not rate:
+                raise AudioError(path, "holds no audio that PyAV decodes")
             yield _Source(rate, _av_blocks(path, container, offset, duration))
     except av.FFmpegError as error:
         says = f" (it says: {error.strerror})"
@@ -354,7 +377,10 @@ def length_of(path: str | os.PathLike[str]) -> float | None:
     """Return the seconds that a file says it has; None where that is not known without decoding it."""
     import soundfile
 
+    path = os.fspath(path)
     try:
-        return float(soundfile.info(os.fspath(path)).duration)
-    except (soundfile.LibsndfileError, OSError):
+        with in_hand.holding(path), _listening([]):
+            _check_file(path)
+            return float(soundfile.info(os.fsencode(path)).duration)
+    except (soundfile.LibsndfileError, OSError, AudioError):
         return None

@@ -167,6 +167,8 @@ def find_songs(source: Source) -> Iterator[SongFiles]:
 
 def _are_copies(first: str, second: str) -> bool:
     """Return whether two files are one, or have the same bytes."""
+    if first == second:
+        return True
     try:
         return os.path.samefile(first, second) or filecmp.cmp(first, second, shallow=False)
     except OSError:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dcbmr.base.crashes import in_hand
 from dcbmr.errors import DcbmrError, InputError
 
 CONFIG = "config.json"
@@ -162,7 +163,7 @@ def _locked(file: Path, output: Path) -> int:
         # Whoever had it before may have removed it in between: such a lock keeps nobody off.
         if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
             os.truncate(lock, 0)
-            os.write(lock, str(os.getpid()).encode())
+            os.write(lock, str(in_hand.process or os.getpid()).encode())
             return lock
         os.close(lock)
 
@@ -197,7 +198,7 @@ def kind_of(path: Path) -> str | None:
     """Return what a directory says it holds; None where it says nothing that can be read."""
     try:
         kind = json.loads((path / CONFIG).read_text("utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return str(kind)
 
@@ -315,7 +316,7 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
     try:
         config = json.loads(file.read_text("utf-8"))
         found_kind, found_version = config["kind"], config["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from error
     if found_kind != kind:
         raise InputError(f"{path} holds {found_kind!r}, not {kind!r}")
@@ -325,6 +326,21 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
             f"it was written by dcbmr {config.get('dcbmr_version')}{remedy and '; '}{remedy}"
         )
     return dict(config)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Read a directory in this block: what its readers stumble over is damage, which InputError names."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind, as a file may hold anything in the place of anything
+        if isinstance(error, DcbmrError) and str(path) in str(error):
+            raise
+        is_lack = isinstance(error, KeyError)
+        why = f"it lacks {error.args[0]}" if is_lack else f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged: {why}") from error
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -5,6 +5,7 @@ Light, since it is there before everything else: :mod:`dcbmr.__main__` calls :fu
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+_TWICE_S = 0.5
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -30,6 +32,7 @@ class _Watch:
     def __init__(self) -> None:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
+        self._received_at = 0.0
 
     def begin(self) -> None:
         """End the process at once when a signal comes: there is nothing yet to tidy up."""
@@ -37,6 +40,8 @@ class _Watch:
         self.watched = [number for number in SAID if signal.getsignal(number) != signal.SIG_IGN]
         for number in self.watched:
             signal.signal(number, self._leave)
+        # While Python ends it gives signals back to the system, which would kill a command that is through.
+        atexit.register(self._ignore)
 
     def unwind(self) -> None:
         """From here on there is something to tidy up: the first signal raises Stopped, a second ends."""
@@ -50,26 +55,33 @@ class _Watch:
         if self.received is None:
             self.begin()
 
+    def _ignore(self) -> None:
+        for number in self.watched:
+            signal.signal(number, signal.SIG_IGN)
+
     def _leave(self, number: int, _: object) -> None:
         os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            os._exit(128 + number)
+            # Sent to all processes of a command, one comes twice: by the parent (dcbmr.base.crashes), too.
+            if time.monotonic() - self._received_at > _TWICE_S:
+                os._exit(128 + number)
+            return
         if _is_importing(frame):
             # What is raised there may be lost, or come out as something else, or abort a library that is
             # being loaded: the signal comes again, until the import is over.
             start_new_thread(_send_later, (get_ident(), number))
             return
-        self.received = signal.Signals(number)
+        self.received, self._received_at = signal.Signals(number), time.monotonic()
         raise Stopped
 
     def _unraisable(self, what: Any) -> None:
         """Send a signal again that came where nothing can be raised, as in a finalizer."""
         if what.exc_type is Stopped and self.received is not None:
             again, self.received = self.received, None
-            signal.raise_signal(again)
+            start_new_thread(_send_later, (get_ident(), again))  # here it would be lost, too
         else:
             sys.__unraisablehook__(what)
 

@@ -80,7 +80,7 @@ def load_tensors(
     try:
         header = json.loads(file.read_text("utf-8"))
         version = header.pop("format_version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} is missing or damaged: {type(error).__name__}: {error}") from error
     if version != format_version:
         raise InputError(

@@ -23,6 +23,7 @@ from dcbmr.cli._common import (
 
 if TYPE_CHECKING:
     from dcbmr.features.featurize import FeaturizeReport
+    from dcbmr.features.store import FeatureStore
 
 
 @click.command("featurize", short_help="Extract features from audio: spectra, MFCCs, what plugins offer.")
@@ -98,6 +99,12 @@ if TYPE_CHECKING:
     default=None,
     help="Verify that existing features are finished and undamaged, and do nothing else.",
 )
+@click.option(
+    "--repair",
+    "to_repair",
+    is_flag=True,
+    help="With --check: make what is damaged again, of the same files.",
+)
 def command(
     audio: Path | None,
     output: Path | None,
@@ -107,6 +114,7 @@ def command(
     reading: Mapping[str, Any],
     resume: bool,
     to_check: Path | None,
+    to_repair: bool,
     **options: Any,
 ) -> int:
     """Extract features from AUDIO: log-mel spectra and MFCCs, or other kinds that are installed.
@@ -130,14 +138,18 @@ def command(
               dcbmr featurize music/ -o words --kind bow --codebook codebook
               dcbmr featurize music/ -o both --kind mel --kind KIND --set KIND.NAME=VALUE
               dcbmr featurize --vectors lyrics.npz -o features --kind lyrics --plays plays.tsv
+              dcbmr featurize --check features --repair
     """
+    from dcbmr.base.crashes import in_hand
     from dcbmr.base.directory import kind_of
     from dcbmr.features.store import FEATURES
 
     if to_check is not None and audio is None and output is None:
-        return _check(to_check)
-    if to_check is not None or (audio is None) == (vectors_file is None) or output is None:
-        raise click.UsageError("wanted AUDIO or --vectors FILE, and -o DIR; or --check DIR alone")
+        return _check(
+            to_check, to_repair=to_repair, codebook=options["codebook"], n_threads=options["n_threads"]
+        )
+    if to_check is not None or to_repair or (audio is None) == (vectors_file is None) or output is None:
+        raise click.UsageError("wanted AUDIO or --vectors FILE, and -o DIR; or --check DIR [--repair] alone")
     if reading and not plays_files:
         raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
     if vectors_file is not None:
@@ -151,6 +163,8 @@ def command(
         raise click.UsageError("--prune goes with --resume")
     if resume and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
+    if in_hand.is_restarted:  # after a crash
+        resume, options["overwrite"] = True, False
     claim(output, can_resume=lambda: kind_of(output) == FEATURES)
     assert audio is not None
     report = _run(audio, output, kinds=kinds or ("mel", "mfcc"), resume=resume, **options)
@@ -253,17 +267,41 @@ def _tell(report: FeaturizeReport, output: Path) -> None:
         click.echo(f"  {report.n_same} songs are the recording of another, too: {output / SAME}", err=True)
 
 
-def _check(directory: Path) -> int:
+def _check(directory: Path, *, to_repair: bool, codebook: Path | None, n_threads: int | None) -> int:
+    """Say what is damaged, or make it again; return 1 where features are damaged or unfinished then."""
     from dcbmr.features.store import FeatureStore
 
+    if to_repair:
+        claim(directory)
     store = FeatureStore.open(directory, unfinished=True)
     damaged = store.check()
     for kind, songs in damaged.items():
         click.echo(f"{directory / kind}: {'whole' if not songs else f'{len(songs)} songs damaged'}")
         for song in songs:
             click.echo(f"  damaged: {song}", err=True)
-    if any(damaged.values()):
-        click.echo("  featurize again, with --overwrite", err=True)
+    is_damaged = any(damaged.values())
+    if is_damaged and to_repair:
+        is_damaged = _repair(store, damaged, codebook, n_threads)
+    elif is_damaged:
+        click.echo("  --repair makes them again", err=True)
     if store.n_wanted is not None:
         click.echo(store.what_is_missing(), err=True)
-    return 1 if any(damaged.values()) or store.n_wanted is not None else 0
+    return 1 if is_damaged or store.n_wanted is not None else 0
+
+
+def _repair(
+    store: FeatureStore, damaged: Mapping[str, list[str]], codebook: Path | None, n_threads: int | None
+) -> bool:
+    """Make damaged songs again, and return whether some are left."""
+    from dcbmr.features.codebook import Codebook
+    from dcbmr.features.repair import repair
+
+    words = Codebook.load(codebook) if codebook else None
+    with show_progress() as bars:
+        report = repair(store, damaged, codebook=words, n_threads=n_threads, progress=bars)
+    click.echo(
+        f"{store.directory}: {report.n_repaired} songs made again, {len(report.left)} are still damaged"
+    )
+    for song, why in report.left.items():
+        click.echo(f"  still damaged: {song}: {why}", err=True)
+    return bool(report.left)

@@ -54,6 +54,7 @@ def command(
     Example:  dcbmr report experiments/mine -o mine.html
               dcbmr report cnn --features features --songs songs.tsv --audio audio -o cnn.html
     """
+    from dcbmr.base.directory import check_writable
     from dcbmr.factorization.factors import Factors
     from dcbmr.report.of_experiment import is_experiment, page_of_experiment
     from dcbmr.report.of_model import page_of_model
@@ -65,6 +66,7 @@ def command(
         raise InputError(f"{output} is a directory; wanted the file to write, as {output / 'report.html'}")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists; give another file, or --overwrite to replace it")
+    check_writable(output)
     if embed_audio and audio is None and not is_experiment(source):
         raise click.UsageError("--embed-audio needs --audio: a folder of audio, or a manifest")
     sources = Sources(output, songs, tags, audio, embed_audio, random_state)

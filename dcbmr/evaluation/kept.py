@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dcbmr.base.directory import HEADER, new_directory, read_config, write_json
+from dcbmr.base.directory import HEADER, new_directory, read_config, reading, write_json
 from dcbmr.base.text import text_table
-from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import ScoredSongs
 from dcbmr.evaluation.figures import metric_name
 from dcbmr.evaluation.results import RESULTS, for_json, read_results
@@ -120,7 +119,7 @@ class Evaluation:
         directory = Path(directory)
         config = read_config(directory, kind=KIND)
         results = read_results(directory)
-        try:
+        with reading(directory):
             songs = _read(directory / "songs.parquet")
             users, plays = _read(directory / "users.parquet"), _read(directory / "plays.parquet")
             song_ids = songs["song"].to_pylist()
@@ -141,8 +140,6 @@ class Evaluation:
                 words=results.words,
                 settings={name: value for name, value in config.items() if name not in HEADER},
             )
-        except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
-            raise InputError(f"{directory} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _comparison(entry: Mapping[str, Any]) -> Comparison:

@@ -111,7 +111,7 @@ def read_results(path: str | Path) -> Results:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file} does not exist; wanted what evaluate -o or demo wrote") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON: {error}") from error
     wrong = _what_is_wrong(content)
     if wrong:
@@ -125,6 +125,9 @@ def _what_is_wrong(content: Any) -> str:
         return f"wanted an object, got {type(content).__name__}"
     if not isinstance(content.get("settings"), dict):
         return "it has no settings"
+    words = content.get("words", [])
+    if not isinstance(words, list) or not all(isinstance(line, str) for line in words):
+        return "its words are no lines"
     rows = content.get("rows")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         return "it has no rows"

@@ -79,7 +79,7 @@ class _Reader:
         self._file, self._without = file, without
         try:
             self._content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"{file} is no TOML: {error}") from None
         self._lines = _lines_of_keys(text)
 
@@ -250,7 +250,7 @@ def _key_of(problem: str) -> Key:
 _TABLE = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
-_INLINE = re.compile(r"""([\w-]+|"[^"]*")\s*=""")
+_INLINE = re.compile(r"""((?<![\w-])[\w-]+|"[^"]*")\s*=""")
 
 
 def _lines_of_keys(text: str) -> dict[Key, int]:

@@ -12,13 +12,13 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr import _core
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.needs import Sizes
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
-from dcbmr.plays.confidence import check_confidence, surplus
+from dcbmr.plays.confidence import check_confidence, is_finite, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
 
 if TYPE_CHECKING:
@@ -218,12 +218,11 @@ class Factors:
     @classmethod
     def load(cls, directory: str | Path) -> Self:
         """Read what ``save`` wrote."""
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         directory = Path(directory)
         config = read_config(directory, kind="factors")
-        try:
+        with reading(directory):
             tensors = load_file(directory / TENSORS)
             users, songs, heldout = (
                 list(read_lines(directory / f"{name}.txt"))
@@ -246,8 +245,6 @@ class Factors:
                 **{name: config.pop(name) for name in OBJECTIVE},
                 config={name: value for name, value in config.items() if name not in _HEADER},
             )
-        except (OSError, KeyError, ValueError, SafetensorError, InputError) as error:
-            raise InputError(f"{directory} is damaged: {type(error).__name__}: {error}") from error
 
 
 def sizes_of(directory: Path) -> Sizes:
@@ -277,12 +274,12 @@ def _read_artists(directory: Path, song_ids: Sequence[str]) -> dict[str, str]:
 def check_objective(settings: Mapping[str, Any]) -> None:
     """Raise InputError unless the settings named in ``OBJECTIVE`` are in their range."""
     check_confidence(settings["alpha"], settings["epsilon"])
-    if not (np.isfinite(settings["regularization"]) and settings["regularization"] > 0):
-        raise InputError(f"regularization must be a positive number; got {settings['regularization']}")
-    if not 0 < settings["unobserved_weight"] <= 1:
-        raise InputError(f"unobserved_weight must lie in (0, 1]; got {settings['unobserved_weight']}")
-    if not (np.isfinite(settings["frequency_exponent"]) and settings["frequency_exponent"] >= 0):
-        raise InputError(f"frequency_exponent must be at least 0; got {settings['frequency_exponent']}")
+    if not (is_finite(settings["regularization"]) and settings["regularization"] > 0):
+        raise InputError(f"regularization must be a positive number; got {settings['regularization']!r}")
+    if not (is_finite(settings["unobserved_weight"]) and 0 < settings["unobserved_weight"] <= 1):
+        raise InputError(f"unobserved_weight must lie in (0, 1]; got {settings['unobserved_weight']!r}")
+    if not (is_finite(settings["frequency_exponent"]) and settings["frequency_exponent"] >= 0):
+        raise InputError(f"frequency_exponent must be at least 0; got {settings['frequency_exponent']!r}")
 
 
 def _checked_factors(factors: Any, name: str) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcbmr import _core
 from dcbmr.base.arrays import blocks, read_tensors
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.threads import resolve_n_threads
@@ -225,32 +225,33 @@ class Codebook(Estimator):
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
         """Read what :meth:`save` wrote."""
         config = read_config(Path(directory), kind="codebook")
-        codebook = cls(
-            n_words=config["n_words"],
-            n_iterations=config["n_iterations"],
-            tolerance=config["tolerance"],
-            standardize=config.get("standardize", False),  # which older ones know nothing of
-            n_threads=n_threads,
-            random_state=config["random_state"],
-        )
-        names = ["words"]
-        if codebook.standardize:
-            names.append("scale")
-        if config.get("n_songs") is not None:  # nor do they know their songs
-            names.append("songs")
-        tensors = read_tensors(Path(directory) / "codebook.safetensors", *names)
-        codebook.words_ = tensors["words"]
-        codebook.scale_, codebook.songs_ = tensors.get("scale"), tensors.get("songs")
-        if codebook.words_.shape != (config["n_words"], config["n_dims"]):
-            raise InputError(
-                f"{directory}: the codewords have shape {codebook.words_.shape}, the config says "
-                f"{(config['n_words'], config['n_dims'])}"
+        with reading(directory):
+            codebook = cls(
+                n_words=config["n_words"],
+                n_iterations=config["n_iterations"],
+                tolerance=config["tolerance"],
+                standardize=config.get("standardize", False),  # which older ones know nothing of
+                n_threads=n_threads,
+                random_state=config["random_state"],
             )
-        codebook.n_frames_ = config["n_frames"]
-        codebook.inertia_ = config["inertia"]
-        codebook.inertias_ = config["inertias"]
-        codebook.frame_config_ = config["frames"]
-        return codebook
+            names = ["words"]
+            if codebook.standardize:
+                names.append("scale")
+            if config.get("n_songs") is not None:  # nor do they know their songs
+                names.append("songs")
+            tensors = read_tensors(Path(directory) / "codebook.safetensors", *names)
+            codebook.words_ = tensors["words"]
+            codebook.scale_, codebook.songs_ = tensors.get("scale"), tensors.get("songs")
+            if codebook.words_.shape != (config["n_words"], config["n_dims"]):
+                raise InputError(
+                    f"{directory}: the codewords have shape {codebook.words_.shape}, the config says "
+                    f"{(config['n_words'], config['n_dims'])}"
+                )
+            codebook.n_frames_ = config["n_frames"]
+            codebook.inertia_ = config["inertia"]
+            codebook.inertias_ = config["inertias"]
+            codebook.frame_config_ = config["frames"]
+            return codebook
 
     def _fitted(self) -> NDArray[np.float32]:
         if not hasattr(self, "words_"):

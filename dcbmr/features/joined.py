@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dcbmr.base.directory import kind_of, new_directory, read_config
+from dcbmr.base.directory import kind_of, new_directory, read_config, reading
 from dcbmr.base.progress import Progress
 from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import InputError
@@ -219,16 +219,17 @@ class JoinedPipeline:
         """Read what :meth:`save` wrote."""
         directory = Path(directory)
         config = read_config(directory, kind=JOINED)
-        n_parts = len(config["parts"])
-        joined = cls(
-            [
-                FeaturePipeline.load(directory / f"part{number:02}", n_threads=n_threads)
-                for number in range(n_parts)
-            ]
-        )
-        joined._optional = tuple(config["optional"])
-        joined._scales = load_standardizations(directory, n_parts + 1)
-        return joined
+        with reading(directory):
+            n_parts = len(config["parts"])
+            joined = cls(
+                [
+                    FeaturePipeline.load(directory / f"part{number:02}", n_threads=n_threads)
+                    for number in range(n_parts)
+                ]
+            )
+            joined._optional = tuple(config["optional"])
+            joined._scales = load_standardizations(directory, n_parts + 1)
+            return joined
 
 
 def load_pipeline(directory: Path, *, n_threads: int | None = None) -> FeaturePipeline | JoinedPipeline:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
 from dcbmr.base.arrays import blocks, read_tensors
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
@@ -134,13 +134,14 @@ class PCA(Estimator):
     def load(cls, directory: Path | str, *, n_threads: int | None = None) -> Self:
         """Read what :meth:`save` wrote."""
         config = read_config(Path(directory), kind="pca")
-        pca = cls(variance=config["variance"], n_threads=n_threads)
-        pca.songs_ = None
-        # Older ones do not know their songs.
-        names = [*_TENSORS, *([] if config.get("n_songs") is None else ["songs"])]
-        for name, value in read_tensors(Path(directory) / "pca.safetensors", *names).items():
-            setattr(pca, f"{name}_", value)
-        return pca
+        with reading(directory):
+            pca = cls(variance=config["variance"], n_threads=n_threads)
+            pca.songs_ = None
+            # Older ones do not know their songs.
+            names = [*_TENSORS, *([] if config.get("n_songs") is None else ["songs"])]
+            for name, value in read_tensors(Path(directory) / "pca.safetensors", *names).items():
+                setattr(pca, f"{name}_", value)
+            return pca
 
     def _threads(self) -> AbstractContextManager[Any]:
         from threadpoolctl import threadpool_limits

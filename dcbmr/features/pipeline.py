@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from scipy.sparse import csr_array
 
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.progress import Progress
 from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
@@ -312,22 +312,23 @@ class FeaturePipeline:
         """Read what :meth:`save` wrote."""
         directory = Path(directory)
         config: Mapping[str, Any] = read_config(directory, kind=_KIND)
-        pipeline = cls(
-            config["feature"],
-            standardize=config.get("standardize", False),  # which older ones know nothing of
-            **{name: config[name] for name in ("n_words", "variance", "weighting") if name in config},
-            n_threads=n_threads,
-            random_state=config["random_state"],
-        )
-        pipeline.source = config["source"]
-        if pipeline._words is not None:
-            pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
-        if pipeline._reduces:
-            pipeline.pca_ = PCA.load(directory / "pca", n_threads=n_threads)
-        pipeline._is_learned = True
-        if config.get("is_standardized"):  # as vectors are not in older models
-            [pipeline.standardization_] = load_standardizations(directory, 1)
-        return pipeline
+        with reading(directory):
+            pipeline = cls(
+                config["feature"],
+                standardize=config.get("standardize", False),  # which older ones know nothing of
+                **{name: config[name] for name in ("n_words", "variance", "weighting") if name in config},
+                n_threads=n_threads,
+                random_state=config["random_state"],
+            )
+            pipeline.source = config["source"]
+            if pipeline._words is not None:
+                pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
+            if pipeline._reduces:
+                pipeline.pca_ = PCA.load(directory / "pca", n_threads=n_threads)
+            pipeline._is_learned = True
+            if config.get("is_standardized"):  # as vectors are not in older models
+                [pipeline.standardization_] = load_standardizations(directory, 1)
+            return pipeline
 
 
 def _steps(kind: str) -> tuple[str, str | None, bool]:

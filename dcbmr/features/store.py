@@ -129,5 +129,5 @@ def _n_wanted(root: Path) -> int | None:
         return int(json.loads((root / UNFINISHED).read_text("utf-8"))["n_songs"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{root / UNFINISHED} is damaged: {type(error).__name__}: {error}") from error

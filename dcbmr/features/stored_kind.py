@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 
 from dcbmr import _core
 from dcbmr.audio.frames import Frames
-from dcbmr.base.directory import CONFIG, read_config
+from dcbmr.base.directory import CONFIG, read_config, reading
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.kinds import check_kind_name
@@ -92,10 +92,8 @@ def _index_of(directory: Path) -> Path:
 def read_feature_config(directory: Path, kind: str | None = None) -> FeatureConfig:
     """Return what a directory says of the features in it, which must be of ``kind`` unless that is None."""
     config = read_config(directory, kind=STORE)
-    try:
+    with reading(directory / CONFIG):
         found = FeatureConfig.from_json(config)
-    except KeyError as error:
-        raise InputError(f"{directory / CONFIG} is damaged: it lacks {error.args[0]}") from None
     for name, choices in (("shape", ("frames", "vectors")), ("dtype", ("<f4", "<f2", "<u4"))):
         if getattr(found, name) not in choices:
             raise InputError(f"{directory / CONFIG} is damaged: {name} is {getattr(found, name)!r}")

@@ -12,10 +12,10 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
-from dcbmr.base.directory import FORMATS, new_directory, read_config
+from dcbmr.base.directory import FORMATS, new_directory, read_config, reading
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
-from dcbmr.contract.faults import calling, fault_of, named
+from dcbmr.contract.faults import calling, fault_of, is_built_in, named
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.provenance import check_made_as, how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
@@ -344,7 +344,10 @@ class Model:
             remedy=f"train it again: dcbmr train --factors {directory / 'factors'} --features FEATURES",
         )
         installed = registry.regressors()
-        name, package = config["regressor"], config["package"]
+        with reading(directory):
+            name, package = str(config["regressor"]), str(config["package"])
+            rows = np.load(directory / _ROWS, allow_pickle=False)
+            _check_config(config)
         if name not in installed:
             raise InputError(
                 f"{directory} is a model of regressor {name!r} of {package}, {how_to_get(package)}; "
@@ -352,14 +355,12 @@ class Model:
             )
         spec = installed[name]
         warn_of_another_version(spec, package, f"the model {directory}")
-        try:
-            rows = np.load(directory / _ROWS, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{directory / _ROWS} is missing or damaged: {error}") from error
         factory = registry.resolve(spec)
-        with calling(spec, f"load ({directory}, made by {package})"):
+        # What fails in loading a regressor of dcbmr itself is the files' fault, not its makers'.
+        fails_by = calling(spec, f"load ({directory}, made by {package})")
+        with reading(directory) if is_built_in(spec) else fails_by:
             regressor = factory.load(directory / "regressor")
-        return cls(
+        model = cls(
             regressor,
             spec,
             load_pipeline(directory / "pipeline", n_threads=n_threads),
@@ -367,6 +368,9 @@ class Model:
             training_rows=rows,
             config=config,
         )
+        with reading(directory):
+            _ = model.sources
+        return model
 
 
 def with_artist_mean(
@@ -380,3 +384,13 @@ def with_artist_mean(
     means = sums / np.bincount(groups)[:, None]
     mixed: NDArray[np.float32] = ((1 - weight) * predicted + weight * means[groups]).astype(np.float32)
     return mixed
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Raise ValueError where a model is not as large as something, or weights artists by no share."""
+    for name in ("n_songs", "n_users", "n_factors", "width"):
+        if not (isinstance(config[name], int) and config[name] > 0):
+            raise ValueError(f"{name} is {config[name]!r:.80}")
+    weight = config.get("artist_weight", 0.0)
+    if not (isinstance(weight, int | float) and 0 <= weight <= 1):
+        raise ValueError(f"artist_weight is {weight!r:.80}")

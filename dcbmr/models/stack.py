@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
-from dcbmr.base.directory import kind_of, new_directory, read_config
+from dcbmr.base.directory import kind_of, new_directory, read_config, reading
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline
@@ -184,12 +184,13 @@ class Stack:
         """Read what :meth:`save` wrote, the factors when they are first asked for."""
         directory = Path(directory)
         config: dict[str, Any] = read_config(directory, kind=KIND)
-        factors = cache(partial(Factors.load, directory / "factors"))
-        stack = cls.__new__(cls)
-        names = map(_name, range(config["n_models"]))
-        models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
-        stack._fill(models, config, factors)
-        return stack
+        with reading(directory):
+            factors = cache(partial(Factors.load, directory / "factors"))
+            stack = cls.__new__(cls)
+            names = map(_name, range(config["n_models"]))
+            models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
+            stack._fill(models, config, factors)
+            return stack
 
 
 def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model | Stack:

@@ -73,7 +73,9 @@ def as_ids(array: Any) -> Any:
     """Return a DictionaryArray of str, numbered by int32."""
     if not types.is_dictionary(array.type):
         array = array.cast(pa.string()).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary.cast(pa.string()))
+    ids = pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary.cast(pa.string()))
+    ids.validate(full=True)  # Parquet's reader looks neither at UTF-8 nor at what a dictionary has
+    return ids
 
 
 def compacted(ids: Any) -> Any:

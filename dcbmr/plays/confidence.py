@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -12,10 +14,16 @@ from dcbmr.errors import InputError
 
 def check_confidence(alpha: float, epsilon: float) -> None:
     """Raise InputError unless both parameters of the confidence are finite and of the right sign."""
-    if not (np.isfinite(alpha) and alpha > 0):
-        raise InputError(f"alpha must be a positive number; got {alpha}")
-    if not (np.isfinite(epsilon) and epsilon > 0):
-        raise InputError(f"epsilon must be a positive number; got {epsilon}")
+    if not (is_finite(alpha) and alpha > 0):
+        raise InputError(f"alpha must be a positive number; got {alpha!r}")
+    if not (is_finite(epsilon) and epsilon > 0):
+        raise InputError(f"epsilon must be a positive number; got {epsilon!r}")
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether a value is a number, and finite in float64."""
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    return is_number and bool(-sys.float_info.max <= value <= sys.float_info.max)
 
 
 def surplus(counts: csr_array, *, alpha: float = 2.0, epsilon: float = 1e-6) -> csr_array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
@@ -75,14 +75,15 @@ class Split:
         """Read what ``save`` wrote."""
         directory = Path(directory)
         config = read_config(directory, kind="split")
-        songs = directory / "songs.tsv"
-        return cls(
-            PlayCounts.read(directory / "train.parquet"),
-            PlayCounts.read(directory / "heldout.parquet"),
-            list(read_lines(directory / "heldout_songs.txt")),
-            read_songs(songs).artist_of() if songs.is_file() else None,
-            **{name: config.get(name) for name in ("by", "fraction", "random_state")},
-        )
+        with reading(directory):
+            songs = directory / "songs.tsv"
+            return cls(
+                PlayCounts.read(directory / "train.parquet"),
+                PlayCounts.read(directory / "heldout.parquet"),
+                list(read_lines(directory / "heldout_songs.txt")),
+                read_songs(songs).artist_of() if songs.is_file() else None,
+                **{name: config.get(name) for name in ("by", "fraction", "random_state")},
+            )
 
 
 def _row(song_and_artist: tuple[str, str]) -> str:

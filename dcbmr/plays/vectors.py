@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 from zipfile import BadZipFile, ZipExtFile, ZipFile
 
@@ -31,6 +33,7 @@ from dcbmr.plays.delimited import Delimited, check_file
 _BLOCK_BYTES = 1 << 24
 _BUFFER_BYTES = 1 << 16  # of each column of Parquet: there may be a thousand
 _AT_ONCE_BYTES = 1 << 26  # of columns of Parquet, each of which has a page or two in memory
+_ZIP_ERRORS = (BadZipFile, zlib.error, NotImplementedError)  # the last of ways to compress that nobody uses
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _BREAKS = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 Block = tuple[list[str], NDArray[np.float32]]
@@ -74,7 +77,7 @@ def read_vectors(path: str | Path) -> Generator[Block]:
                 _check(path, ids, vectors, seen)
                 if ids:
                     yield ids, vectors
-    except (pa.ArrowException, csv.Error, BadZipFile, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, csv.Error, *_ZIP_ERRORS, OSError, EOFError, UnicodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not seen:
         raise InputError(f"{path} holds no vectors; {WANTED}")
@@ -191,7 +194,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtyp
     try:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
         shape, in_columns, dtype = read(file)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, SyntaxError, TokenError, MemoryError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if dtype.hasobject:
         raise InputError(f"{path} {_PICKLED}; save ids as np.array(ids, dtype=str), vectors as float32")

@@ -22,6 +22,7 @@ from dcbmr.experiment.experiment import WORLD
 from dcbmr.models.model import Model
 from dcbmr.plays.split import Split
 from dcbmr.recommendation.recommender import Recommender
+from dcbmr.report.factor_ends import factor_ends
 from dcbmr.report.page import Page, Stage
 from dcbmr.report.song_map import Measure, map_songs
 from dcbmr.report.sources import Sources
@@ -93,11 +94,13 @@ def page_of_experiment(
     )
     split = Split.load(within / "split")
     shown = replace(evaluation, reports={name: evaluation.reports[name] for name in _grouped(evaluation)})
+    ends = factor_ends(recommenders[first].song_factors, song_map.names, song_map.labels)
     return Page(
         title=title or directory.resolve().name,
         about=about,
         command=command,
         songs=song_map,
+        factors=ends,
         songs_about="Songs of training lie where their listeners put them; the songs held out, where "
         f"{first} predicts them to lie from what it was told of them alone.",
         rows=results.rows,

@@ -13,6 +13,7 @@ from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
 from dcbmr.models.stack import Stack
 from dcbmr.recommendation.recommender import Recommender
+from dcbmr.report.factor_ends import factor_ends
 from dcbmr.report.page import Page
 from dcbmr.report.song_map import Measure, map_songs
 from dcbmr.report.sources import Sources
@@ -69,10 +70,12 @@ def page_of_model(
         progress=progress,
     )
     config = factors.config if isinstance(source, Factors | Stack) else source.config
+    ends = factor_ends(first.song_factors, song_map.names, song_map.labels)
     return Page(
         title=title or directory.resolve().name,
         command=shlex.join(["dcbmr", "report", str(directory), *sources.flags()]),
         songs=song_map,
+        factors=ends,
         songs_about="Songs that have plays lie where their listeners put them"
         + ("; songs without, where the model predicts them to lie." if first.is_predicted.any() else "."),
         settings={**config},

@@ -249,7 +249,7 @@
   $("after").addEventListener("click", () => { page++; paintTable(); });
   for (const one of [...labels, ...measures]) $("colour").append(element("option", one.name, { value: one.name }));
   $("colour").parentElement.hidden = !$("colour").options.length;
-  const few = labels.find((label) => label.values.length <= LOOKS.length && label.values.length > 1);
+  const few = labels.filter((label) => label.values.length > 1).sort((a, b) => a.values.length - b.values.length)[0];
   if (few) $("colour").value = few.name;
   $("colour").addEventListener("change", paintMap);
   paintTable();

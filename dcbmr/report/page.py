@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcbmr.report.factor_ends import FactorEnds
     from dcbmr.report.song_map import SongMap
 
 
@@ -33,6 +34,8 @@ class Page:
     songs : SongMap, optional
     songs_about : str
         What the map shows, in words.
+    factors : sequence of FactorEnds
+        What lies at the two ends of each factor.
     rows : sequence of dict
         The table of results, as :mod:`dcbmr.evaluation.results` has them.
     words : sequence of str
@@ -52,6 +55,7 @@ class Page:
     command: str = ""
     songs: SongMap | None = None
     songs_about: str = ""
+    factors: Sequence[FactorEnds] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     words: Sequence[str] = ()
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

@@ -212,7 +212,9 @@ def _curves(page: Page) -> Any:
         chart.scatter([100 * done[best]], [values[best]], color=colour, size=9, legend_label=name)
     chart.legend.background_fill_alpha = 0
     chart.legend.border_line_color = None
-    chart.legend.location = "bottom_right"
+    chart.legend.orientation = "horizontal"
+    chart.legend.ncols = 3
+    chart.add_layout(chart.legend[0], "above")  # over no line
     chart.toolbar.logo = None
     return chart
 

@@ -85,6 +85,11 @@ class SongMap:
     listeners_play: Label | None = None
     audio: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def names(self) -> list[str]:
+        """What the songs are called: their titles, or else their ids."""
+        return [title or song for title, song in zip(self.titles, self.song_ids, strict=True)]
+
 
 def map_songs(
     recommenders: Mapping[str, Recommender],

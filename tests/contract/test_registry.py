@@ -138,7 +138,13 @@ def test_a_kind_of_feature_is_found_and_made(install):
     install("loud-plugin", FEATURE)
     assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc", "patterns", "stats"]
     assert registry.find_kind("loudness").shape == "vectors"
-    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "patterns", "stats", "bow")
+    assert registry.kinds_of(dcbmr.regressors()["linear"]) == (
+        "bow_pca",
+        "loudness",
+        "patterns",
+        "stats",
+        "bow",
+    )
     assert dcbmr.get_extractor("loudness", floor=1.0).config == {"sr": 8000.0, "floor": 1.0}
     with pytest.raises(InputError, match="the kind 'loudness' has no parameter 'ceiling'; it has sr, floor"):
         dcbmr.get_extractor("loudness", ceiling=1.0)

@@ -21,15 +21,20 @@ from dcbmr.experiment.config import (
 )
 from dcbmr.experiment.experiment import run_experiment
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.pipeline import FeaturePipeline
+from dcbmr.features.store import FeatureStore
+from dcbmr.models.training import train
 from dcbmr.plays.songs import SongTable
 from dcbmr.plays.tags import SongTags
 from dcbmr.recommendation.recommender import Recommender
 from dcbmr.report import song_map
+from dcbmr.report.factor_ends import factor_ends
 from dcbmr.report.layout import lay_out
 from dcbmr.report.of_experiment import page_of_experiment
+from dcbmr.report.of_model import page_of_model
 from dcbmr.report.page import Page
 from dcbmr.report.report import draw, songs_for_json, write_report
-from dcbmr.report.song_map import Measure, map_songs
+from dcbmr.report.song_map import Label, Measure, map_songs
 from dcbmr.report.sources import Sources
 
 pytest.importorskip("bokeh")
@@ -151,6 +156,38 @@ def test_the_page_of_factors(small_world, tmp_path):
     assert songs["audioStart"].startswith("data:audio/ogg;base64,")
     clip = base64.b64decode((songs["audioStart"] + songs["audio"][0]).partition(",")[2])
     assert clip[:4] == b"OggS"
+
+
+def test_the_page_of_a_model_compares_listeners_and_audio(small_world, tmp_path):
+    factors, store = Factors.load(small_world / "factors"), FeatureStore.open(small_world / "features")
+    model = train(factors, store, regressor="linear", pipeline=FeaturePipeline("bow_pca", n_words=20))
+    page = page_of_model(model, tmp_path / "linear", Sources(tmp_path / "r.html"), features=store)
+    songs = page.songs
+    assert page.title == "linear"
+    assert len(songs.song_ids) == 40
+    assert set(songs.neighbours) == {"by listeners", "by audio"}
+    assert songs.is_cold.sum() == len(factors.heldout_songs)
+    error = next(measure for measure in songs.measures if measure.name == "error").values
+    row = int(np.flatnonzero(~songs.is_cold)[0])
+    song = songs.song_ids[row]
+    learned = factors.song_factors[list(factors.song_ids).index(song)]
+    usage, predicted = (factors.user_factors @ y for y in (learned, model.predict_store(store, [song])[0]))
+    cosine = usage @ predicted / np.linalg.norm(usage) / np.linalg.norm(predicted)
+    assert error[row] == pytest.approx(1 - cosine, abs=1e-4)
+    assert np.isnan(error[songs.is_cold]).all()
+    assert len(page.factors) == 6
+
+
+def test_the_ends_of_factors():
+    Y = np.array([[3, -1], [1, -1], [-2, 0], [-4, 5.0]])
+    style = Label("style", ["loud", "soft", "rare"], np.array([[0, -1], [0, 2], [1, -1], [1, -1]], np.int32))
+    first, second = factor_ends(Y, ["a", "b", "c", "d"], [style])
+    assert first.positive == {"songs": ["a", "b"], "style": ["loud"]}
+    assert first.negative == {"songs": ["d", "c"], "style": ["soft"]}
+    assert second.positive == {"songs": ["d"], "style": ["soft"]}
+    assert "rare" not in [value for end in (second.positive, second.negative) for value in end["style"]]
+    html = draw(Page("ends", factors=[first]))
+    assert "<bdi>a</bdi> · <bdi>b</bdi>" in html
 
 
 @pytest.mark.parametrize(
