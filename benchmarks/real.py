@@ -53,10 +53,13 @@ ROWS = {
     "linear": Row("linear", "bow_pca"),
     "linear, stats": Row("linear", "stats"),
     "kernel_ridge": Row("kernel_ridge", "stats"),
+    "kernel_ridge, patterns": Row("kernel_ridge", "patterns"),
+    "linear, patterns": Row("linear", "patterns"),
     "kernel_ridge, words": Row("kernel_ridge", "bow_pca"),
     "mlp, raw words": Row("mlp", "bow_pca", standardize=False),
     "mlp": Row("mlp", "bow_pca"),
     "mlp, stats": Row("mlp", "stats"),
+    "mlp, patterns": Row("mlp", "patterns"),
     "mlr, raw words": Row("mlr", "bow_pca", standardize=False),
     "mlr": Row("mlr", "bow_pca"),
     "cnn, mse": Row("cnn", "mel", "mse"),
@@ -67,7 +70,10 @@ ROWS = {
     "kernel_ridge, joined": Row("kernel_ridge", "stats+bow_pca"),
     "auto": Row("auto", ""),  # benchmarks/auto.py
 }
-MEANS = {"kernel_ridge + linear + kernel_ridge, words": ("kernel_ridge", "linear", "kernel_ridge, words")}
+MEANS = {
+    "kernel_ridge + linear + kernel_ridge, words": ("kernel_ridge", "linear", "kernel_ridge, words"),
+    "kernel_ridge, patterns + linear": ("kernel_ridge, patterns", "linear"),
+}
 SHUFFLED = "kernel_ridge"
 
 

@@ -39,9 +39,9 @@ class Clips(World):
 def print_stages(results):
     print(f"{'stage':<20}" + "".join(f"{name:>14}" for name in COLUMNS))
     for stage in results["seconds"]:
-        print(f"{stage:<20}" + "".join(f"{results[of][stage]:>14,.0f}" for of in COLUMNS.values()))
+        print(f"{stage:<20}" + "".join(f"{results[of][stage]:>14,.1f}" for of in COLUMNS.values()))
     seconds, processor = (sum(results[of].values()) for of in ("seconds", "processor_seconds"))
-    print(f"{'all':<20}{seconds:>14,.0f}{processor:>14,.0f}{results['peak_memory_mib']:>14,}")
+    print(f"{'all':<20}{seconds:>14,.1f}{processor:>14,.1f}{results['peak_memory_mib']:>14,}")
 
 
 def main():

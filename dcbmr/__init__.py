@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from dcbmr.evaluation.statistics import Comparison, Interval, Uncertainty, bootstrap
     from dcbmr.evaluation.tags import TagReport, TagScore, evaluate_tags, plot_tags
     from dcbmr.evaluation.warm import evaluate_factors
+    from dcbmr.experiment.config import ExperimentConfig
+    from dcbmr.experiment.experiment import Experiment, plan_experiment, run_experiment
+    from dcbmr.experiment.reading import read_experiment
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.factorization.factors import Factors
     from dcbmr.factorization.warm_start import PlaysChange
@@ -134,6 +137,8 @@ _HOME = {
     "DcbmrError": "errors",
     "Evaluation": "evaluation.kept",
     "Excerpt": "models.explain",
+    "Experiment": "experiment.experiment",
+    "ExperimentConfig": "experiment.config",
     "ExportReport": "recommendation.export",
     "FactorTarget": "contract.contract",
     "Factors": "factorization.factors",
@@ -221,15 +226,18 @@ _HOME = {
     "load_tensors": "base.tensors",
     "losses": "contract.registry",
     "pipeline_to": "features.joined",
+    "plan_experiment": "experiment.experiment",
     "plays_to_date": "recommendation.listeners",
     "plot_tags": "evaluation.tags",
     "pool_folds": "evaluation.play_figures",
     "predict_new": "recommendation.predicted",
     "random_row": "ranking.chance",
+    "read_experiment": "experiment.reading",
     "read_results": "evaluation.results",
     "read_songs": "plays.songs",
     "regressors": "contract.registry",
     "resolve_n_threads": "base.threads",
+    "run_experiment": "experiment.experiment",
     "save_lists": "recommendation.lists",
     "save_tensors": "base.tensors",
     "share_spectrum": "audio.frames",
@@ -256,6 +264,8 @@ __all__ = [
     "DcbmrError",
     "Evaluation",
     "Excerpt",
+    "Experiment",
+    "ExperimentConfig",
     "ExportReport",
     "FactorTarget",
     "Factors",
@@ -340,15 +350,18 @@ __all__ = [
     "load_tensors",
     "losses",
     "pipeline_to",
+    "plan_experiment",
     "plays_to_date",
     "plot_tags",
     "pool_folds",
     "predict_new",
     "random_row",
+    "read_experiment",
     "read_results",
     "read_songs",
     "regressors",
     "resolve_n_threads",
+    "run_experiment",
     "save_lists",
     "save_tensors",
     "share_spectrum",

@@ -21,7 +21,8 @@ DECODING = frozenset({"featurize", "codebook", "experiment", "recommend", "simil
 def main() -> None:
     """Run the command line."""
     watch.begin()
-    if next((word for word in sys.argv[1:] if not word.startswith("-")), None) not in DECODING:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    if command not in DECODING or sys.platform != "linux":  # prctl and sigwaitinfo are Linux's
         _run()
         return
     from dcbmr.base.crashes import outlive

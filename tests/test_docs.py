@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import dcbmr.testing
 from dcbmr.cli import cli
 from dcbmr.contract import hookspecs, registry
-from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.reading import read_experiment
 
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the pages are in the sources only")
@@ -70,7 +70,7 @@ def test_what_the_page_on_tuning_shows_is_what_there_is(tmp_path):
     (toml,) = blocks("tuning.md", "toml").values()
     data = '[data]\nplays = "plays.tsv"\naudio = "audio"\n'
     (tmp_path / "mine.toml").write_text(data + toml)
-    config = read_config(tmp_path / "mine.toml")
+    config = read_experiment(tmp_path / "mine.toml")
     assert config.tune.factorization["n_factors"] == (20, 200)
     assert config.rows[0].tune.space == {
         "learning_rate": (1e-4, 1e-2),

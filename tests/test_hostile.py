@@ -13,7 +13,7 @@ import soundfile
 
 import dcbmr
 from dcbmr.audio.decode import decode
-from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.reading import read_experiment
 
 HOSTILE = Path(__file__).parents[1] / "benchmarks" / "hostile"
 
@@ -140,7 +140,7 @@ def test_toml_that_is_deep_or_long(tmp_path, line):
     path = tmp_path / "config.toml"
     path.write_text(line + "\n")
     with pytest.raises(dcbmr.InputError, match=r"config\.toml"):
-        read_config(path)
+        read_experiment(path)
 
 
 @pytest.mark.parametrize("name", ["alpha", "regularization", "unobserved_weight", "frequency_exponent"])

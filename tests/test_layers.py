@@ -27,13 +27,13 @@ MAY_IMPORT = {
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
     "recommendation": {"pyarrow"},
     "datasets": {"soundfile", "pyarrow"},
-    "report": {"jinja2", "matplotlib", "sklearn"},
+    "report": {"bokeh", "jinja2", "openTSNE", "soundfile"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     # Looks at what there is, and runs the kernel of MLR beside the others.
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},
     "cli": {"click", "rich"},
 }
-OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_pytest": {"pytest"}}
+OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_mlr": {"threadpoolctl"}, "dcbmr_pytest": {"pytest"}}
 # The kernels are called by who checks what goes into them.
 KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
 

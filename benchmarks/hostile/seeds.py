@@ -15,7 +15,7 @@ import dcbmr
 from dcbmr.audio.decode import decode
 from dcbmr.contract.registry import built_in_only
 from dcbmr.experiment.experiment import plan_experiment
-from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.reading import read_experiment
 from dcbmr.plays.songs import read_songs
 from dcbmr.plays.split import split_plays
 
@@ -267,7 +267,7 @@ def _use_vectors(path, seeds):
 
 def _use_config(path, seeds):
     with built_in_only():
-        plan_experiment(read_config(path), path.parent / "out")
+        plan_experiment(read_experiment(path), path.parent / "out")
 
 
 def _use_manifest(path, seeds):

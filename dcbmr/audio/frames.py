@@ -173,6 +173,7 @@ class Stream:
 
 class _Feature:
     kind: Kind
+    """The name of its kind of feature."""
 
     def __init__(self, extractor: SharedSpectrum) -> None:
         self._extractor = extractor

@@ -22,6 +22,21 @@ from dcbmr.errors import DcbmrError, InputError
 
 CONFIG = "config.json"
 RECORD = "run.json"  # in a checkpoint: the settings of the unfinished work
+# What people keep, by the kind that its config.json says, and the version that is written and read.
+FORMATS = {
+    "dataset": 1,
+    "split": 1,
+    "factors": 1,
+    "features": 1,
+    "codebook": 1,
+    "model": 2,
+    "stack": 1,
+    "songs": 1,
+    "evaluation": 1,
+    "lists": 1,
+    "vectors": 1,
+    "experiment": 4,
+}
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 

@@ -81,7 +81,7 @@ class _Watch:
         """Send a signal again that came where nothing can be raised, as in a finalizer."""
         if what.exc_type is Stopped and self.received is not None:
             again, self.received = self.received, None
-            signal.raise_signal(again)
+            start_new_thread(_send_later, (get_ident(), again))  # here it would be lost, too
         else:
             sys.__unraisablehook__(what)
 

@@ -33,6 +33,7 @@ from dcbmr.cli import (
     plugins,
     predict,
     recommend,
+    report,
     similar,
     split,
     stack,
@@ -45,6 +46,17 @@ from dcbmr.cli._common import Run
 from dcbmr.errors import DcbmrError, InputError
 
 
+def _say_version(context: click.Context) -> None:
+    if context.params["verbose"]:
+        from dcbmr.doctor.machine import installation
+
+        for name, text in doctor.lines_of_installation(installation()):
+            click.echo(f"{name:<16} {text}")
+    else:
+        click.echo(f"dcbmr, version {__version__}")
+    context.exit()
+
+
 class _InOrder(click.Group):
     """Lists the commands in the order of the work, not of the alphabet."""
 
@@ -53,11 +65,18 @@ class _InOrder(click.Group):
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="dcbmr")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _say_version(context) if wanted else None,
+    help="Show the version and exit; with --verbose those of formats, packages and kernels, too.",
+)
+@click.option("--verbose", is_flag=True, is_eager=True, help="Say more; goes with --version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback with an error.")
 @click.option("--no-plugins", is_flag=True, help="Use nothing that did not come with dcbmr.")
 @click.pass_context
-def cli(context: click.Context, no_plugins: bool) -> None:
+def cli(context: click.Context, no_plugins: bool, verbose: bool) -> None:
     """Recommend songs that nobody has played yet, from play counts and audio.
 
     \b
@@ -67,6 +86,8 @@ def cli(context: click.Context, no_plugins: bool) -> None:
 
     Start with:  dcbmr demo -o demo
     """
+    if verbose:
+        raise click.UsageError("--verbose goes with --version")
     if no_plugins:
         from dcbmr.contract.registry import built_in_only
 
@@ -91,6 +112,7 @@ for module in (
     predict,
     export,
     explain,
+    report,
     tags,
     vectors,
     plugins,

@@ -41,13 +41,16 @@ def train_chosen(
     random_state: int,
     n_threads: int | None,
     overwrite: bool,
+    force: bool,
     resume: bool,
 ) -> None:
     """Choose and train, print the trials, and write what was chosen."""
     from dcbmr.base.directory import checkpoint_of
-    from dcbmr.factorization.factors import Factors
+    from dcbmr.base.needs import check_need, of_train
+    from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.auto import train_auto
+    from dcbmr.models.candidates import candidates, n_numbers
     from dcbmr.models.model import KIND, KINDS
     from dcbmr.models.stack import load_model
     from dcbmr.plays.songs import read_songs
@@ -58,10 +61,14 @@ def train_chosen(
         say_finished(output, {"random_state": random_state}, choice)
         return
     checkpoint = checkpoint_of(output)
+    store = FeatureStore.open(features)
+    tried, _ = candidates(store)
+    if tried:
+        check_need(of_train(sizes_of(factors), n_numbers(store, tried)), output, force=force)
     with show_progress() as progress:
         model = train_auto(
             Factors.load(factors),
-            FeatureStore.open(features),
+            store,
             seconds=seconds,
             split=Split.load(split) if split else None,
             artists=read_songs(songs).artist_of() if songs else None,

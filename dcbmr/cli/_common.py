@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from dcbmr.base.signals import watch
-from dcbmr.errors import InputError
+from dcbmr.plays.songs import read_song_list as read_song_list
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -124,6 +125,11 @@ def _gathered(
     for option in reversed(options):
         gathering = option(gathering)
     return gathering
+
+
+def is_given(name: str) -> bool:
+    """Say whether an option of the command that runs was given, and does not have its default."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def flags_of(options: Mapping[str, Any]) -> str:
@@ -335,18 +341,6 @@ def show_progress() -> Iterator[Bars]:
         disable=not sys.stderr.isatty(),
     ) as bars:
         yield Bars(bars)
-
-
-def read_song_list(path: Path) -> set[str]:
-    """Read song ids, one a line, from a file that may be written by hand, on any system."""
-    from dcbmr.base.text import read_lines
-
-    try:
-        return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}; wanted a list of songs, one a line"
-        ) from None
 
 
 # A directory that a command reads; what is wrong with it is said by who reads it.

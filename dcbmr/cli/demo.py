@@ -17,6 +17,7 @@ from dcbmr.cli._common import (
     threads_option,
 )
 from dcbmr.cli._experiment import print_experiment, with_names
+from dcbmr.errors import InputError
 
 _ABOUT = (
     "An embedded world: {n_songs:,} songs by {n_artists:,} artists, really synthesized, and {n_users:,} "
@@ -29,6 +30,11 @@ _ABOUT = (
 _SMALL = (
     "This is the small demo: it shows that everything runs, and its songs and trainings are too few to tell "
     "one model from another, or from chance."
+)
+
+_NO_TORCH = (
+    "without the networks {names}, which need torch: pip install 'dcbmr[torch]', then this command with "
+    "--resume adds them"
 )
 
 
@@ -66,7 +72,8 @@ def command(
 
     Makes a world whose truth is known: artists, songs as audio files, users with tastes. Then it runs what
     the other commands run: split by artist, factorize, featurize, train, evaluate. Prints one table; writes
-    results.json and report.html.
+    results.json and report.html. Without torch it leaves the networks out, and without the extra `report` the
+    page, and says so.
 
     \b
     Example:  dcbmr demo -o demo
@@ -75,18 +82,31 @@ def command(
     if overwrite and resume:
         raise click.UsageError("--resume and --overwrite exclude each other")
     from dcbmr.base.directory import kind_of
-    from dcbmr.datasets.world import World
     from dcbmr.evaluation.results import RESULTS
-    from dcbmr.experiment.demo import demo_config, read_demo_record, run_demo
+    from dcbmr.experiment.demo import (
+        demo_config,
+        demo_settings,
+        has_all_rows,
+        left_out,
+        read_demo_record,
+        run_demo,
+    )
     from dcbmr.experiment.experiment import KIND
+    from dcbmr.report.of_experiment import page_of_experiment
     from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.sources import Sources
 
-    require_report()
+    no_report = ""
+    try:
+        require_report()
+    except InputError as error:
+        no_report = str(error)
     config = demo_config(size, share=share, random_state=random_state)
     assert config.world is not None
     claim(output, can_resume=lambda: kind_of(output) == KIND)
-    if resume and all((output / made).is_file() for made in (RESULTS, REPORT)):
-        say_finished(output, config.as_dict(), read_demo_record(output))
+    has_report = bool(no_report) or (output / REPORT).is_file()
+    if resume and has_report and has_all_rows(output, config):
+        say_finished(output, demo_settings(config), read_demo_record(output))
         return
     with show_progress() as bars:
         show = with_names(bars)
@@ -98,16 +118,23 @@ def command(
             resume=resume,
             progress=show,
         )
-        show("report", 0, None, {})
-        write_report(
-            output / REPORT,
-            experiment,
-            labels=World(config.world).labels(),
-            title="dcbmr demo",
-            about=f"{_ABOUT.format_map(vars(config.world))} {_SMALL if size == 'small' else ''}".rstrip(),
-        )
-        show("report", 1, 1, {})
+        if not no_report:
+            show("report", 0, None, {})
+            page = page_of_experiment(
+                output,
+                Sources(output / REPORT),
+                title="dcbmr demo",
+                about=f"{_ABOUT.format_map(vars(config.world))} {_SMALL if size == 'small' else ''}".rstrip(),
+                n_threads=n_threads,
+                progress=show,
+            )
+            write_report(output / REPORT, page)
+            show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     if size == "small":
         click.echo(_SMALL, err=True)
-    click.echo(f"wrote {output / RESULTS} and {output / REPORT}", err=True)
+    if left_out():
+        click.echo(_NO_TORCH.format(names=" and ".join(left_out())), err=True)
+    if no_report:
+        click.echo(f"no {REPORT}: {no_report}, then this command with --resume", err=True)
+    click.echo(f"wrote {output / RESULTS}{'' if no_report else f' and {output / REPORT}'}", err=True)

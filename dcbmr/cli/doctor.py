@@ -72,16 +72,26 @@ def _show(found: Mapping[str, Any], wrong: Sequence[Trouble], outcomes: Sequence
         click.echo(f"{number:>3}. {trouble.what}\n     cure: {trouble.cure}")
 
 
-def _lines(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """Return what was found in a line each."""
-    versions, sets, threads, cuda = (
-        found[part] for part in ("versions", "instruction_set", "threads", "cuda")
-    )
-    codecs, memory, plugins = (found[part] for part in ("codecs", "memory", "plugins"))
+def lines_of_installation(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Return what is installed in a line each."""
+    versions, sets = found["versions"], found["instruction_set"]
     head = ("dcbmr", "contract", "python", "platform")
     installed = [
         f"{name} {version or 'not installed'}" for name, version in versions.items() if name not in head
     ]
+    return [
+        ("dcbmr", f"{versions['dcbmr']}, contract {versions['contract']} of plugins"),
+        ("formats", ", ".join(f"{kind} {version}" for kind, version in found["formats"].items())),
+        ("Python", f"{versions['python']} on {versions['platform']}"),
+        ("packages", ", ".join(installed)),
+        ("instruction set", f"{sets['used']} (of {', '.join(sets['available'])}) on {sets['processor']}"),
+    ]
+
+
+def _lines(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Return what was found in a line each."""
+    threads, cuda = found["threads"], found["cuda"]
+    codecs, memory, plugins = (found[part] for part in ("codecs", "memory", "plugins"))
     set_by_hand = [f"{name}={value}" for name, value in threads.items() if isinstance(value, str)]
     granted = threads["cores_granted"]
     runtimes = {
@@ -94,10 +104,7 @@ def _lines(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     }
     packages = [f"{one['name']} ({one['package']})" for one in plugins["used"]]
     return [
-        ("dcbmr", f"{versions['dcbmr']}, contract {versions['contract']} of plugins"),
-        ("Python", f"{versions['python']} on {versions['platform']}"),
-        ("packages", ", ".join(installed)),
-        ("instruction set", f"{sets['used']} (of {', '.join(sets['available'])}) on {sets['processor']}"),
+        *lines_of_installation(found),
         (
             "threads",
             f"{threads['used']}; {threads['cores']} cores, {threads['cores_allowed']} for this process"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dcbmr.cli._common import claim, print_rows, show_progress, table_options, threads_option
+from dcbmr.cli._common import (
+    claim,
+    flags_of,
+    plays_options,
+    print_rows,
+    show_progress,
+    table_options,
+    threads_option,
+)
 from dcbmr.cli._experiment import print_experiment, with_names
 from dcbmr.errors import InputError
 
@@ -28,8 +37,13 @@ _path = click.Path(path_type=Path)
     is_flag=True,
     help="Write CONFIG.toml, with comments, from the data that the options below show.",
 )
-@click.option("--plays", type=_path, help="With --init: user, song and count.")
-@click.option("--columns", metavar="USER,SONG,COUNT", help="With --init: the columns of the plays.")
+@click.option(
+    "--plays",
+    multiple=True,
+    type=_path,
+    help="With --init: user, song and count, or a log of plays; repeatable, or a folder.",
+)
+@plays_options
 @click.option("--songs", type=_path, help="With --init: song, artist, title and date.")
 @click.option("--tags", type=_path, help="With --init: song, tag and weight.")
 @click.option("--audio", type=_path, help="With --init: a folder of audio, or a manifest.")
@@ -44,8 +58,8 @@ def command(
     output: Path | None,
     dry_run: bool,
     init: bool,
-    plays: Path | None,
-    columns: str | None,
+    plays: tuple[Path, ...],
+    reading: Mapping[str, Any],
     songs: Path | None,
     tags: Path | None,
     audio: Path | None,
@@ -67,31 +81,39 @@ def command(
               dcbmr experiment mine.toml -o experiments
     """
     shown: dict[str, Any] = {
-        "plays": plays, "columns": columns, "songs": songs, "tags": tags, "audio": audio,
-        "features": features, "vectors": vectors,
+        "plays": plays, **reading, "songs": songs, "tags": tags, "audio": audio, "features": features,
+        "vectors": vectors,
     }  # fmt: skip
     given = {name: value for name, value in shown.items() if value}
     if init:
         _init(config, given)
         return
     if given:
-        raise click.UsageError(f"{', '.join(f'--{name}' for name in given)}: for --init alone")
+        raise click.UsageError(f"{flags_of(given)}: for --init alone")
     if output is None:
         raise click.UsageError("-o DIR is missing: where the stages and the results go")
-    from dcbmr.experiment.reading import read_config
+    from dcbmr.experiment.reading import read_experiment
 
-    wanted = read_config(config)
+    wanted = read_experiment(config)
+    place = output / config.stem
     if dry_run:
         from dcbmr.experiment.experiment import plan_experiment
+        from dcbmr.report.due import why_report
 
         steps = plan_experiment(wanted, output)
+        if wanted.evaluation.report:
+            follows = next((f"follows {label}" for label, why in reversed(steps) if why), None)
+            steps.append(("report", follows or why_report(place, wanted)))
         print_rows(
             [{"stage": label, "would run": why or "no: it is there"} for label, why in steps], form=form
         )
         return
     from dcbmr.evaluation.results import RESULTS
     from dcbmr.experiment.experiment import run_experiment
+    from dcbmr.report.due import why_report
+    from dcbmr.report.of_experiment import page_of_experiment
     from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.sources import Sources
 
     if wanted.evaluation.report:
         try:
@@ -99,13 +121,13 @@ def command(
         except InputError as error:
             raise InputError(f"{error}; or set report = false in [evaluation] of {config}") from None
     claim(output)
-    place = output / config.stem
     with show_progress() as bars:
         show = with_names(bars)
         experiment = run_experiment(wanted, output, name=config.stem, n_threads=n_threads, progress=show)
-        if wanted.evaluation.report:
+        if wanted.evaluation.report and why_report(place, wanted):
             show("report", 0, None, {})
-            write_report(place / REPORT, experiment, title=config.stem)
+            page = page_of_experiment(place, Sources(place / REPORT), n_threads=n_threads, progress=show)
+            write_report(place / REPORT, page)
             show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     wrote = f"{place / RESULTS}" + (f" and {place / REPORT}" if wanted.evaluation.report else "")

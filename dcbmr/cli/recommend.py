@@ -98,6 +98,11 @@ BLOCK_USERS = 32768
     help="None of these songs, ids one a line.",
 )
 @click.option(
+    "--why",
+    is_flag=True,
+    help="Add the songs played that speak the most for each song, three a song, and their part of the score.",
+)
+@click.option(
     "--max-per-artist",
     type=click.IntRange(min=1),
     metavar="N",
@@ -138,6 +143,7 @@ def command(
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
+    why: bool,
     max_per_artist: int | None,
     from_date: str | None,
     k: int,
@@ -166,6 +172,7 @@ def command(
               dcbmr recommend cnn --all-users --features features -o lists \\
                   --songs songs.tsv --max-per-artist 2 --from-date 2024-01-01
               dcbmr recommend cnn --new-users signed-up-today.tsv --predicted predicted -o lists-of-new
+              dcbmr recommend cnn --user alice --why
     """
     if bool(users) + all_users + bool(new_users_files) + bool(played) != 1:
         raise click.UsageError(
@@ -176,8 +183,10 @@ def command(
     if (max_per_artist or from_date) and names_file is None:
         raise click.UsageError("--max-per-artist and --from-date need --songs SONGS.tsv")
     names_unused = names_file is not None and not (max_per_artist or from_date)
-    if output is not None and (played or names_unused or form):
-        raise click.UsageError("-o writes ids of users as Parquet: without --played, --songs, --tsv, --json")
+    if output is not None and (played or names_unused or form or why):
+        raise click.UsageError(
+            "-o writes ids of users as Parquet: without --played, --songs, --why, --tsv, --json"
+        )
     if (overwrite or force) and output is None:
         raise click.UsageError("--overwrite and --force are for -o DIR")
     from dcbmr.base.needs import check_need, of_lists
@@ -235,7 +244,10 @@ def command(
         counts = _counts(played, recommender)
         names.check(counts, recommender.playable)
         top = recommender.recommend_for(counts, k=k, candidates=candidates)
-        print_rows(rows_of_top([{"user": "(new)"}], top, names), form=form)
+        found = rows_of_top([{"user": "(new)"}], top, names)
+        if why:
+            found = _with_reasons(found, recommender, {"(new)": recommender.as_plays(counts)}, names)
+        print_rows(found, form=form)
         return
     ids = list(wanted)
     rows: list[dict[str, Any]] = []
@@ -244,7 +256,13 @@ def command(
     for start in range(0, len(ids), BLOCK_USERS):
         block = ids[start : start + BLOCK_USERS]
         top = recommender.recommend(block, k=k, candidates=candidates)
-        rows += rows_of_top([{"user": user} for user in block], top, names)
+        found = rows_of_top([{"user": user} for user in block], top, names)
+        if why:
+            plays_of = recommender.fold_in_plays(block)
+            found = _with_reasons(
+                found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
+            )
+        rows += found
         nothing += [user for user, found in zip(block, top, strict=True) if not found]
         if form == "tsv" and rows:
             # A line needs nothing of the others: a million users take the memory of a block.
@@ -253,6 +271,23 @@ def command(
     if not printed:
         print_rows(rows, form=form)
     _tell_of(nothing)
+
+
+def _with_reasons(
+    rows: Sequence[dict[str, Any]], recommender: Recommender, plays: Mapping[str, Any], names: Names
+) -> list[dict[str, Any]]:
+    """Return each row once for each song played that speaks for it."""
+    from dcbmr.recommendation.reasons import reasons
+
+    found = []
+    for user, of_user in plays.items():
+        mine = [row for row in rows if row["user"] == user]
+        speak = reasons(recommender, of_user, [row["song"] for row in mine])
+        for row, because in zip(mine, speak, strict=True):
+            for reason in because:
+                told = {"because": reason.song, **names.called(reason.song)}
+                found.append({**row, **told, "part": reason.contribution, "alike": reason.similarity})
+    return found
 
 
 def _filtered(recommender: Recommender, only_file: Path | None, without_file: Path | None) -> Recommender:

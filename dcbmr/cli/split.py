@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,12 @@ import click
 
 from dcbmr.cli._common import (
     begin,
+    is_given,
     output_option,
     overwrite_option,
     plays_options,
     read_plays,
+    read_song_list,
     seed_option,
 )
 
@@ -23,18 +26,38 @@ from dcbmr.cli._common import (
 @output_option("the split")
 @click.option(
     "--by",
-    type=click.Choice(["song", "artist", "play"]),
+    type=click.Choice(["song", "artist", "play", "time", "list"]),
     default="song",
     show_default=True,
-    help="Hold out single songs, all songs of an artist together, or single plays of songs that stay known.",
+    help="Hold out single songs, all songs of an artist together, single plays of songs that stay known, "
+    "songs that are newer than a date, or those of a list.",
 )
 @click.option(
     "--songs",
     type=click.Path(path_type=Path),
-    help="Table of song, artist, title (TSV or CSV); needed for --by artist.",
+    help="Table of song, artist, title and date (TSV or CSV); needed for --by artist.",
 )
 @click.option(
-    "--fraction", type=float, default=0.2, show_default=True, help="Share of the songs, or plays, held out."
+    "--fraction",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the songs, or plays, held out: by song, artist and play.",
+)
+@click.option(
+    "--after",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="By time: songs dated after this day, as 2012-06-01, are held out.",
+)
+@click.option(
+    "--dates",
+    type=click.Choice(["songs", "plays"]),
+    help="By time: dates of --songs, or of a song's first play in a log of plays.  [default: songs if "
+    "--songs is given]",
+)
+@click.option(
+    "--heldout", type=click.Path(path_type=Path), help="By list: the ids of the songs held out, one a line."
 )
 @plays_options
 @seed_option
@@ -42,9 +65,12 @@ from dcbmr.cli._common import (
 def command(
     plays: tuple[Path, ...],
     output: Path,
-    by: Literal["song", "artist", "play"],
+    by: Literal["song", "artist", "play", "time", "list"],
     songs: Path | None,
     fraction: float,
+    after: datetime | None,
+    dates: Literal["songs", "plays"] | None,
+    heldout: Path | None,
     reading: Mapping[str, Any],
     random_state: int,
     overwrite: bool,
@@ -57,16 +83,59 @@ def command(
     \b
     Example:  dcbmr split plays.tsv -o split --by artist --songs songs.tsv
               dcbmr split plays.tsv -o warm --by play --fraction 0.1
+              dcbmr split logs/ -o newer --by time --after 2024-01-31
+              dcbmr split plays.tsv -o same --by list --heldout test_songs.txt
     """
     from dcbmr.plays.songs import read_songs
-    from dcbmr.plays.split import split_plays
+    from dcbmr.plays.split import split_after, split_list, split_plays
 
+    _check_belongs(by)
+    if by == "time" and after is None:
+        raise click.UsageError("--by time needs --after DATE, as 2012-06-01")
+    if by == "list" and heldout is None:
+        raise click.UsageError("--by list needs --heldout FILE, ids one a line")
     begin(output, kind="split", overwrite=overwrite)
+    listed = read_song_list(heldout) if heldout else set()
     artists = read_songs(songs).artist_of() if songs else None
+    days = _dates(plays, songs, dates, reading) if by == "time" else {}
     table = read_plays(plays, reading)
-    split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)
+    if by == "time" and after is not None:
+        split = split_after(table, after.date(), dates=days, artists=artists)
+    elif by == "list":
+        split = split_list(table, listed, artists=artists)
+    else:
+        assert by in ("song", "artist", "play")
+        split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)
     split.save(output, overwrite=overwrite)
     for name, part in (("train", split.train), ("held out", split.heldout)):
         n_users, n_songs = part.counts.shape
         click.echo(f"{name}: {n_users:,} users, {n_songs:,} songs, {part.counts.nnz:,} pairs", err=True)
     click.echo(f"wrote {output}", err=True)
+
+
+def _check_belongs(by: str) -> None:
+    """Raise UsageError for an option of another kind of split."""
+    for name, kinds in (
+        ("fraction", ("song", "artist", "play")),
+        ("after", ("time",)),
+        ("dates", ("time",)),
+        ("heldout", ("list",)),
+    ):
+        if by not in kinds and is_given(name):
+            raise click.UsageError(f"--{name} is for --by {' or '.join(kinds)}, and this is --by {by}")
+
+
+def _dates(
+    plays: Sequence[Path], songs: Path | None, where: str | None, reading: Mapping[str, Any]
+) -> dict[str, date]:
+    """Return the date of each song: of the table of songs, or of its first play."""
+    from dcbmr.plays.dates import read_dates
+    from dcbmr.plays.first_played import first_days
+
+    if where == "songs" and songs is None:
+        raise click.UsageError("--dates songs needs --songs, a table with a column of dates")
+    if songs is not None and where != "plays":
+        return read_dates(songs)
+    if Path("-") in plays:
+        raise click.UsageError("standard input is read once: for --dates plays give files")
+    return first_days(list(plays), **reading)

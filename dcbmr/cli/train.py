@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ from dcbmr.cli._common import (
     "--songs",
     type=click.Path(path_type=Path),
     default=None,
-    help="SONGS.tsv (song, artist, title): validation songs are chosen by artist, and --artist-weight finds "
-    "the songs of one.",
+    help="SONGS.tsv (song, artist, title): validation songs, and those that auto holds out, are chosen by "
+    "artist, and --artist-weight finds the songs of one.",
 )
 @click.option(
     "--set",
@@ -147,7 +147,7 @@ def command(
               dcbmr train --regressor linear --factors factors --features features -o linear
               dcbmr train --regressor linear --kind bow_pca --kind tags --factors factors \\
                   --features features -o joined
-              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \
+              dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \\
                   --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
@@ -158,8 +158,9 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import pipeline_to
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.kinds import check_kinds
     from dcbmr.models.model import KIND, KINDS, VERSION, Model
-    from dcbmr.models.training import check_kinds, train, training_songs
+    from dcbmr.models.training import train, training_songs
     from dcbmr.models.warm_start import check_can_start
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
@@ -181,6 +182,7 @@ def command(
             random_state=random_state,
             n_threads=n_threads,
             overwrite=overwrite,
+            force=force,
             resume=resume,
         )
         return
@@ -189,7 +191,7 @@ def command(
     spec = registry.find_regressor(regressor)
     if warm_start is not None:
         check_can_start(spec)
-        _refuse_own_features()
+        _refuse_own_features(given)
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
     pipeline = pipeline_to(
         kinds or spec.kind,
@@ -250,16 +252,10 @@ def command(
     click.echo(f"wrote {output}", err=True)
 
 
-def _refuse_own_features() -> None:
+def _refuse_own_features(given: Iterable[str]) -> None:
     """Refuse what says how features are prepared, where the model to start from says it."""
-    context = click.get_current_context()
-    options = {"kinds": "--kind", "n_words": "--words"} | {
-        name: f"--{name}" for name in ("variance", "standardize", "weighting", "codebook")
+    names = {"kinds": "kind", "n_words": "words"} | {
+        name: name for name in ("variance", "standardize", "weighting", "codebook")
     }
-    given = [
-        flag
-        for name, flag in options.items()
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(f"with --warm-start, {', '.join(given)} is the model's: leave it out")
+    if flags := [f"--{names[name]}" for name in given if name in names]:
+        raise click.UsageError(f"with --warm-start, {', '.join(flags)} is the model's: leave it out")

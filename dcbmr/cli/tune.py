@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from dcbmr.cli._common import (
     claim,
+    is_given,
     output_option,
     plays_options,
     print_rows,
@@ -152,13 +152,10 @@ def command(
 
 def _refuse(names: Sequence[str], belongs: str) -> None:
     """Raise UsageError for options that were given and belong to the other use of this command."""
-    context = click.get_current_context()
-    flags = {option.name: option.opts[0] for option in context.command.params}
-    given = [
-        flags[name] for name in names if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: for {belongs} --regressor")
+    options = click.get_current_context().command.params
+    flags = {option.name: option.opts[0] for option in options}
+    if wrong := [flags[name] for name in names if is_given(name)]:
+        raise click.UsageError(f"{', '.join(wrong)}: for {belongs} --regressor")
 
 
 def _tune_factorization(
@@ -263,13 +260,12 @@ def _to_train(
     from dcbmr.contract.params import LOSS_PREFIX, spelt
     from dcbmr.experiment.initial import toml
 
-    given = {"loss": others["loss"], "songs": others["songs"], "device": others["device"]}
-    words = {"n_words": "words"}
-    context = click.get_current_context()
-    for name, value in others["words"].items():
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            given[words.get(name, name)] = value
-    options = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    named = {"loss": others["loss"], "songs": others["songs"], "device": others["device"]}
+    words = {name: value for name, value in others["words"].items() if is_given(name)}
+    no_standardize = ["--no-standardize"] if not words.pop("standardize", True) else []
+    named |= {{"n_words": "words"}.get(name, name): value for name, value in words.items()}
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items() if value is not None]
+    options += no_standardize
     options += [f"--kind {kind}" for kind in kinds]
     pairs = [*settings, *(f"{name}={spelt(value)}" for name, value in chosen.items() if value is not None)]
     options += [f"--set {shlex.quote(pair)}" for pair in pairs]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
 
-# The version of all that stands here. A plugin says for which one it was made (DCBMR_CONTRACT in the module
-# of its entry point), and one made for another is skipped with a warning: dcbmr.contract.registry.
+#: The version of all that stands here. A plugin says for which one it was made (DCBMR_CONTRACT in the module
+#: of its entry point), and one made for another is skipped with a warning.
 CONTRACT_VERSION = 2
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcbmr import _core
+from dcbmr.base.directory import FORMATS
 from dcbmr.base.threads import cpu_quota, n_cores, resolve_n_threads
 from dcbmr.base.version import __version__
 from dcbmr.contract import registry
@@ -24,7 +25,12 @@ INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # each better than those befo
 _GIB = 1 << 30
 _OF_THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Beside what every installation needs.
-_OPTIONAL = ("torch", "av", "matplotlib")
+_OPTIONAL = ("torch", "av", "matplotlib", "bokeh", "openTSNE")
+
+
+def installation() -> dict[str, Any]:
+    """Return what is installed: the first parts of :func:`examine`, at once, without importing torch."""
+    return {"versions": _versions(), "formats": dict(FORMATS), "instruction_set": _instruction_set()}
 
 
 def examine() -> dict[str, Any]:
@@ -35,13 +41,12 @@ def examine() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``versions`` (None: not installed), ``instruction_set``, ``threads``, ``cuda``, ``runtimes`` (of
-        OpenMP and BLAS, in this process), ``codecs``, ``memory`` (GiB; that of the folder for temporary
-        files, too) and ``plugins``.
+        ``versions`` (None: not installed), ``formats`` (of directories, by kind), ``instruction_set``,
+        ``threads``, ``cuda``, ``runtimes`` (of OpenMP and BLAS, in this process), ``codecs``, ``memory``
+        (GiB; that of the folder for temporary files, too) and ``plugins``.
     """
     return {
-        "versions": _versions(),
-        "instruction_set": _instruction_set(),
+        **installation(),
         "threads": _threads(),
         "cuda": _cuda(),
         "runtimes": _runtimes(),

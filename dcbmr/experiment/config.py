@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from dcbmr.datasets.world import WorldSettings
 from dcbmr.errors import InputError
-from dcbmr.experiment.rows import Row, TuneSettings
+from dcbmr.experiment.rows import OF_WORDS, Row, TuneSettings
 from dcbmr.factorization.als import WeightedALS
 
 
@@ -158,6 +158,9 @@ class FeatureSettings:
         Seconds to read of each file at most.
     params : table
         Parameters of the extractors, "NAME" or "KIND.NAME".
+    codebook : path
+        From `dcbmr codebook`, learned without the held-out songs: data.features hold its words
+        (`dcbmr featurize --kind bow`), and n_words is its own.
     """
 
     n_words: tuple[int, ...] = (4000,)
@@ -167,6 +170,7 @@ class FeatureSettings:
     offset: float = 0.0
     duration: float | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    codebook: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.n_words or min(self.n_words) < 2:
@@ -232,7 +236,7 @@ class EvaluationSettings:
             raise InputError(f"n_resamples must be at least 0; got {self.n_resamples}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """Everything that the table depends on.
 
@@ -297,6 +301,15 @@ class ExperimentConfig:
         if (self.split.by == "artist" or dates_of_songs) and data.songs is None:
             needs = "dates" if self.split.by == "time" else "artists"
             raise InputError(f"split.by is {self.split.by!r}, which needs {needs}: give data.songs")
+        if self.features.codebook is not None:
+            if data.features is None:
+                raise InputError("features.codebook is for words that are stored: give data.features")
+            for row in self.rows:
+                if row.tune is not None and OF_WORDS.intersection(row.learns_from):
+                    raise InputError(
+                        f"features.codebook has seen the songs that row {row.name!r} is tuned by: leave one "
+                        "of the two out"
+                    )
         if self.evaluation.tags and data.tags is None:
             raise InputError("evaluation.tags is true, which needs data.tags")
 

@@ -7,30 +7,36 @@ is there is not made again; what was made goes on in memory: only what an earlie
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcbmr.base.directory import kind_of, read_config, refuse_existing, write_config, write_json
+from dcbmr.base.directory import FORMATS, kind_of, read_config, refuse_existing, write_config, write_json
 from dcbmr.base.progress import Progress
+from dcbmr.base.text import text_table
 from dcbmr.base.usage import Usage
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.results import RESULTS
+from dcbmr.evaluation.table import shown_rows, who_was_ranked
 from dcbmr.experiment import stages as make
 from dcbmr.experiment.cache import Stages
 from dcbmr.experiment.config import ExperimentConfig
 from dcbmr.experiment.plan import Plan
 from dcbmr.experiment.pooled import table_of
+from dcbmr.experiment.reading import read_experiment
 from dcbmr.experiment.work import Work, WorkOfFold
 
 KIND = "experiment"
-VERSION = 4
+VERSION = FORMATS[KIND]
+WORLD = "world"  # of results: a link to the synthesized files, where there are any
 _STAGES = "stages"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Experiment:
     """What an experiment found; its directory holds it, too.
 
@@ -53,22 +59,31 @@ class Experiment:
     models: dict[str, Path]
     curves: dict[str, make.Curve]
 
+    def __repr__(self) -> str:
+        return f"Experiment(rows={list(self.models)}, n_evaluations={len(self.evaluations)})"
+
     @property
     def evaluation(self) -> Evaluation:
         """That of the first fold and seed."""
         return self.evaluations[0]
 
+    def table(self) -> str:
+        """Return the rows as a table for people, and in words what they mean."""
+        rows = self.results["rows"]
+        return "\n".join([text_table(shown_rows(rows)), "", who_was_ranked(rows), *self.results["words"]])
 
-def plan_experiment(config: ExperimentConfig, directory: str | Path) -> list[tuple[str, str | None]]:
+
+def plan_experiment(
+    config: ExperimentConfig | str | Path, directory: str | Path
+) -> list[tuple[str, str | None]]:
     """Return the stages that an experiment takes, and why each has to be made: None where it is there.
 
     Parameters
     ----------
-    config : ExperimentConfig
-    directory : path
-        Where it is to be written; see :func:`run_experiment`.
+    config, directory
+        As of :func:`run_experiment`.
     """
-    plan = Plan(config, Stages(Path(directory) / _STAGES))
+    plan = Plan(_read(config), Stages(Path(directory) / _STAGES))
     missing: set[str] = set()
     found = []
     for stage in plan:
@@ -80,10 +95,10 @@ def plan_experiment(config: ExperimentConfig, directory: str | Path) -> list[tup
 
 
 def run_experiment(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path,
     directory: str | Path,
     *,
-    name: str = "",
+    name: str | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Experiment:
@@ -91,12 +106,13 @@ def run_experiment(
 
     Parameters
     ----------
-    config : ExperimentConfig
-        See :func:`dcbmr.experiment.reading.read_config`.
+    config : path or ExperimentConfig
+        A CONFIG.toml, or what :func:`dcbmr.read_experiment` has read.
     directory : path
         Where everything is written; other experiments may be there, and share what they agree on.
-    name : str
-        Of the folder in it for the results; none where they are to lie in ``directory`` itself.
+    name : str, optional
+        Of the folder in it for the results: by default that of the file without its ending. Of a
+        configuration that was read, or if it is empty, they lie in ``directory`` itself.
     n_threads : int, optional
         None for every core.
     progress : Progress, optional
@@ -112,6 +128,8 @@ def run_experiment(
         The directory holds something else; a stage's files were changed; files that do not go together.
     """
     directory = Path(directory)
+    name = name if name is not None else "" if isinstance(config, ExperimentConfig) else Path(config).stem
+    config = _read(config)
     if kind_of(directory) == KIND:
         read_config(directory, kind=KIND, version=VERSION, remedy="give another directory")
     else:
@@ -126,9 +144,23 @@ def run_experiment(
     experiment = _put_together(work, of_folds, tuned)
     out = directory / name
     out.mkdir(exist_ok=True)
-    write_json(out / RESULTS, experiment.results)
+    if not results_are(out, experiment.results):  # what follows from them stays
+        write_json(out / RESULTS, experiment.results)
     _link(out, work)
     return experiment
+
+
+def results_are(out: Path, wanted: Mapping[str, Any]) -> bool:
+    """Say whether a folder holds results, and what is wanted of them."""
+    try:
+        found = json.loads((out / RESULTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all(found.get(name) == value for name, value in json.loads(json.dumps(wanted)).items())
+
+
+def _read(config: ExperimentConfig | str | Path) -> ExperimentConfig:
+    return config if isinstance(config, ExperimentConfig) else read_experiment(config)
 
 
 def _put_together(
@@ -159,11 +191,11 @@ def _put_together(
         "peak_memory_mib": max(took.memory_mib for took in usage.values()),
     }
     return Experiment(
-        config,
-        results,
-        [evaluation for evaluations in of_folds for evaluation in evaluations],
-        {name: path / make.MODEL for name, path in models.items()},
-        {name: make.read_curve(path) for name, path in models.items()},
+        config=config,
+        results=results,
+        evaluations=[evaluation for evaluations in of_folds for evaluation in evaluations],
+        models={name: path / make.MODEL for name, path in models.items()},
+        curves={name: make.read_curve(path) for name, path in models.items()},
     )
 
 
@@ -189,6 +221,8 @@ def _link(out: Path, work: Work) -> None:
             targets[name] = path_of(stage) / make.EVALUATION
         for name, target in targets.items():
             _lead(within / name, target)
+    if plan.world is not None:
+        _lead(out / WORLD, path_of(plan.world))
     for number, stage in enumerate(plan.stores, 1):
         name = "features" if len(plan.stores) == 1 else f"features-{number}"
         _lead(out / name, path_of(stage) / make.FEATURES)

@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from dcbmr.base.directory import check_writable
 from dcbmr.base.documented import meanings
 from dcbmr.contract import registry
+from dcbmr.contract.params import typed
 from dcbmr.errors import InputError
 from dcbmr.experiment.config import (
     DataSettings,
@@ -36,7 +37,7 @@ _WIDTH = 100
 def write_initial_config(
     file: str | Path,
     *,
-    plays: str | Path,
+    plays: str | Path | Sequence[str | Path],
     songs: str | Path | None = None,
     tags: str | Path | None = None,
     audio: str | Path | None = None,
@@ -44,6 +45,9 @@ def write_initial_config(
     vectors: Mapping[str, str | Path] | None = None,
     split: Mapping[str, Any] | None = None,
     columns: str | None = None,
+    since: str | date | None = None,
+    until: str | date | None = None,
+    min_seconds: float | None = None,
 ) -> None:
     """Write a CONFIG.toml for `dcbmr experiment`, with a comment on each key.
 
@@ -51,7 +55,7 @@ def write_initial_config(
     ----------
     file : path
         Where to write it. The paths in it are made relative to its folder.
-    plays, songs, tags, audio, features, vectors, columns
+    plays, songs, tags, audio, features, vectors, columns, since, until, min_seconds
         The data, as :class:`dcbmr.experiment.config.DataSettings` has them. They are looked at: their sizes
         are said, and ids that do not match are an error.
     split : mapping, optional
@@ -69,9 +73,24 @@ def write_initial_config(
     place = {"songs": songs, "tags": tags, "audio": audio, "features": features}
     given: dict[str, Any] = {name: Path(path) for name, path in place.items() if path is not None}
     given["vectors"] = {kind: Path(path) for kind, path in (vectors or {}).items()}
-    data = DataSettings(plays=(Path(plays),), **given, columns=columns)
+    files = [plays] if isinstance(plays, str | Path) else plays
+    data = DataSettings(
+        plays=tuple(map(Path, files)),
+        **given,
+        columns=columns,
+        since=_day("since", since),
+        until=_day("until", until),
+        min_seconds=min_seconds,
+    )
     text = initial_config(data, split=split, folder=file.resolve().parent)
     file.write_text(text, "utf-8")
+
+
+def _day(name: str, given: str | date | None) -> date | None:
+    try:
+        return typed(given, date) if given else None
+    except ValueError:
+        raise InputError(f"{name} must be a day, as 2024-01-31; got {given!r}") from None
 
 
 def initial_config(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from dcbmr.contract import registry
-from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import (
     DataSettings,
@@ -21,12 +20,10 @@ from dcbmr.experiment.config import (
 )
 from dcbmr.experiment.inputs import checksum, checksum_of_audio
 from dcbmr.experiment.row_stages import HeldOut, RowStages, Search
-from dcbmr.experiment.rows import Row
+from dcbmr.experiment.rows import OF_WORDS, Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.features.joined import pipeline_to
 from dcbmr.features.recipe import Recipe
-
-_OF_WORDS = {kind.name for kind in HOST_KINDS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +212,7 @@ class Plan:
             label = "factorize all plays" if tune is None else self._label("factorize all plays", number)
             everything = self._factors_stage(label, {"plays": self._plays}, tune, self._of_plays)
         rows = self.config.rows
-        kinds = dict.fromkeys(kind for row in rows for kind in row.learns_from if kind in _OF_WORDS)
+        kinds = dict.fromkeys(kind for row in rows for kind in row.learns_from if kind in OF_WORDS)
         label = self._label("codebook", number)
         words = {kind: self._words_stage(kind, split, factors, label) for kind in kinds}
         part = HeldOut(split, factors, words)
@@ -241,7 +238,7 @@ class Plan:
         words = {
             kind: self._words_stage(kind, split, factors, label("codebook without them"))
             for kind in row.learns_from
-            if kind in _OF_WORDS
+            if kind in OF_WORDS
         }
         without = HeldOut(split, factors, words)
         stages = RowStages(self.config, self.data.vectors, self._sources)
@@ -303,6 +300,8 @@ class Plan:
         }
         (source,) = pipeline_to(kind).sources
         inputs: dict[str, Stage | str] = {"split": split, f"features {source}": self._sources[source]}
+        if chosen.codebook is not None:
+            inputs["codebook"] = checksum(chosen.codebook, "features.codebook")
         if len(chosen.n_words) > 1:  # one is chosen by what a regression on it predicts
             settings |= {
                 "validation_fraction": self.config.training.validation_fraction,

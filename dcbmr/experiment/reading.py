@@ -6,7 +6,7 @@ import dataclasses
 import re
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,13 +44,15 @@ SECTIONS: dict[str, type] = {
 _ALL = ("random_state", *SECTIONS, "factorization", "rows")
 
 
-def read_config(file: str | Path) -> ExperimentConfig:
+def read_experiment(file: str | Path, *, without: Collection[str] = ()) -> ExperimentConfig:
     """Read the configuration of an experiment.
 
     Parameters
     ----------
     file : path
         A CONFIG.toml, as `dcbmr experiment --init` writes one. Paths in it are relative to its folder.
+    without : collection of str
+        Regressors whose rows are left out.
 
     Returns
     -------
@@ -67,14 +69,14 @@ def read_config(file: str | Path) -> ExperimentConfig:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return _Reader(file, text).config()
+    return _Reader(file, text, without).config()
 
 
 class _Reader:
     """One file, and where its keys stand."""
 
-    def __init__(self, file: Path, text: str) -> None:
-        self._file = file
+    def __init__(self, file: Path, text: str, without: Collection[str]) -> None:
+        self._file, self._without = file, without
         try:
             self._content = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -96,7 +98,11 @@ class _Reader:
         rows = content.get("rows", [])
         if not isinstance(rows, list):
             raise self._error(("rows",), "rows are written under [[rows]], each under its own")
-        given["rows"] = tuple(self._row(number, row) for number, row in enumerate(rows))
+        given["rows"] = tuple(
+            self._row(number, row)
+            for number, row in enumerate(rows)
+            if not (isinstance(row, Mapping) and row.get("regressor") in self._without)
+        )
         try:
             return ExperimentConfig(**given)
         except InputError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dcbmr.contract import registry
+from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.contract.params import LOSS_PREFIX
 from dcbmr.errors import InputError
 from dcbmr.evaluation.rows import OTHER_ROWS, SHUFFLED
@@ -15,6 +16,8 @@ from dcbmr.tuning.factorization import SPACE, factorization_space
 from dcbmr.tuning.regressor import Given
 from dcbmr.tuning.search import check_budget
 
+OF_WORDS = frozenset(kind.name for kind in HOST_KINDS)
+"""Kinds that are made of a codebook."""
 _ROW_NAME = re.compile(r"\w[\w +.-]*")
 
 

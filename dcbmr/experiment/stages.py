@@ -22,7 +22,6 @@ from dcbmr.audio.files import find_songs
 from dcbmr.base.directory import checkpoint_of, new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.base.tensors import load_tensors, save_tensors
-from dcbmr.base.text import read_lines
 from dcbmr.contract import registry
 from dcbmr.contract.contract import FactorTarget, SongFeatures
 from dcbmr.errors import InputError
@@ -31,17 +30,19 @@ from dcbmr.experiment.config import DataSettings, ExperimentConfig
 from dcbmr.experiment.rows import Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.codebook import Codebook
 from dcbmr.features.joined import JoinedPipeline
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
+from dcbmr.models.leakage import refuse_pipeline_leakage
 from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.dates import read_dates
-from dcbmr.plays.first_played import first_played
+from dcbmr.plays.first_played import first_days
 from dcbmr.plays.matching import match_ids
-from dcbmr.plays.songs import SongTable, read_songs
+from dcbmr.plays.songs import SongTable, read_song_list, read_songs
 from dcbmr.plays.split import Split, split_after, split_folds, split_list, split_plays
 from dcbmr.plays.vectors import read_vectors
 from dcbmr.ranking.report import evaluate_ranking
@@ -75,7 +76,7 @@ def make_split(
         assert chosen.after is not None
         split = split_after(plays, chosen.after, dates=_dates(data, chosen.dates), artists=artists)
     elif chosen.by == "list":
-        split = split_list(plays, list(read_lines(chosen.heldout[fold])), artists=artists)
+        split = split_list(plays, read_song_list(chosen.heldout[fold]), artists=artists)
     elif chosen.folds:
         folds = split_folds(
             plays, n_folds=chosen.folds, by=chosen.by, artists=artists, random_state=random_state
@@ -93,8 +94,7 @@ def make_split(
 def _dates(data: DataSettings, where: str) -> dict[str, date]:
     """Return the date of each song: of the table of songs, or of its first play."""
     if where == "plays":
-        firsts = first_played(data.plays_source, **data.how_read)
-        return {song: moment.astype("M8[D]").item() for song, moment in firsts.items()}
+        return first_days(data.plays_source, **data.how_read)
     assert data.songs is not None
     return read_dates(data.songs)
 
@@ -161,6 +161,7 @@ def make_words(
     if (path / WORDS).exists():
         return read_words(path, n_threads=n_threads)
     chosen, seed = config.features, config.random_state
+    codebook = None if chosen.codebook is None else Codebook.load(chosen.codebook, n_threads=n_threads)
     tried: dict[int, tuple[float | None, FeaturePipeline]] = {}
     for n_words in chosen.n_words:
         pipeline = FeaturePipeline(
@@ -169,9 +170,12 @@ def make_words(
             variance=chosen.variance,
             weighting=chosen.weighting,
             standardize=chosen.standardize,
+            codebook=codebook,
             n_threads=n_threads,
             random_state=seed,
         )
+        refuse_pipeline_leakage(pipeline, split.heldout_songs, "features.codebook")
+        pipeline.check_store(features)
         songs = _training_songs(split.train, features[pipeline.source].song_ids)
 
         def show(

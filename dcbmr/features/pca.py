@@ -84,15 +84,13 @@ class PCA(Estimator):
             raise InputError(f"principal components need at least 2 rows; got {n_rows}")
         mean = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel() / n_rows
         with self._threads():
-            variances, components = (_of_covariance if n_rows > n_dims else _of_rows)(matrix, mean)
+            variances, components = (_of_covariance if n_rows > n_dims else _of_rows)(
+                matrix, mean, self.variance
+            )
         total = variances.sum()
         if total <= 0:
             raise InputError(f"all {n_rows} rows are equal: there is no variance to keep")
-        reached = np.cumsum(variances) / total
-        # variance = 1 keeps what is more than rounding in float32.
-        possible = int((variances > 1e-6 * variances[0]).sum())
-        n_components = min(int(np.searchsorted(reached, self.variance)) + 1, possible)
-        components = components[:n_components]
+        n_components = len(components)
         largest = np.abs(components).argmax(axis=1)
         components *= np.sign(components[np.arange(n_components), largest])[:, None]
         self.songs_ = None if song_ids is None else digests(song_ids)
@@ -166,28 +164,56 @@ def _dense(rows: NDArray[Any] | csr_array) -> NDArray[np.float32]:
 
 
 def _of_covariance(
-    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64]
+    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64], share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Variances, falling, and components in rows, from the covariance summed over blocks of rows."""
-    from scipy.linalg import eigh
-
+    """All variances, falling, and components in rows, from the covariance summed over blocks of rows."""
     n_rows, n_dims = matrix.shape
     covariance = np.zeros((n_dims, n_dims))
     for rows in blocks(n_rows, _BLOCK_ROWS):
         centred = _dense(matrix[rows]) - mean.astype(np.float32)
         covariance += centred.T @ centred
-    values, vectors = eigh(covariance, overwrite_a=True, check_finite=False)
-    return np.maximum(values[::-1], 0) / (n_rows - 1), vectors[:, ::-1].T
+    values, vectors = _leading(covariance, share)
+    return values / (n_rows - 1), vectors.T
 
 
 def _of_rows(
-    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64]
+    matrix: NDArray[Any] | csr_array, mean: NDArray[np.float64], share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same from the products between rows, of which there are fewer than dimensions."""
-    from scipy.linalg import eigh
-
     centred = _dense(matrix) - mean
-    values, vectors = eigh(centred @ centred.T, overwrite_a=True, check_finite=False)
-    values = np.maximum(values[::-1], 0)
-    scale = np.sqrt(np.where(values > 0, values, 1))
-    return values / (len(centred) - 1), (centred.T @ (vectors[:, ::-1] / scale)).T
+    values, vectors = _leading(centred @ centred.T, share)
+    scale = np.sqrt(np.where(values > 0, values, 1))[: vectors.shape[1]]
+    return values / (len(centred) - 1), (centred.T @ (vectors / scale)).T
+
+
+def _leading(products: NDArray[np.float64], share: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """All eigenvalues, falling, and in columns the vectors of the fewest that make up ``share`` of them.
+
+    The steps of LAPACK's dsyevr, since how many vectors are wanted is known only from the values, and all of
+    them cost as much as the values. The first step waits for memory and not for cores: on one thread it
+    takes little longer, and beside other programs many times less, since threads of BLAS wait by spinning.
+    """
+    from scipy.linalg import lapack
+    from threadpoolctl import threadpool_limits
+
+    n = len(products)
+    if n == 1:  # which the wrappers of LAPACK do not take
+        return np.maximum(products[0], 0), np.ones((1, 1))
+    with threadpool_limits(1, user_api="blas"):
+        # Of three diagonals; symmetric, so that its transpose is the same in Fortran's order.
+        reduced, diagonal, beside, tau, failed = lapack.dsytrd(
+            products.T, lower=1, lwork=64 * n, overwrite_a=1
+        )
+    rising, failed_values = lapack.dsterf(diagonal, beside)
+    values = np.maximum(rising[::-1], 0)
+    # share = 1 keeps what is more than rounding in float32.
+    possible = max(1, int((values > 1e-6 * values[0]).sum()))
+    reached = np.cumsum(values) / (values.sum() or 1)
+    n_vectors = min(int(np.searchsorted(reached, share)) + 1, possible)
+    ends = 0.0, 0.0, n - n_vectors + 1, n
+    *_, vectors, failed_vectors = lapack.dstemr(diagonal, np.append(beside, 0), 2, *ends, compute_v=1)
+    if failed or failed_values or failed_vectors:
+        raise np.linalg.LinAlgError("the eigenvalues did not converge")
+    vectors = vectors[:, :n_vectors]
+    vectors[1:], *_ = lapack.dormqr("L", "N", reduced[1:, :-1], tau, vectors[1:], lwork=64 * n)
+    return values, vectors[:, ::-1]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,26 +139,17 @@ def train_auto(
         }
         claim_checkpoint(Path(checkpoint), settings, resume=resume)
     how: dict[str, Any] = {"n_threads": n_threads, "random_state": random_state}
-    most_folds = N_FOLDS * max(1, -(-ENOUGH_ARTISTS // n_groups))
-    trials = [Trial(place, candidate) for place, candidate in enumerate(tried)]
-    folds: list[Fold] = []
-    racing = trials
-    while not folds or (len(folds) < most_folds and len(racing) > 1):
-        going_on = _affordable(racing, clock) if folds else racing
-        if folds and len(going_on) == 1:
-            break
-        deal, number = divmod(len(folds), N_FOLDS)
-        rows = np.flatnonzero(deal_groups(groups, N_FOLDS, random_state=random_state + deal) == number)
+
+    def fits_on(number: int) -> _Fits:
+        deal, part = divmod(number, N_FOLDS)
+        rows = np.flatnonzero(deal_groups(groups, N_FOLDS, random_state=random_state + deal) == part)
         fold = Fold(factors, [songs[row] for row in rows], groups[rows], **how)
-        fits = _Fits(fold, len(folds), features, {**how, "split": split, "artists": known}, checkpoint)
-        if not _run_fold(fits, going_on, clock):
-            break
-        folds.append(fold)
-        for trial in racing:
-            if trial not in going_on:
-                trial.outcome = "given up: no time for a fit more"
-        racing = give_up_who_is_behind([trial for trial in going_on if not trial.outcome])
-    chosen, others = choose([trial for trial in racing if not trial.outcome], folds, by_artist=by_artist)
+        return _Fits(fold, number, features, {**how, "split": split, "artists": known}, checkpoint)
+
+    trials = [Trial(place, candidate) for place, candidate in enumerate(tried)]
+    n_deals = max(1, -(-ENOUGH_ARTISTS // n_groups))
+    racing, folds = _race(trials, fits_on, N_FOLDS * n_deals, clock)
+    chosen, others = choose(racing, folds, by_artist=by_artist)
     pipeline_to = pipelines_of(features, songs, **how)
     models = [
         train(
@@ -200,11 +191,32 @@ def _songs_of_all(features: FeatureStore, tried: Sequence[Candidate]) -> list[st
     return [song for song in first if song in common]
 
 
-def _affordable(racing: Sequence[Trial], clock: _Clock) -> list[Trial]:
+def _race(
+    trials: Sequence[Trial], fits_on: Callable[[int], _Fits], most_folds: int, clock: _Clock
+) -> tuple[list[Trial], list[Fold]]:
+    """Try candidates fold after fold; return those that nobody is clearly ahead of, and the folds."""
+    racing, folds, shared = list(trials), list[Fold](), 0.0
+    while not folds or (len(folds) < most_folds and len(racing) > 1):
+        going_on = _affordable(racing, shared, clock) if folds else racing
+        if folds and len(going_on) == 1:
+            break
+        fits = fits_on(len(folds))
+        if not _run_fold(fits, going_on, clock):
+            break
+        folds.append(fits.fold)
+        shared = fits.shared
+        for trial in racing:
+            if trial not in going_on:
+                trial.outcome = "given up: no time for a fit more"
+        racing = give_up_who_is_behind([trial for trial in going_on if not trial.outcome])
+    return [trial for trial in racing if not trial.outcome], folds
+
+
+def _affordable(racing: Sequence[Trial], shared: float, clock: _Clock) -> list[Trial]:
     """Return who can have a fold more: all, or the first and those that are fast enough."""
     first = first_of(racing)
     left = sorted(racing, key=lambda trial: (trial is not first, trial.seconds[-1]))
-    while len(left) > 1 and not clock.allows_a_fold_more([trial.seconds[-1] for trial in left]):
+    while len(left) > 1 and not clock.allows_a_fold_more([trial.seconds[-1] for trial in left], shared):
         left.pop()
     return [trial for trial in racing if trial in left]
 
@@ -234,10 +246,13 @@ class _Clock:
         """Count time that an interrupted run took."""
         self._began -= seconds
 
-    def allows_a_fold_more(self, seconds: Sequence[float]) -> bool:
-        """Say whether all may have one, and some be fitted on all songs then; given what a fit took each."""
-        at_last = sum(sorted(seconds)[-LARGEST_MEAN:]) * _AT_LAST
-        return self.left > sum(seconds) + at_last
+    def allows_a_fold_more(self, seconds: Sequence[float], shared: float) -> bool:
+        """Say whether all may have one, and some be fitted on all songs then.
+
+        ``seconds`` are what a fit took each, ``shared`` what came before them.
+        """
+        at_last = (shared + sum(sorted(seconds)[-LARGEST_MEAN:])) * _AT_LAST
+        return self.left > shared + sum(seconds) + at_last
 
     def until(self, limit: float) -> Progress:
         """Return a progress that raises when so many seconds are over."""
@@ -264,6 +279,7 @@ class _Fits:
     ) -> None:
         self.fold, self._number, self._features, self._how = fold, number, features, how
         self._checkpoint = Path(checkpoint) if checkpoint is not None else None
+        self.shared = 0.0  # seconds to learn words and the like, for whoever takes them
         songs = training_songs(fold.factors, features.song_ids).song_ids
         self._pipeline_to = pipelines_of(
             features, songs, n_threads=how["n_threads"], random_state=how["random_state"]
@@ -276,16 +292,23 @@ class _Fits:
             header, kept = load_tensors(self._checkpoint, name=name, format_version=1)
             clock.count(header["seconds"])
             return kept, header["seconds"]
-        began = clock.elapsed
+        progress = clock.until(limit)
+        pipeline = self._pipeline_to(trial.candidate.kinds)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what matters is said of the fit on all songs
+            began = clock.elapsed
+            if not pipeline.is_fitted:
+                songs = training_songs(self.fold.factors, pipeline.songs_in(self._features)).song_ids
+                pipeline.learn(self._features, songs, progress=progress)
+                self.shared += clock.elapsed - began
+            began = clock.elapsed
             model = train(
                 self.fold.factors,
                 self._features,
                 regressor=trial.candidate.regressor,
                 params=trial.candidate.params,
-                pipeline=self._pipeline_to(trial.candidate.kinds),
-                progress=clock.until(limit),
+                pipeline=pipeline,
+                progress=progress,
                 **self._how,
             )
             predicted = {"songs": model.predict_store(self._features, self.fold.songs)}

@@ -10,7 +10,7 @@ from typing import Any
 from dcbmr.contract import registry
 from dcbmr.contract.contract import RegressorSpec
 from dcbmr.errors import DcbmrError
-from dcbmr.features.joined import JoinedPipeline
+from dcbmr.features.joined import JoinedPipeline, pipeline_to
 from dcbmr.features.pipeline import FeaturePipeline, kinds_of_shape
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import is_brought
@@ -95,6 +95,12 @@ def _settings(regressor: str) -> list[Mapping[str, Any]]:
 def _is_made(store: FeatureStore, kind: str) -> bool:
     """Say whether a kind can be made anew for each fold: stored words were learned from all its songs."""
     return all(source in store for source in FeaturePipeline(kind).sources)
+
+
+def n_numbers(store: FeatureStore, tried: Sequence[Candidate]) -> int:
+    """Return how many numbers the vectors of the largest candidate are, of all songs."""
+    kinds = {candidate.kinds for candidate in tried}
+    return max(pipeline_to(one, n_words=_N_WORDS).n_numbers(store) for one in kinds)
 
 
 def pipelines_of(

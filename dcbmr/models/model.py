@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
-from dcbmr.base.directory import new_directory, read_config, reading
+from dcbmr.base.directory import FORMATS, new_directory, read_config, reading
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.contract.faults import calling, fault_of, is_built_in, named
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KIND = "model"
 KINDS = (KIND, "stack")  # which take each other's place
-VERSION = 2
+VERSION = FORMATS[KIND]
 _ROWS = "training_songs.npy"
 
 

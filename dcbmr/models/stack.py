@@ -45,7 +45,8 @@ class Stack:
         Every setting, as in ``config.json``.
     """
 
-    loss = None  # its models have their own
+    loss = None
+    """Its models have their own."""
 
     def __init__(self, models: Sequence[Model], *, weights: Sequence[float] | None = None) -> None:
         if not models:

@@ -26,7 +26,7 @@ ARTIST_WEIGHTS = (0.5, 1.0)
 LARGEST_MEAN = 4
 _MOST_USERS = 20_000  # that judge a fold
 _CLEARLY = 2.0  # standard errors
-_FEW_ARTISTS = 10  # by whom nobody is clearly behind
+_FEW_ARTISTS = 10  # by whom nobody is surely better
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ def ahead(ours: Sequence[Score], theirs: Sequence[Score]) -> tuple[float, float]
     """Return by how much we are ahead in mAP on the folds that both have, and the standard error of that.
 
     The artists are what is drawn at random: mAP is a sum over them, and so is the difference. One that was
-    held out in several folds counts once.
+    held out in several folds counts once. Of a few artists there is no standard error: it is infinite.
     """
     both = list(zip(ours, theirs, strict=False))
     artists = np.concatenate([our.artists for our, _ in both])
@@ -167,8 +167,12 @@ def ahead(ours: Sequence[Score], theirs: Sequence[Score]) -> tuple[float, float]
     place = np.unique(artists, return_inverse=True)[1]
     parts = np.bincount(place, differences)
     n = len(parts)
-    error = math.sqrt(n / (n - 1) * float(((parts - parts.mean()) ** 2).sum())) if n > 1 else math.inf
-    return float(parts.sum()), error
+    spread = n / (n - 1) * float(((parts - parts.mean()) ** 2).sum()) if n >= _FEW_ARTISTS else math.inf
+    return float(parts.sum()), math.sqrt(spread)
+
+
+def _n_artists(scores: Sequence[Score]) -> int:
+    return len(set().union(*(score.artists for score in scores)))
 
 
 def first_of(racing: Sequence[Trial]) -> Trial:
@@ -177,13 +181,8 @@ def first_of(racing: Sequence[Trial]) -> Trial:
 
 
 def give_up_who_is_behind(racing: Sequence[Trial]) -> list[Trial]:
-    """Return who is not clearly behind the first; of the others, ``outcome`` says so.
-
-    By a few artists nobody is: their number makes no good standard error.
-    """
+    """Return who is not clearly behind the first; of the others, ``outcome`` says so."""
     first = first_of(racing)
-    if len(set().union(*(score.artists for score in first.scores))) < _FEW_ARTISTS:
-        return list(racing)
     for trial in racing:
         by, error = ahead(first.scores, trial.scores)
         if by > _CLEARLY * error:
@@ -258,20 +257,21 @@ def _row(name: str, scores: Sequence[Score], chosen: Variant) -> dict[str, Any]:
 
 def why(chosen: Variant, others: Sequence[Variant], chance: float, *, by_artist: bool) -> str:
     """Say in words what is chosen, how good it is, and how far from the best of the others by themselves."""
-    figure = mean_map(chosen.scores)
+    figure, n = mean_map(chosen.scores), _n_artists(chosen.scores)
     words = (
-        f"{chosen}: mAP@{K} {figure:.4f} on {'artists' if by_artist else 'songs'} held out in turn, random "
-        f"scores {chance:.4f}"
+        f"{chosen}: mAP@{K} {figure:.4f} on {n:,} {'artists' if by_artist else 'songs'} held out in turn "
+        f"(random scores {chance:.4f})"
     )
     alone = [other for other in others if len(other.trials) == 1 and not other.artist_weight]
     rivals = [other for other in alone if str(other) != str(chosen)]
     if rivals:
         rival = max(rivals, key=lambda other: mean_map(other.scores))
         by, error = ahead(chosen.scores, rival.scores)
-        if by > 0:
-            words += f"; {by:.4f} above {rival} (standard error {error:.4f})"
-        else:
-            words += f"; {rival} was {-by:.4f} above, by a standard error of {error:.4f} no sure gain"
+        how = "better than" if by > 0 else "worse, and no more than chance makes it, than"
+        sure = f" (standard error {error:.4f})" if math.isfinite(error) else ""
+        words += f"; {abs(by):.4f} {how} {rival}{sure}"
+    if n < _FEW_ARTISTS:
+        words += "; by so few nothing dearer is surely better, so the cheapest is taken"
     if figure <= chance:
         words += "; no better than chance: these features may not tell what these listeners like"
     if not by_artist:

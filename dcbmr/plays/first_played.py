@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,12 @@ def first_played(
     firsts = _Firsts()
     read_into(firsts, path, columns, PlayFilter(since, until, min_seconds, timed=True), progress)
     return dict(zip(firsts.songs.ids(), firsts.moments.astype("M8[us]").astype("M8[s]"), strict=True))
+
+
+def first_days(path: Source, **reading: Any) -> dict[str, date]:
+    """Return the day, of UTC, on which each song was first played; see :func:`first_played`."""
+    firsts = first_played(path, **reading)
+    return {song: moment.astype("M8[D]").item() for song, moment in firsts.items()}
 
 
 class _Firsts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcbmr.base.text import read_lines
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,3 +65,13 @@ def read_songs(path: str | Path, *, columns: Columns = None) -> SongTable:
         table.artists.append(artist or "")
         table.titles.append(title or "")
     return table
+
+
+def read_song_list(path: Path) -> set[str]:
+    """Read song ids, one a line, from a file that may be written by hand, on any system."""
+    try:
+        return {line.removeprefix("\ufeff").removesuffix("\r") for line in read_lines(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; wanted a list of songs, one a line"
+        ) from None

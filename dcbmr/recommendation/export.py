@@ -56,13 +56,13 @@ def export_vectors(
 
     The nearest songs of a user by ``metric`` are those of ``recommender.recommend(candidates="all")``, in
     their order. An index of inner products takes the factors as they are. For the other two, songs get one
-    more dimension, after which they all have the length of the longest, M, and users get a zero there:
+    more dimension, after which they all have the length of the longest, M, and users get a zero there::
 
         song (y, sqrt(M^2 - |y|^2)) / M,    user (x, 0) / |x|
 
-    so that all lie on the unit sphere, the cosine is x.y / (M |x|), the squared distance is two minus twice
-    the cosine, and both sort the songs as the score x.y does. M is ``max_norm`` in ``config.json``: songs of
-    a later export have another one, and are not to be mixed with these.
+    so that all lie on the unit sphere, the cosine is ``x.y / (M |x|)``, the squared distance is two minus
+    twice the cosine, and both sort the songs as the score ``x.y`` does. M is ``max_norm`` in ``config.json``:
+    songs of a later export have another one, and are not to be mixed with these.
 
     Users and songs are held in memory, a second time for the export.
 

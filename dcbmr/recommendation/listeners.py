@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from dcbmr.base.arrays import in_columns, places
+from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.plays.counts import PlayCounts
@@ -83,6 +85,31 @@ def plays_to_date(factors: Factors, since: PlayCounts) -> PlayCounts:
     then = in_columns(factors.counts[before[known]], np.arange(len(factors.song_ids)), len(songs))
     now = in_columns(since.counts, column, len(songs))
     return PlayCounts(since.user_ids, songs, to_row @ then + now)
+
+
+def plays_of_somebody(
+    plays: Mapping[str, float] | Collection[str], playable: Mapping[str, int], others: Collection[str]
+) -> csr_array:
+    """Return songs and their counts, 1 where none is said, as a row, (1, len(playable)) float32.
+
+    Raises
+    ------
+    InputError
+        There is none; a song is unknown, or one of ``others``, which nobody can be known by; a count is no
+        positive number.
+    """
+    counts = dict(plays) if isinstance(plays, Mapping) else dict.fromkeys(plays, 1.0)
+    if not counts:
+        raise InputError("a user must be known by at least one song played")
+    for song in counts:
+        if song in others and song not in playable:
+            raise InputError(f"song {song!r} has no training plays: nobody can be known by it")
+        look_up(song, playable, "song with plays")
+    values = np.array(list(counts.values()), np.float32)
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise InputError(f"counts must be positive numbers; got {counts}")
+    one = csr_array(values[None])
+    return in_columns(one, places(list(counts), playable), len(playable))
 
 
 def warn_of_heldout(n_heldout: int, n_candidates: int) -> None:

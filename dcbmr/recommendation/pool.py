@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.ranking.topk import SongIndex, TopSongs
 
@@ -43,11 +44,17 @@ class Pool:
         self._index = SongIndex(vectors if allowed.all() else vectors[self._rows])
 
     def top(
-        self, queries: NDArray[np.float32], *, k: int, excluded: csr_array | None, n_threads: int | None
+        self,
+        queries: NDArray[np.float32],
+        *,
+        k: int,
+        excluded: csr_array | None,
+        n_threads: int | None,
+        progress: Progress | None = None,
     ) -> TopSongs:
         """Return the ``k`` best songs of each query, in rows of all songs; so are columns of ``excluded``."""
         if excluded is not None and len(self._rows) < len(self._song_ids):
             excluded = excluded[:, self._rows]
-        top = self._index.top(queries, k=k, excluded=excluded, n_threads=n_threads)
+        top = self._index.top(queries, k=k, excluded=excluded, n_threads=n_threads, progress=progress)
         np.copyto(top.songs, self._rows[top.songs], where=top.songs >= 0)
         return replace(top, song_ids=self._song_ids)

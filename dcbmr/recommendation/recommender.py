@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, places, unit_rows
+from dcbmr.base.progress import Progress
 from dcbmr.base.spelling import look_up
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import TopSongs
-from dcbmr.recommendation.listeners import Listeners, warn_of_heldout
+from dcbmr.recommendation.listeners import Listeners, plays_of_somebody, warn_of_heldout
 from dcbmr.recommendation.per_artist import PerArtist, best_per_artist
 from dcbmr.recommendation.pool import Pool
 from dcbmr.recommendation.usage import usage_vectors
@@ -147,7 +148,7 @@ class Recommender:
         without: Collection[str] = (),
         per_artist: PerArtist | None = None,
     ) -> Self:
-        """Return one of ``only`` these songs, all if None, ``without`` those, with so many ``per_artist``."""
+        """Return one of ``only`` these songs, all if None, ``without`` those, its lists ``per_artist``."""
         allowed, barred = set(self.song_ids if only is None else only), set(without)
         rows = [row for row, song in enumerate(self.song_ids) if song in allowed and song not in barred]
         ids = [self.song_ids[row] for row in rows]
@@ -198,6 +199,12 @@ class Recommender:
         played = self._row_of_column[self._listeners.has_plays]
         new[played[played >= 0]] = False
         return new
+
+    @property
+    def n_listeners(self) -> NDArray[np.int64]:
+        """How many users have played each of the songs, (n_songs,)."""
+        n = np.append(np.bincount(self._listeners.counts.indices, minlength=len(self._listeners.song_ids)), 0)
+        return np.asarray(n[places(self.song_ids, {s: i for i, s in enumerate(self._listeners.song_ids)})])
 
     def recommend(self, user_ids: Ids, *, k: int = 10, candidates: Candidates = "unplayed") -> TopSongs:
         """Return the ``k`` songs with the highest scores for each user.
@@ -259,22 +266,28 @@ class Recommender:
             As for :meth:`recommend`.
         """
         self._tell_of_heldout(candidates)
-        counts = dict(plays) if isinstance(plays, Mapping) else dict.fromkeys(plays, 1.0)
-        if not counts:
-            raise InputError("a user must be known by at least one song played")
-        for song in counts:
-            if song in self.row_of_song and song not in self.playable:
-                raise InputError(f"song {song!r} has no training plays: nobody can be known by it")
-            look_up(song, self.playable, "song with plays")
-        values = np.array(list(counts.values()), np.float32)
-        if not (np.isfinite(values).all() and (values > 0).all()):
-            raise InputError(f"counts must be positive numbers; got {counts}")
-        songs = list(counts)
-        one = csr_array(values[None])
-        folded = in_columns(one, places(songs, self.playable), len(self.playable))
-        played = in_columns(one, places(songs, self.row_of_song), len(self.song_ids))
+        folded = self.as_plays(plays)
+        row = places(self.playable, self.row_of_song)
+        played = in_columns(folded, row, len(self.song_ids))
         users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
         return self._best(users, played, k, candidates)
+
+    def as_plays(self, plays: Mapping[str, float] | Collection[str]) -> csr_array:
+        """Return the songs that somebody played as a row in the columns of :attr:`playable`."""
+        return plays_of_somebody(plays, self.playable, self.row_of_song)
+
+    def plays_of(self, user_ids: Ids) -> csr_array:
+        """Return the plays of users as of now, of the songs here, (n, n_songs) float32."""
+        return in_columns(self._users(user_ids)[1], self._row_of_column, len(self.song_ids))
+
+    def fold_in_plays(self, user_ids: Ids) -> csr_array:
+        """Return the plays that users are known by as of now, in the columns of :attr:`playable`."""
+        return in_columns(self._users(user_ids)[1], self._playable_column, len(self.playable))
+
+    @property
+    def factors(self) -> Factors:
+        """What factorize learned."""
+        return self._factors
 
     def _tell_of_heldout(self, candidates: Candidates) -> None:
         """Warn, once, of candidates that seem unplayed because a split kept their plays from the factors."""
@@ -302,7 +315,9 @@ class Recommender:
             users[newer[known]] = folded[known]
         return users
 
-    def similar(self, songs: Sequence[str], *, k: int = 10, by: Likeness = "usage") -> TopSongs:
+    def similar(
+        self, songs: Sequence[str], *, k: int = 10, by: Likeness = "usage", progress: Progress | None = None
+    ) -> TopSongs:
         """Return the songs most like each song, itself left out; the scores are cosines.
 
         Parameters
@@ -314,11 +329,13 @@ class Recommender:
         by : {"usage", "factors"}
             Compare the predicted usage patterns (a song's scores for all users, ``X @ y``), or the bare
             factors ``y``. The former is the plain cosine of ``L.T @ y`` where ``X.T @ X = L @ L.T``.
+        progress : Progress, optional
+            Told of each block of songs; it may raise to stop.
         """
         rows = np.array([look_up(song, self.row_of_song, "song") for song in songs], np.int64)
         if by not in get_args(Likeness):
             raise InputError(f"by must be one of {', '.join(get_args(Likeness))}; got {by!r}")
-        vectors = self._usage_vectors if by == "usage" else self._unit_factors
+        vectors = self.usage_vectors if by == "usage" else self._unit_factors
         for song, row in zip(songs, rows, strict=True):
             if not vectors[row].any():
                 raise InputError(f"song {song!r} has all-zero factors: there is nothing to compare")
@@ -327,14 +344,15 @@ class Recommender:
             shape=(len(rows), len(self.song_ids)),
         )
         pool = self._pool(by, vectors, lambda: np.asarray(vectors.any(axis=1)))
-        return pool.top(vectors[rows], k=k, excluded=itself, n_threads=self.n_threads)
+        return pool.top(vectors[rows], k=k, excluded=itself, n_threads=self.n_threads, progress=progress)
 
     @cached_property
     def _unit_factors(self) -> NDArray[np.float32]:
         return unit_rows(self.song_factors)
 
     @cached_property
-    def _usage_vectors(self) -> NDArray[np.float32]:
+    def usage_vectors(self) -> NDArray[np.float32]:
+        """What :func:`dcbmr.recommendation.usage.usage_vectors` makes of the songs, (n_songs, width)."""
         return usage_vectors(self._source.user_factors, self.song_factors)
 
     @cached_property

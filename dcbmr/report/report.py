@@ -1,233 +1,238 @@
-"""An experiment -> one HTML file: the table, the learning curves, the song map."""
+"""A page as one HTML file, which fetches nothing: Bokeh's own script is in it, and ours, and the data.
+
+Scripts are allowed by their hash, and nothing is evaluated: Bokeh draws on a canvas. Its WebGL would need
+'unsafe-eval', and is not used.
+"""
 
 from __future__ import annotations
 
-import io
+import base64
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+import platform
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from itertools import cycle, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.base.version import __version__
-from dcbmr.errors import InputError
-from dcbmr.evaluation.table import interval
-from dcbmr.models.model import Model
-
-if TYPE_CHECKING:
-    from dcbmr.experiment.experiment import Experiment
+from dcbmr.errors import DcbmrError, InputError
+from dcbmr.report.page import Page
+from dcbmr.report.paper import rows_of_paper
+from dcbmr.report.song_map import Label, SongMap
+from dcbmr.report.table import shown_groups, shown_table
 
 REPORT = "report.html"
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
-_BASELINE, _CURVE = "linear", "validation_map"
-_INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
-_COLOURS = ("#0b6e99", "#e07a2f", "#4a9d5b", "#c2417c", "#7656b8", "#b59410", "#d1453b", "#4b5a68")
-_MOST_LABELS = 12
+_HERE = Path(__file__).parent
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+_DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 
 def require_report() -> None:
     """Raise InputError unless what reports are made with is installed."""
     try:
+        import bokeh
         import jinja2
-        import matplotlib  # noqa: F401
+        import openTSNE  # noqa: F401
 
-        del jinja2
+        del bokeh, jinja2
     except ImportError as error:
         raise InputError(f"a report needs {error.name}: pip install 'dcbmr[report]'") from error
 
 
-def write_report(
-    file: Path,
-    experiment: Experiment,
-    *,
-    labels: Mapping[str, Mapping[str, str]] | None = None,
-    title: str = "dcbmr experiment",
-    about: str = "",
-) -> None:
-    """Write an experiment as one HTML file, which stands alone.
+def write_report(file: Path | str, page: Page) -> None:
+    """Write a page as one HTML file, whole or not at all.
 
     Parameters
     ----------
     file : path
-    experiment : Experiment
-    labels : mapping of str to mapping of str to str, optional
-        What is known of songs, by its name: "style" -> song -> style. The song map is coloured by each that
-        has few different values; by artist if None.
-    title : str
-        Of the page.
-    about : str
-        A paragraph that says what the data are.
+    page : Page
+
+    Raises
+    ------
+    InputError
+        The extra ``report`` is not installed.
+    DcbmrError
+        The file cannot be written.
     """
     require_report()
+    html = draw(page)
+    file = Path(file)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(html, "utf-8")
+        partial.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise DcbmrError(f"{file} could not be written: {error.strerror}") from error
+
+
+def draw(page: Page) -> str:
+    """Return a page as HTML."""
     import jinja2
+    from bokeh.embed import json_item
 
-    results, figure = experiment.results, experiment.config.figure
+    charts = {}
+    if page.curves:
+        charts["curves"] = _curves(page)
+    if page.songs is not None:
+        charts["map"] = _map(page.songs.positions)
+    scripts = [*([_bokeh()] if charts else []), (_HERE / "page.js").read_text("utf-8")]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
-        title=title,
-        about=about,
+    return environment.from_string((_HERE / "page.html.j2").read_text("utf-8")).render(
+        page=page,
         version=__version__,
-        results=results,
-        figure=f"mAP@{experiment.config.evaluation.k}",
-        rows=_table(results["rows"], figure),
-        curves=_learning_curves(experiment.curves),
-        maps=_song_maps(experiment, labels or {}),
-        stages=_stages(results["seconds"]),
-        total_s=sum(results["seconds"].values()),
-        settings=json.dumps(results["settings"], indent=2),
+        style=(_HERE / "page.css").read_text("utf-8"),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        charts=_json({name: json_item(chart) for name, chart in charts.items()}),
+        songs=_json(None if page.songs is None else songs_for_json(page.songs)),
+        n_cold=0 if page.songs is None else int(page.songs.is_cold.sum()),
+        table=shown_table(page.rows),
+        paper=rows_of_paper(page.rows),
+        groups={by: shown_groups(rows) for by, rows in page.groups.items()},
+        total_s=sum(stage.seconds for stage in page.stages),
+        longest_s=max((stage.seconds for stage in page.stages), default=1) or 1,
+        settings=json.dumps(page.settings, indent=2, default=str),
+        versions=_versions(),
     )
-    Path(file).write_text(page, "utf-8")
 
 
-def _table(rows: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, Any]]:
-    """Return the rows from the lowest mAP to the highest, each with its length of bar in percent."""
-    highest = max(row[figure] for row in rows)
-    ordered = sorted(rows, key=lambda row: row[figure])
-    return [
-        {
-            **row,
-            "map": row[figure],
-            "percent": 100 * row[figure] / highest,
-            "interval": interval(row[f"{figure}_low"], row[f"{figure}_high"]),
-        }
-        for row in ordered
-    ]
+def _bokeh() -> str:
+    import bokeh
+
+    return (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_text("utf-8")
 
 
-def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
-    longest = max(seconds.values(), default=1) or 1
-    return [(name, value, 100 * value / longest) for name, value in seconds.items()]
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _learning_curves(reported: Mapping[str, Sequence[Mapping[str, Any]]]) -> str | None:
-    """Draw the validation mAP over the course of each training that reported one."""
-    curves = {}
-    for name, entries in reported.items():
-        # By step: an epoch that was cut short and done again counts as it was at last.
-        points = {e["step"] / e["n_steps"]: e[_CURVE] for e in entries if _CURVE in e and e["n_steps"]}
-        if len(points) > 1:
-            curves[name] = sorted(points.items())
-    if not curves:
-        return None
-    figure, axes = _figure(8.6, 3.4)
-    for colour, (name, curve) in zip(cycle(_COLOURS), curves.items(), strict=False):
-        done, values = np.array(curve, float).T
-        axes.plot(100 * done, values, color=colour, linewidth=1.8, label=name)
+def _json(value: Any) -> str:
+    """Return JSON that ends no element of HTML."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # A lone surrogate, which a file of another encoding may hold, is none of UTF-8.
+    return text.replace("<", "\\u003c").encode("utf-8", "replace").decode()
+
+
+def songs_for_json(songs: SongMap) -> dict[str, Any]:
+    """Return the songs as page.js reads them: columns, those of numbers as little-endian bytes in base64."""
+    prefix = _common_start(songs.audio.values())
+    return {
+        "ids": songs.song_ids,
+        "titles": songs.titles if any(songs.titles) else None,
+        "x": _base64(songs.positions[:, 0], "<f4"),
+        "y": _base64(songs.positions[:, 1], "<f4"),
+        "cold": _base64(songs.is_cold, "<u1"),
+        "labels": [_label(label) for label in songs.labels],
+        "measures": [
+            {"name": m.name, "meaning": m.meaning, "values": _base64(m.values, "<f4")} for m in songs.measures
+        ],
+        "neighbours": [
+            {"name": name, "width": near.shape[1], "rows": _base64(near, "<i4")}
+            for name, near in songs.neighbours.items()
+        ],
+        "listenersPlay": None if songs.listeners_play is None else _label(songs.listeners_play),
+        "audioStart": prefix,
+        "audio": [songs.audio.get(song, "")[len(prefix) :] for song in songs.song_ids]
+        if songs.audio
+        else None,
+    }
+
+
+def _label(label: Label) -> dict[str, Any]:
+    codes = _base64(label.codes, "<i4")
+    return {"name": label.name, "values": label.values, "width": label.codes.shape[1], "codes": codes}
+
+
+def _base64(values: NDArray[Any], dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
+
+
+def _common_start(texts: Iterable[str]) -> str:
+    every = list(texts)
+    first, last = (min(every), max(every)) if every else ("", "")
+    return first[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))]
+
+
+def _map(positions: NDArray[np.float32]) -> Any:
+    """Return the figure of the map, empty: page.js fills it from the songs, which are on the page once."""
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
+    from bokeh.plotting import figure
+
+    names = ("x", "y", "colour", "marker", "filled", "size", "title", "artist", "tags")
+    songs = ColumnDataSource({name: [] for name in names}, name="songs")
+    marks = ColumnDataSource({name: [] for name in ("x", "y", "size")}, name="marks")
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    margin = 0.05 * (high - low).max() or 1.0
+    x_range, y_range = (Range1d(float(a - margin), float(b + margin)) for a, b in zip(low, high, strict=True))
+    chart = figure(
+        name="map", x_range=x_range, y_range=y_range,
+        tools="pan,wheel_zoom,tap,reset", active_scroll="wheel_zoom", sizing_mode="stretch_both",
+        toolbar_location="above", output_backend="canvas", lod_threshold=2000, lod_factor=10,
+        border_fill_color=None, background_fill_color=None, outline_line_color=None,
+    )  # fmt: skip
+    chart.axis.visible = False
+    chart.grid.visible = False
+    drawn = chart.scatter(
+        "x", "y", source=songs, size="size", marker={"field": "marker"}, line_color="colour",
+        fill_color="colour", fill_alpha="filled", line_alpha=0.9, line_width=1,
+        nonselection_fill_alpha="filled", nonselection_line_alpha=0.9,
+    )  # fmt: skip
+    chart.scatter(
+        "x", "y", source=marks, size="size", marker="circle", fill_color=None, line_color="#d01c8b",
+        line_width=2, level="overlay",
+    )  # fmt: skip
+    tips = [("", "@title"), ("", "@artist"), ("", "@tags")]
+    chart.add_tools(HoverTool(tooltips=tips, renderers=[drawn]))
+    chart.toolbar.logo = None
+    return chart
+
+
+def _curves(page: Page) -> Any:
+    from bokeh.plotting import figure
+
+    chart = figure(
+        name="curves", height=320, sizing_mode="stretch_width", tools="pan,wheel_zoom,reset",
+        x_axis_label="part of the training, %", y_axis_label="mAP on validation songs",
+        border_fill_color=None, background_fill_color=None, outline_line_color=None,
+    )  # fmt: skip
+    looks = zip(cycle(_COLOURS), cycle(_DASHES), strict=False)
+    for (name, points), (colour, dash) in zip(page.curves.items(), looks, strict=False):
+        done, values = np.array(points, float).T
+        chart.line(100 * done, values, color=colour, line_dash=dash, line_width=2, legend_label=name)
         best = int(values.argmax())
-        axes.plot(100 * done[best], values[best], "o", color=colour, markersize=6)
-    axes.set_xlabel("part of the training, %")
-    axes.set_ylabel("mAP on validation songs")
-    axes.grid(axis="y", color=_GRID)
-    axes.margins(x=0.02)
-    axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
-    return _svg(figure)
+        chart.scatter([100 * done[best]], [values[best]], color=colour, size=9, legend_label=name)
+    chart.legend.background_fill_alpha = 0
+    chart.legend.border_line_color = None
+    chart.legend.orientation = "horizontal"
+    chart.legend.ncols = 3
+    chart.add_layout(chart.legend[0], "above")  # over no line
+    chart.toolbar.logo = None
+    return chart
 
 
-def _song_maps(experiment: Experiment, labels: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Return (model, drawing) for the baseline and for the best model."""
-    models, evaluation = experiment.models, experiment.evaluation
-    best = max(models, key=lambda name: evaluation.reports[name].map_at_k)
-    songs = evaluation.candidates.song_ids
-    if not labels and evaluation.artists is not None:
-        labels = {"artist": dict(zip(songs, evaluation.artists, strict=True))}
-    few = {name: of for name, of in labels.items() if len(set(of.values())) <= _MOST_LABELS}
-    maps = []
-    for name in dict.fromkeys(name for name in (_BASELINE, best) if name in models):
-        points = song_map(Model.load(models[name]).user_factors, evaluation.predictions[name])
-        maps.append((name, _draw_map(points, songs, few or labels)))
-    return maps
-
-
-def song_map(user_factors: NDArray[np.float32], song_factors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Place songs in the plane by t-SNE of their predicted usage patterns.
-
-    The cosine of two usage patterns X y is the cosine of L' y with X'X = L L', which needs no vector as
-    long as there are users.
-
-    Parameters
-    ----------
-    user_factors : ndarray of shape (n_users, n_factors)
-    song_factors : ndarray of shape (n_songs, n_factors)
-
-    Returns
-    -------
-    ndarray of shape (n_songs, 2)
-    """
-    from sklearn.manifold import TSNE
-
-    usage = usage_coordinates(user_factors, song_factors)
-    perplexity = min(30.0, max(1.0, (len(usage) - 1) / 3))
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(usage))
-
-
-def usage_coordinates(
-    user_factors: NDArray[np.float32], song_factors: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return unit vectors whose inner products are the cosines of the songs' usage patterns.
-
-    Parameters
-    ----------
-    user_factors : ndarray of shape (n_users, n_factors)
-    song_factors : ndarray of shape (n_songs, n_factors)
-
-    Returns
-    -------
-    ndarray of shape (n_songs, n_factors)
-    """
-    X = np.asarray(user_factors, np.float64)
-    gram = X.T @ X
-    jitter = 1e-12 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    usage = np.asarray(song_factors, np.float64) @ np.linalg.cholesky(gram + jitter)
-    return np.asarray(usage / np.maximum(np.linalg.norm(usage, axis=1, keepdims=True), 1e-12))
-
-
-def _draw_map(points: NDArray[Any], songs: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> str:
-    figure, all_axes = _figure(4.3 * max(1, len(labels)), 4.6, max(1, len(labels)))
-    for axes, (name, of) in zip(np.atleast_1d(all_axes), (labels or {"": {}}).items(), strict=True):
-        values = np.array([of.get(song, "") for song in songs])
-        size = np.clip(6000 / len(songs), 4, 40)
-        distinct = sorted(set(values))
-        for number, value in enumerate(distinct):
-            chosen = values == value
-            colour = _COLOURS[number % len(_COLOURS)]
-            axes.scatter(*points[chosen].T, s=size, color=colour, linewidths=0, label=value, alpha=0.85)
-        axes.set_title(f"by {name}" if name else "", loc="left", fontsize=10, color=_INK)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for side in axes.spines.values():
-            side.set_color(_GRID)
-            side.set_visible(True)
-        if 1 < len(distinct) <= _MOST_LABELS:
-            axes.legend(
-                loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=8, frameon=False,
-                handletextpad=0.1, columnspacing=1, labelcolor=_INK,
-            )  # fmt: skip
-    return _svg(figure)
-
-
-def _figure(width: float, height: float, n_columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, n_columns)
-    for one in np.atleast_1d(axes):
-        one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(_MUTED)
-        one.tick_params(colors=_MUTED, labelsize=8)
-        one.xaxis.label.set_color(_MUTED)
-        one.yaxis.label.set_color(_MUTED)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    """Return a figure as an ``<svg>`` element; text stays text."""
-    import matplotlib
-
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dcbmr"}):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawing = text.getvalue()
-    return drawing[drawing.index("<svg") :]
+def _versions() -> dict[str, str]:
+    """Return the versions that figures may hang on, of what is installed."""
+    found = {"Python": platform.python_version()}
+    for name in (
+        "dcbmr",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "torch",
+        "soxr",
+        "soundfile",
+        "openTSNE",
+        "bokeh",
+    ):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -27,7 +27,8 @@ from dcbmr.factorization.factors import OBJECTIVE, Factors
 from dcbmr.features.joined import JoinedPipeline, load_pipeline, pipeline_to
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.training import check_kinds, train, training_songs
+from dcbmr.models.kinds import check_kinds
+from dcbmr.models.training import train, training_songs
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split, split_plays
 from dcbmr.tuning.search import (

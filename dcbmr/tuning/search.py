@@ -109,8 +109,8 @@ class Tuned:
     defaults : dict
         The defaults of the settings.
     trials : list of dict
-        Of each trial its number, figure, steps until it was given up (None where it was not), why it failed
-        (None where it did not), and its settings; the best first.
+        Of each trial its number, figure (None where it did not come to its end), steps until it was given up
+        (None where it was not), why it failed (None where it did not), and its settings; the best first.
     importance : dict of str to float
         How much each setting decides whether a trial is among the better ones after three steps, which all
         have made, or of trials without steps at their end; they sum to one (PED-ANOVA, Watanabe, Bansal and
@@ -330,9 +330,7 @@ def _rows_of(trials: Iterable[Any], space: Space) -> list[dict[str, Any]]:
     return [
         {
             "trial": trial.number + 1,
-            "figure": trial.value
-            if trial.value is not None
-            else trial.intermediate_values.get(trial.last_step),
+            "figure": trial.value,
             "given_up_after": trial.last_step or 0 if trial.state == optuna.trial.TrialState.PRUNED else None,
             "failed": trial.user_attrs.get(_FAILED),
             **space.settings(trial.params),

@@ -6,10 +6,12 @@ or (d,) for a diagonal. The constraints of the structural SVM are planes: arrays
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[np.float64]
 
@@ -45,14 +47,22 @@ class FullCone:
 
     def __init__(self, n_dims: int) -> None:
         self.identity: Array = np.eye(n_dims)
+        self._threads = ThreadpoolController()
+
+    def _one_thread(self) -> AbstractContextManager[object]:
+        """Keep eigenvalues from the threads of BLAS: they gain them nothing, and wait by spinning."""
+        limited: AbstractContextManager[object] = self._threads.limit(limits=1, user_api="blas")
+        return limited
 
     def project(self, w: Array) -> Array:
-        values, vectors = np.linalg.eigh(w)
+        with self._one_thread():
+            values, vectors = np.linalg.eigh(w)
         kept = vectors[:, values > 0]
         return np.asarray((kept * values[values > 0]) @ kept.T)
 
     def largest(self, w: Array) -> float:
-        return float(np.linalg.eigvalsh(w)[-1])
+        with self._one_thread():
+            return float(np.linalg.eigvalsh(w)[-1])
 
     def scores(self, w: Array, queries: Array, items: Array) -> Array:
         result = (2 * queries @ w) @ items.T

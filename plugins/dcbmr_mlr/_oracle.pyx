@@ -24,27 +24,14 @@ relevant items k..P with the k (or none) that maximises
 and the best k never falls from one j to the next: the choices fit together into one ranking.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport NAN
 from libc.stdint cimport int8_t, int32_t, int64_t
 from libcpp.algorithm cimport sort
 from libcpp.utility cimport pair
 
-import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-
-# GNU OpenMP hangs in a child of fork() whose parent has used threads: such a child has one.
-cdef bint forked = False
-
-
-def _in_child():
-    global forked
-    forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 # A score negated, so that ascending order is best first, with the item that has it; ties by item.
 ctypedef pair[double, int32_t] Scored
@@ -134,6 +121,23 @@ cdef double one_query(
     return auc_query(weights, relevant, n_relevant, irrelevant, n_irrelevant, before)
 
 
+def _solve(
+    bint use_map, const double[:, ::1] scores, const int8_t[:, ::1] relevance, double[::1] losses,
+    double[:, ::1] weights, int64_t begin, int64_t end,
+):
+    """Find the rankings of the queries from ``begin`` to ``end``, without the GIL."""
+    cdef int64_t n_items = scores.shape[1], query
+    # The two lists, and how many irrelevant items go before a relevant one.
+    cdef int8_t[:, ::1] lists = np.empty((2, n_items * sizeof(Scored)), np.int8)
+    cdef int64_t[::1] before = np.empty(n_items, np.int64)
+    with nogil:
+        for query in range(begin, end):
+            losses[query] = one_query(
+                use_map, &scores[query, 0], &relevance[query, 0], n_items, &weights[query, 0],
+                <Scored*>&lists[0, 0], <Scored*>&lists[1, 0], &before[0],
+            )
+
+
 def most_violated(
     const double[:, ::1] scores not None, const int8_t[:, ::1] relevance not None, str loss, int n_threads
 ):
@@ -158,7 +162,7 @@ def most_violated(
         d/ds of what the right ranking scores above it: the violation of query q is
         ``losses[q] - weights[q] @ scores[q]``. Each row sums to zero.
     """
-    cdef int64_t n_queries = scores.shape[0], n_items = scores.shape[1], query
+    cdef int64_t n_queries = scores.shape[0], n_items = scores.shape[1]
     if relevance.shape[0] != n_queries or relevance.shape[1] != n_items:
         raise ValueError(
             f"relevance has shape ({relevance.shape[0]}, {relevance.shape[1]}), "
@@ -171,24 +175,24 @@ def most_violated(
     if loss not in ("auc", "map"):
         raise ValueError(f"loss must be 'auc' or 'map', got {loss!r}")
     # A thread is not worth its waking for less than some milliseconds of work.
-    n_threads = 1 if forked else <int>min(<int64_t>n_threads, 1 + n_queries * n_items // 2**18)
-    cdef bint use_map = loss == "map"
+    n_threads = min(n_threads, 1 + n_queries * n_items // 2**18)
     losses = np.zeros(n_queries)
     weights = np.empty((n_queries, n_items))
     if n_queries == 0 or n_items == 0:
         return losses, weights
-    cdef double[::1] losses_view = losses
-    cdef double[:, ::1] weights_view = weights
-    # Scratch of each thread: the two lists, and how many irrelevant items go before a relevant one.
-    cdef int8_t[:, :, ::1] lists = np.empty((n_threads, 2, n_items * sizeof(Scored)), np.int8)
-    cdef int64_t[:, ::1] before = np.empty((n_threads, n_items), np.int64)
-    cdef int thread
-    for query in prange(n_queries, nogil=True, schedule="dynamic", chunksize=4, num_threads=n_threads):
-        thread = threadid()
-        losses_view[query] = one_query(
-            use_map, &scores[query, 0], &relevance[query, 0], n_items, &weights_view[query, 0],
-            <Scored*>&lists[thread, 0, 0], <Scored*>&lists[thread, 1, 0], &before[thread, 0],
-        )
+    # Several ranges a thread: queries differ in what they cost.
+    grain = n_queries if n_threads == 1 else max(4, n_queries // (8 * n_threads))
+
+    def solve_from(begin):
+        end = min(begin + grain, n_queries)
+        _solve(loss == "map", scores, relevance, losses, weights, begin, end)
+
+    if n_threads == 1:
+        solve_from(0)
+    else:
+        # Threads of Python, which OpenMP's of other packages do not meet, nor does fork() hang.
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(solve_from, range(0, n_queries, grain)))
     if np.isnan(losses).any():
         raise ValueError(f"scores hold NaN, first for query {np.isnan(losses).argmax()}")
     return losses, weights

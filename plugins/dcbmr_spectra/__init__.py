@@ -1,4 +1,4 @@
-"""Log-mel spectra and MFCCs, computed by the core."""
+"""Log-mel spectra and MFCCs, computed by the core, and vectors made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DCBMR_CONTRACT = 2
 
 @hookimpl
 def dcbmr_features() -> Iterable[FeatureSpec]:
-    """Offer both, made of one spectrum where both are wanted."""
+    """Offer them, of one spectrum where several are wanted."""
     return [
         FeatureSpec(
             "mel",
@@ -29,6 +29,12 @@ def dcbmr_features() -> Iterable[FeatureSpec]:
             shape="frames",
             is_streaming=True,
             joint="dcbmr:share_spectrum",
+        ),
+        FeatureSpec(
+            "patterns",
+            "dcbmr_spectra.patterns:SongPatterns",
+            "how mel bands move together, rhythm at the beat and harmony in any key",
+            made_of=("mel",),
         ),
         FeatureSpec(
             "stats",

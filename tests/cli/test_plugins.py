@@ -18,7 +18,7 @@ def test_the_list_says_kinds_capabilities_and_contracts(capsys):
     rows = {(row["offers"], row["name"]): row for row in json.loads(said(capsys, "--json"))}
     assert rows["regressor", "cnn"]["features"] == "mel, mfcc"
     assert rows["regressor", "cnn"]["can"] == "explain, warm start"
-    assert rows["regressor", "linear"]["features"] == "bow_pca, stats, bow"
+    assert rows["regressor", "linear"]["features"] == "bow_pca, patterns, stats, bow"
     assert rows["regressor", "mlr"]["can"] == "users of its own"
     assert rows["loss", "softmax"]["features"] == ""
     assert {row["contract"] for row in rows.values()} == {2}
@@ -28,7 +28,7 @@ def test_the_list_says_kinds_capabilities_and_contracts(capsys):
 def test_a_regressor_says_what_it_takes(capsys):
     told = said(capsys, "mlp")
     for line in (
-        "features of shape 'vectors': bow_pca, or stats, bow",
+        "features of shape 'vectors': bow_pca, or patterns, stats, bow",
         "losses: mse, softmax, wpe",
         "devices: auto, cpu, cuda",
         "from dcbmr 0.1.0, contract 2",

@@ -80,6 +80,27 @@ def test_one_line_whenever_it_comes(tmp_path, number):
     silent_at([i * 0.02 for i in range(60)], number, tmp_path)
 
 
+def test_one_that_comes_in_a_finalizer_is_not_lost():
+    code = """
+import os, signal, time
+from dcbmr.base.signals import Stopped, watch
+watch.begin()
+watch.unwind()
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+try:
+    Last()
+    time.sleep(60)
+except Stopped:
+    print("stopped")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("stopped\n", "")
+
+
 @pytest.mark.usefixtures("fifo")
 @pytest.mark.parametrize("number", STATUS)
 def test_before_anything_is_kept_nothing_is_promised(tmp_path, number):

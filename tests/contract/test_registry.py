@@ -44,6 +44,7 @@ def test_the_built_ins_enter_as_anyone_does():
     assert {spec.name for p in registry.plugins() if p.name == "spectra" for spec in p.features} == {
         "mel",
         "mfcc",
+        "patterns",
         "stats",
     }
     assert {spec.package for spec in dcbmr.extractors().values()} == {f"dcbmr {dcbmr.__version__}"}
@@ -94,7 +95,7 @@ def test_the_public_version_is_the_one_of_the_built_ins():
     [
         ({"name": " "}, "RegressorSpec has an empty name"),
         ({"factory": "mean"}, "'mean' has the factory 'mean'; wanted 'package.module:Name'"),
-        ({"kind": "chroma"}, "kind 'chroma', which nobody knows; there are mel, mfcc, stats, bow"),
+        ({"kind": "chroma"}, "kind 'chroma', which nobody knows; there are mel, mfcc, patterns, stats, bow"),
         ({"shape": "frames"}, "shape 'frames', but its kind 'bow_pca' has the shape 'vectors'"),
         ({"losses": "mse"}, "losses must be a tuple of names; got 'mse'"),
     ],
@@ -135,14 +136,20 @@ FEATURE = """
 
 def test_a_kind_of_feature_is_found_and_made(install):
     install("loud-plugin", FEATURE)
-    assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc", "stats"]
+    assert list(dcbmr.extractors()) == ["loudness", "mel", "mfcc", "patterns", "stats"]
     assert registry.find_kind("loudness").shape == "vectors"
-    assert registry.kinds_of(dcbmr.regressors()["linear"]) == ("bow_pca", "loudness", "stats", "bow")
+    assert registry.kinds_of(dcbmr.regressors()["linear"]) == (
+        "bow_pca",
+        "loudness",
+        "patterns",
+        "stats",
+        "bow",
+    )
     assert dcbmr.get_extractor("loudness", floor=1.0).config == {"sr": 8000.0, "floor": 1.0}
     with pytest.raises(InputError, match="the kind 'loudness' has no parameter 'ceiling'; it has sr, floor"):
         dcbmr.get_extractor("loudness", ceiling=1.0)
     with pytest.raises(
-        InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc, stats"
+        InputError, match="unknown kind of feature 'chroma'; installed: loudness, mel, mfcc, patterns, stats"
     ):
         dcbmr.get_extractor("chroma")
 
@@ -366,7 +373,7 @@ def test_what_is_made_is_checked_before_it_fits(install):
 
 def test_a_regressor_takes_every_kind_of_its_shape():
     specs = dcbmr.regressors()
-    assert registry.kinds_of(specs["linear"]) == ("bow_pca", "stats", "bow")
+    assert registry.kinds_of(specs["linear"]) == ("bow_pca", "patterns", "stats", "bow")
     assert registry.kinds_of(specs["cnn"]) == ("mel", "mfcc")
 
 

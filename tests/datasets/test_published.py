@@ -29,7 +29,7 @@ from dcbmr.audio.files import find_songs
 from dcbmr.cli import cli
 from dcbmr.datasets import DATASETS
 from dcbmr.datasets import yambda as read_yambda
-from dcbmr.experiment.reading import read_config
+from dcbmr.experiment.reading import read_experiment
 from dcbmr.plays.vectors import read_vectors
 
 
@@ -193,7 +193,7 @@ def test_the_command_says_what_it_made_and_factorize_takes_it(files, made, name,
     if name == "lastfm360k":
         assert "no CONFIG.toml: models predict from audio or vectors" in done.output
     else:
-        data = read_config(made / "CONFIG.toml").data
+        data = read_experiment(made / "CONFIG.toml").data
         assert (data.plays, data.songs) == ((made / "plays.parquet",), made / "songs.tsv")
         assert (data.tags is None, data.audio is None) == (name == "yambda", name in ("yambda", "hetrec2011"))
     words = ["factorize", str(made / "plays.parquet"), "-o", str(tmp_path / "f"), "--factors", "2"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import dcbmr
 from dcbmr.cli import cli
 from dcbmr.doctor import twins
 from dcbmr.doctor.machine import examine
@@ -128,6 +129,18 @@ def test_the_command(monkeypatch):
     assert "WRONG" in done.output
     assert "OSError: no such kernel" in done.output
     assert "instruction set" in done.output
+
+
+def test_versions():
+    def run(*words):
+        return CliRunner().invoke(cli, words)
+
+    assert run("--version").output == f"dcbmr, version {dcbmr.__version__}\n"
+    said = run("--version", "--verbose").output
+    assert said == run("--verbose", "--version").output
+    for part in (f"{dcbmr.__version__}, contract 2", "model 2", "experiment 4", f"numpy {np.__version__}"):
+        assert part in said
+    assert "--verbose goes with --version" in run("--verbose", "doctor").output
 
 
 def test_it_survives_plugins_that_do_not(install):

@@ -10,7 +10,7 @@ import pytest
 from dcbmr import InputError, WeightedALS
 from dcbmr.base.documented import meanings
 from dcbmr.experiment.initial import write_initial_config
-from dcbmr.experiment.reading import SECTIONS, read_config
+from dcbmr.experiment.reading import SECTIONS, read_experiment
 from dcbmr.experiment.rows import Row, RowTune
 from dcbmr.tuning.factorization import NOT_OF_FACTORIZATION
 
@@ -71,7 +71,7 @@ def write(tmp_path):
 
 def test_every_key_comes_where_it_belongs(write):
     file = write(WHOLE)
-    config = read_config(file)
+    config = read_experiment(file)
     assert config.random_state == 3
     assert config.data.plays == (file.parent / "plays.tsv",)
     assert config.data.vectors == {"clap": file.parent / "clap.parquet"}
@@ -122,14 +122,14 @@ def test_a_mistake_is_named_with_its_line(write, mistake):
     right, wrong, said = (part.strip() for part in mistake.split(" |"))
     assert right in WHOLE
     with pytest.raises(InputError) as error:
-        read_config(write(WHOLE.replace(right, wrong, 1)))
+        read_experiment(write(WHOLE.replace(right, wrong, 1)))
     assert said in str(error.value)
     assert "mine.toml" in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"none\.toml cannot be read: No such file"):
-        read_config(tmp_path / "none.toml")
+        read_experiment(tmp_path / "none.toml")
 
 
 def test_every_key_has_a_meaning():
@@ -143,7 +143,7 @@ def test_the_initial_file_reads_as_what_it_was_shown(small_world, tmp_path):
     file = tmp_path / "mine.toml"
     shown = {"plays": small_world / "plays.tsv", "audio": small_world / "audio"}
     write_initial_config(file, songs=small_world / "songs.tsv", **shown)
-    config = read_config(file)
+    config = read_experiment(file)
     assert config.data.plays_source.resolve() == small_world / "plays.tsv"
     assert config.split.by == "artist"
     assert [row.name for row in config.rows] == ["linear", "cnn-mse"]
@@ -152,7 +152,7 @@ def test_the_initial_file_reads_as_what_it_was_shown(small_world, tmp_path):
     keys = [line.removeprefix("# ") for line in lines if re.fullmatch(r"(# )?\w+ = \S.*|\[.*\]", line)]
     assert {"n_words = 4000", 'solver = "cholesky"', "k = 500"} <= set(keys)
     (tmp_path / "whole.toml").write_text("\n".join(keys))
-    whole = read_config(tmp_path / "whole.toml")
+    whole = read_experiment(tmp_path / "whole.toml")
     assert whole.factorization == {name: WeightedALS().get_params()[name] for name in whole.factorization}
     assert replace(whole, factorization={}) == config
     with pytest.raises(InputError, match="exists and is not overwritten"):
@@ -173,7 +173,7 @@ def test_ids_that_do_not_match_are_said_at_once(small_world, tmp_path):
 @pytest.mark.parametrize("size", ["subset", "full"])
 def test_the_papers_settings(size):
     pytest.importorskip("torch")
-    config = read_config(Path(__file__).parents[2] / "examples" / f"nips2013-{size}.toml")
+    config = read_experiment(Path(__file__).parents[2] / "examples" / f"nips2013-{size}.toml")
     names = [row.name for row in config.rows]
     if size == "subset":
         assert (config.data.n_songs, config.data.n_users, round(9330 * config.split.fraction)) == (

@@ -8,7 +8,20 @@ from datetime import date
 
 import pytest
 
-from dcbmr import Evaluation, Factors, InputError, Model, PlayCounts, compare_evaluations, read_results
+from dcbmr import (
+    Codebook,
+    Evaluation,
+    Factors,
+    FeatureStore,
+    InputError,
+    Model,
+    PlayCounts,
+    Split,
+    compare_evaluations,
+    featurize,
+    fit_codebook,
+    read_results,
+)
 from dcbmr.base.usage import Usage
 from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import (
@@ -346,3 +359,37 @@ def test_parameters_of_a_row_are_chosen_by_training_songs(config, tmp_path):
     assert again["fold 1: tune tuned"] == "space.regularization was [1.0, 10000.0], is [10.0, 10000.0]"
     assert again["fold 1: tuned"] == "follows fold 1: tune tuned"
     assert set(again) == {f"fold {n}: {what}" for n in (1, 2) for what in ("tune tuned", "tuned", "evaluate")}
+
+
+def test_words_that_are_stored_need_no_frames(config, small_world, tmp_path):
+    split = Split.load(small_world / "split")
+    (tmp_path / "test.txt").write_text("\n".join(split.heldout_songs))
+    store = FeatureStore.open(small_world / "features")
+    for name, songs in (("without", split.train.song_ids.tolist()), ("with", store["mfcc"].song_ids)):
+        fit_codebook(store["mfcc"].features(songs), n_words=8).save(tmp_path / name)
+        codebook = Codebook.load(tmp_path / name)
+        featurize(small_world / "audio", tmp_path / f"words-{name}", kinds=["bow"], codebook=codebook)
+
+    def of_words(name):
+        data = replace(config.data, audio=None, features=tmp_path / f"words-{name}")
+        features = FeatureSettings(codebook=tmp_path / name)
+        return replace(config, data=data, features=features)
+
+    by_list = SplitSettings(by="list", heldout=(tmp_path / "test.txt",))
+    config = replace(config, split=by_list)
+    _, begun = made(of_words("without"), tmp_path / "e")
+    assert begun == ["split", "factorize", "factorize all plays", "codebook", "linear", "evaluate"]
+    assert Model.load(tmp_path / "e" / "models" / "linear").pipeline.source == "bow"
+    assert would_run(of_words("without"), tmp_path / "e") == {}
+    with pytest.raises(InputError, match="features.codebook was learned from 8 of the 8 songs"):
+        made(of_words("with"), tmp_path / "e")
+    wrong = replace(of_words("with"), features=FeatureSettings(codebook=tmp_path / "without"))
+    with pytest.raises(InputError, match="holds words of codebook"):
+        made(wrong, tmp_path / "e")
+    with pytest.raises(InputError, match="for words that are stored: give data.features"):
+        replace(config, features=FeatureSettings(codebook=tmp_path / "with"))
+    tuned = Row("linear", "linear", "mse", tune=RowTune(params={"regularization": (1.0, 10.0)}))
+    with pytest.raises(
+        InputError, match="features.codebook has seen the songs that row 'linear' is tuned by"
+    ):
+        replace(of_words("without"), rows=(tuned,))

@@ -9,7 +9,7 @@ from sounds import tone, write
 import dcbmr
 from dcbmr.features.features_writer import create_features
 from dcbmr.features.writer import StoreWriter, create_store
-from dcbmr.models.training import check_kind
+from dcbmr.models.kinds import check_kind
 
 N_SONGS, N_DIMS = 7, 5
 
@@ -134,7 +134,8 @@ def test_a_kind_that_nobody_offers_is_trained_on(tmp_path, vectors):
     with pytest.raises(dcbmr.InputError, match="'cnn' takes frames, which 'tags' is not; .* no such kind"):
         check_kind(dcbmr.regressors()["cnn"], "tags", store)
     with pytest.raises(
-        dcbmr.InputError, match="unknown kind of feature 'tag'; .* has tags, installed: mel, mfcc, stats, bow"
+        dcbmr.InputError,
+        match="unknown kind of feature 'tag'; .* has tags, installed: mel, mfcc, patterns, stats, bow",
     ):
         check_kind(spec, "tag", store)
     with pytest.raises(dcbmr.InputError, match="no features of kind 'mfcc': it has tags"):

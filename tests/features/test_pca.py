@@ -48,6 +48,16 @@ def test_is_scikit_learns(monkeypatch, rng, form, n_rows, n_dims, variance):
     np.testing.assert_allclose(pca.components_ @ pca.components_.T, np.eye(n), atol=1e-4)
 
 
+@pytest.mark.parametrize(("n_dims", "variance"), [(1, 0.95), (2, 0.4), (60, 0.5), (60, 1.0)])
+def test_dimensions_of_equal_variance_are_parted_at_right_angles(n_dims, variance):
+    X = np.concatenate([np.eye(n_dims), -np.eye(n_dims)]).astype(np.float32)
+    pca = PCA(variance=variance).fit(X)
+    n = len(pca.components_)
+    assert n == np.ceil(n_dims * variance)
+    np.testing.assert_allclose(pca.components_ @ pca.components_.T, np.eye(n), atol=1e-5)
+    np.testing.assert_allclose(pca.explained_variance_, 2 / (2 * n_dims - 1), rtol=1e-5)
+
+
 def test_signs_are_fixed(rng):
     X = counts(rng, 100, 10)
     components = PCA(variance=1.0).fit(X).components_

@@ -89,7 +89,7 @@ def suite(install, monkeypatch, tmp_path):
     return find
 
 
-@pytest.mark.parametrize("kind", ["mel", "mfcc", "stats"])
+@pytest.mark.parametrize("kind", ["mel", "mfcc", "stats", "patterns"])
 def test_ours_pass(kind):
     assert failures(dcbmr.testing.feature_checks(kind)) == ({}, {})
 

@@ -1,0 +1,100 @@
+"""``dcbmr report``: a page to look at and to listen to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dcbmr.cli._common import directory_argument, overwrite_option, seed_option, show_progress, threads_option
+from dcbmr.cli._serving import features_option, load_source, open_features, vectors_option
+from dcbmr.errors import InputError
+
+_path = click.Path(path_type=Path)
+
+
+@click.command("report", short_help="Write a page with the song map, to look at and to listen to.")
+@click.argument("source", metavar="MODEL|FACTORS|EXPERIMENT", type=directory_argument)
+@click.option("-o", "--output", type=_path, required=True, help="The file to write, as report.html.")
+@features_option
+@vectors_option
+@click.option("--songs", type=_path, help="Song, artist and title.  [default: an experiment's]")
+@click.option("--tags", type=_path, help="Song, tag and, optionally, weight.  [default: an experiment's]")
+@click.option(
+    "--audio",
+    type=_path,
+    help="A folder of audio, or a manifest, to be played from where it lies.  [default: an experiment's]",
+)
+@click.option("--embed-audio", is_flag=True, help="Put clips of up to 200 songs into the page instead.")
+@click.option("--title", help="Of the page.  [default: the name of the directory]")
+@overwrite_option
+@seed_option
+@threads_option
+def command(
+    source: Path,
+    output: Path,
+    features: Path | None,
+    vectors: tuple[str, ...],
+    songs: Path | None,
+    tags: Path | None,
+    audio: Path | None,
+    embed_audio: bool,
+    title: str | None,
+    overwrite: bool,
+    random_state: int,
+    n_threads: int | None,
+) -> None:
+    """Write one HTML file that opens without a network: a map of the songs, and what is known of them.
+
+    Songs lie near each other when the same people should like them. The page searches titles and artists,
+    plays a song, and lists what is nearest to it by its listeners and by its audio (of an experiment: by its
+    best model and by its linear one). Of an experiment it has the tables, too.
+
+    \b
+    Example:  dcbmr report experiments/mine -o mine.html
+              dcbmr report cnn --features features --songs songs.tsv --audio audio -o cnn.html
+    """
+    from dcbmr.base.directory import check_writable
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.report.of_experiment import is_experiment, page_of_experiment
+    from dcbmr.report.of_model import page_of_model
+    from dcbmr.report.report import require_report, write_report
+    from dcbmr.report.sources import Sources
+
+    require_report()
+    if output.is_dir():
+        raise InputError(f"{output} is a directory; wanted the file to write, as {output / 'report.html'}")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists; give another file, or --overwrite to replace it")
+    check_writable(output)
+    if embed_audio and audio is None and not is_experiment(source):
+        raise click.UsageError("--embed-audio needs --audio: a folder of audio, or a manifest")
+    sources = Sources(output, songs, tags, audio, embed_audio, random_state)
+    with show_progress() as progress:
+        if is_experiment(source):
+            if features or vectors:
+                raise click.UsageError("--features and --vectors are for models: an experiment has its own")
+            page = page_of_experiment(
+                source, sources, title=title or "", n_threads=n_threads, progress=progress
+            )
+        else:
+            loaded = load_source(source, n_threads)
+            store = None
+            if features or vectors:
+                if isinstance(loaded, Factors):
+                    raise InputError(
+                        f"{source} holds factors: songs cannot be placed by their audio without a model; "
+                        "give the directory that `dcbmr train` wrote"
+                    )
+                store = open_features([loaded], features, vectors)
+            page = page_of_model(
+                loaded,
+                source,
+                sources,
+                features=store,
+                title=title or "",
+                n_threads=n_threads,
+                progress=progress,
+            )
+        write_report(output, page)
+    click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)", err=True)
