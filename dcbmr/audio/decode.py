@@ -187,14 +187,17 @@ def _check_file(path: str) -> os.stat_result:
         raise AudioError(path, "was being read when a library crashed", f": {in_hand.left_out[path]}")
     try:
         found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise AudioError(path, "is not a file")
-        if found.st_size == 0:
-            raise AudioError(path, "is empty (0 bytes)")
-        with open(path, "rb"):
-            return found
+        if stat.S_ISREG(found.st_mode):  # else to open it may take forever
+            open(path, "rb").close()
     except OSError as error:
         raise AudioError(path, f"cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise AudioError(path, "cannot be read: a path has no zero byte") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise AudioError(path, "is not a file")
+    if found.st_size == 0:
+        raise AudioError(path, "is empty (0 bytes)")
+    return found
 
 
 def _ends_before(path: str, offset: float, seconds: float) -> AudioError:

@@ -135,6 +135,9 @@ def _what_is_wrong(content: Any) -> str:
         for name, kind in _ALWAYS.items():
             if not isinstance(row.get(name), kind):
                 return f"row {number} has {row.get(name)!r} for {name}"
+        for name, value in row.items():
+            if name.endswith(("_low", "_high")) and not isinstance(value, int | float | None):
+                return f"row {number} has {value!r:.80} for {name}"
         if row.keys() != rows[0].keys():
             return f"rows 0 and {number} have different fields"
     if not any(name.startswith("map_at_") for name in rows[0]):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from dcbmr.audio.files import SongFiles
+from dcbmr.base.directory import reading
 from dcbmr.base.scratch import Scratch, as_text
 from dcbmr.errors import InputError
 
@@ -73,7 +74,7 @@ def encoded(source: SourceFile) -> bytes:
 
 def read_sources(root: Path) -> Iterator[SourceFile]:
     """Yield the lines of ``sources.tsv``; a last line without its end is not read."""
-    with (root / SOURCES).open("rb") as lines:
+    with reading(root / SOURCES), (root / SOURCES).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return

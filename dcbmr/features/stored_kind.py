@@ -68,7 +68,7 @@ def read_index(directory: Path) -> Iterator[Entry]:
     """Yield the lines of an index in the order of writing; a last line without its end is not read."""
     path = _index_of(directory)
     end = 0, 0
-    with path.open("rb") as lines:
+    with reading(path), path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
@@ -94,13 +94,13 @@ def read_feature_config(directory: Path, kind: str | None = None) -> FeatureConf
     config = read_config(directory, kind=STORE)
     with reading(directory / CONFIG):
         found = FeatureConfig.from_json(config)
+        check_kind_name(found.kind)
     for name, choices in (("shape", ("frames", "vectors")), ("dtype", ("<f4", "<f2", "<u4"))):
         if getattr(found, name) not in choices:
             raise InputError(f"{directory / CONFIG} is damaged: {name} is {getattr(found, name)!r}")
     is_whole = isinstance(found.n_dims, int) and found.n_dims >= 1 and isinstance(found.settings, dict)
     if not is_whole or (_is_words(found) and not isinstance(found.settings.get("n_words"), int)):
         raise InputError(f"{directory / CONFIG} is damaged: n_dims or settings are wrong")
-    check_kind_name(found.kind)
     if found.kind != (kind or found.kind):
         raise InputError(f"{directory} holds {found.kind!r} features, not {kind!r}")
     return found
