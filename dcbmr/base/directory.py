@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dcbmr.base.crashes import in_hand
+from dcbmr.base.signals import watch
 from dcbmr.errors import DcbmrError, InputError
 
 CONFIG = "config.json"
@@ -134,7 +135,8 @@ def sole_writer(output: Path) -> Iterator[None]:
     try:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            lock = _locked(file, output)
+            with watch.later():  # else nobody would remove a lock that is there already
+                lock = _locked(file, output)
         except OSError as error:
             raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield

@@ -11,10 +11,12 @@ import signal
 import sys
 import time
 from _thread import get_ident, start_new_thread  # `threading` takes longer to import
+from contextlib import contextmanager
 
 # For type checkers it is true; `typing` takes a while to import, in which Ctrl-C is not watched for.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
     from typing import Any
 
@@ -33,6 +35,7 @@ class _Watch:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
         self._received_at = 0.0
+        self._is_held = False
 
     def begin(self) -> None:
         """End the process at once when a signal comes: there is nothing yet to tidy up."""
@@ -55,6 +58,15 @@ class _Watch:
         if self.received is None:
             self.begin()
 
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """Answer signals when the block is over: what it begins and what it keeps belong together."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+
     def _ignore(self) -> None:
         for number in self.watched:
             signal.signal(number, signal.SIG_IGN)
@@ -69,9 +81,9 @@ class _Watch:
             if time.monotonic() - self._received_at > _TWICE_S:
                 os._exit(128 + number)
             return
-        if _is_importing(frame):
-            # What is raised there may be lost, or come out as something else, or abort a library that is
-            # being loaded: the signal comes again, until the import is over.
+        if self._is_held or _is_importing(frame):
+            # What is raised in an import may be lost, or come out as something else, or abort a library that
+            # is being loaded: the signal comes again, until it is over.
             start_new_thread(_send_later, (get_ident(), number))
             return
         self.received, self._received_at = signal.Signals(number), time.monotonic()

@@ -81,7 +81,7 @@ def test_what_cannot_be_compared(store, kind, song, message):
 
 def test_frames_are_no_vectors(small_world):
     features = dcbmr.FeatureStore.open(small_world / "features")
-    fitting = f"{small_world / 'features'} has stats and bow and bow_pca"
+    fitting = f"{small_world / 'features'} has patterns and stats and bow and bow_pca"
     with pytest.raises(dcbmr.InputError, match=f"'mel' have frames, wanted one vector a song; {fitting}"):
         dcbmr.similar_features(features, "mel", ["song00"])
     result = run("similar", small_world / "features", "--song", "song00")

@@ -306,7 +306,8 @@ def test_the_command_takes_a_kind(small_world, tmp_path):
         (
             "linear",
             "mel",
-            "'linear' takes one vector a song, which 'mel' is not; .* has stats and bow and bow_pca for it",
+            "'linear' takes one vector a song, which 'mel' is not; .* has patterns and stats and bow "
+            "and bow_pca for it",
         ),
         ("linear", "tempo", "unknown kind of feature 'tempo'"),
     ],
