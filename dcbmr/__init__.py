@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.export import ExportReport, export_vectors
     from dcbmr.recommendation.listeners import plays_to_date
     from dcbmr.recommendation.lists import ListsReport, save_lists
+    from dcbmr.recommendation.newer import NewerPlays
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
@@ -167,6 +168,7 @@ _HOME = {
     "MFCC": "audio.frames",
     "MemoryFeatures": "features.memory",
     "Model": "models.model",
+    "NewerPlays": "recommendation.newer",
     "PCA": "features.pca",
     "Peers": "contract.contract",
     "PerArtist": "recommendation.per_artist",
@@ -293,6 +295,7 @@ __all__ = [
     "LossSpec",
     "MemoryFeatures",
     "Model",
+    "NewerPlays",
     "Peers",
     "PerArtist",
     "PlayCounts",

@@ -120,15 +120,17 @@ def make_recommender(
     """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
     from dcbmr.factorization.factors import Factors
     from dcbmr.recommendation.listeners import plays_to_date
+    from dcbmr.recommendation.newer import NewerPlays
     from dcbmr.recommendation.predicted import Predicted
     from dcbmr.recommendation.recommender import Recommender
 
     loaded = load_source(source, n_threads)
     if plays is not None:
         factors = loaded if isinstance(loaded, Factors) else loaded.factors
-        _tell_of_newer(factors, plays)
         if since_training:
             plays = plays_to_date(factors, plays)
+        if newer := NewerPlays.of(factors, plays):
+            click.echo(newer.words(), err=True)
     if isinstance(loaded, Factors):
         if features or vectors or audio or from_audio or predicted:
             raise InputError(
@@ -149,22 +151,6 @@ def make_recommender(
         return recommender, []
     heard = hear_files(loaded, audio, opened)
     return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
-
-
-def _tell_of_newer(factors: Factors, plays: PlayCounts) -> None:
-    """Say which of the plays the factors know nothing of, and what changes that."""
-    known = factors.song_ids[factors.has_plays]
-    n_users, n_songs = (
-        len(set(now).difference(then))
-        for now, then in ((plays.user_ids, factors.user_ids), (plays.song_ids, known))
-    )
-    if n_users or n_songs:
-        click.echo(
-            f"these plays are newer than the factors, which do not know {n_users:,} of the users and "
-            f"{n_songs:,} of the songs: the users are placed by the songs that are known, the songs by their "
-            "audio where features tell; dcbmr factorize PLAYS --warm-start FACTORS takes both in",
-            err=True,
-        )
 
 
 def open_features(

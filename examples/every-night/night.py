@@ -46,13 +46,15 @@ class Night:
             self.state = json.loads((self.work / "state.json").read_text())
         self.number = self.state["nights"] + 1  # not of the clock, which may go back
         self.process: subprocess.Popen[str] | None = None
-        self.stopped = 0
+        self.stopped, self.reads = 0, False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.stop)
 
     def stop(self, number: int, _: object) -> None:
-        """End with the step that is at work, which leaves nothing half made."""
+        """End with the step that is at work, which leaves nothing half made, or while only reading."""
         self.stopped = number
+        if self.reads:
+            sys.exit(128 + number)
         if self.process is not None:
             self.process.terminate()
 
@@ -88,13 +90,18 @@ class Night:
         """Ask back where the plays shrank, or their ids are spelt in another way, before any work."""
         if self.state["trained"] is None or self.options.force:
             return
-        before = dcbmr.Factors.load(self.work / self.state["trained"] / "factors")
+        self.reads = True
+        if self.stopped:  # before it
+            sys.exit(128 + self.stopped)
         try:
+            before = dcbmr.Factors.load(self.work / self.state["trained"] / "factors")
             change = dcbmr.PlaysChange.of(before, dcbmr.PlayCounts.read(self.options.plays))
             change.check()
         except dcbmr.InputError as error:
             self.say("plays", "failed", said=str(error))
             raise Failed("plays", 2) from None
+        finally:
+            self.reads = False
         self.say("plays", "ended", said=change.words())
 
     def train(self) -> Path:

@@ -436,6 +436,8 @@ def test_new_plays_are_added_to_those_of_a_user(tmp_path):
     assert score == pytest.approx(wanted, rel=1e-5)
     said = run(*words, user, "--new-plays", tmp_path / "since.tsv").stderr
     assert "do not know 1 of the users and 1 of the songs" in said
+    assert "lack 2 plays by 1 of the users they know" in said
+    assert "newer" not in run(*words, user, "--plays", "plays.tsv").stderr
 
 
 def test_a_file_of_new_users_is_folded_in(tmp_path):

@@ -76,6 +76,20 @@ def test_neighbours_are_the_lists(recommender, tmp_path, metric, file_format):
     assert report.n_dims == songs.shape[1] == 7 + (metric != "ip")
 
 
+@pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
+def test_neighbours_in_faiss_are_the_lists(recommender, tmp_path, metric):
+    faiss = pytest.importorskip("faiss", reason="faiss-cpu is in the extra bench")
+    export_vectors(recommender, tmp_path / "v", metric=metric, format="npy")
+    user_ids, song_ids, users, songs, _ = read(tmp_path / "v", "npy")
+    index = (faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP)(songs.shape[1])
+    index.add(songs)
+    _, found = index.search(users, 12)
+    wanted = recommender.recommend(user_ids, k=12, candidates="all")
+    assert [[song_ids[row] for row in rows] for rows in found] == [
+        [song for song, _ in top] for top in wanted
+    ]
+
+
 def test_scores_come_back_from_cosines(recommender, tmp_path):
     export_vectors(recommender, tmp_path / "v", metric="cosine")
     user_ids, _, users, songs, _ = read(tmp_path / "v", "parquet")

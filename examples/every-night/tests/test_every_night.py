@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,24 @@ def test_plays_that_shrank_or_are_spelt_otherwise_end_the_night(world, change, c
     assert cause in said(log, "plays")
     assert log[-1]["lists"] == "those of yesterday"
     assert world.lists() == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_night_that_compares_the_plays_stops_at_once(world, how):
+    before = world.lists()
+    file = world.work / "trained-1" / "factors" / "user_ids.txt"
+    users = file.read_text()
+    file.unlink()
+    os.mkfifo(file)
+    process = world.begin()
+    with file.open("w"):  # once the night reads it, which never comes to its end
+        process.send_signal(how)
+        said, _ = process.communicate(timeout=120)
+    assert (process.returncode, said) == (128 + how, "")
+    file.unlink()
+    file.write_text(users)
+    assert world.lists() == before
+    assert world.night()[0] == 0
 
 
 def test_yesterdays_lists_stay_where_a_step_fails(world):
