@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_npz_whose_compression_is_damaged(tmp_path):
         dcbmr.bring_vectors(path, tmp_path / "f", kind="tags")
 
 
+def test_npy_whose_header_ends_in_a_bracket(tmp_path):
+    header = b"{'descr': ('<f4',"
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    (tmp_path / "v.ids.txt").write_text("a\n")
+    with pytest.raises(dcbmr.InputError, match=r"v\.npy"):
+        dcbmr.bring_vectors(tmp_path / "v.npy", tmp_path / "f", kind="tags")
+
+
 def test_parquet_whose_ids_are_no_utf8(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet
@@ -133,6 +142,12 @@ def test_a_path_twice_in_a_manifest_is_one_file(tmp_path):
     (tmp_path / "songs.tsv").write_text("a\tmissing.wav\na\tmissing.wav\n")
     report = dcbmr.featurize(tmp_path / "songs.tsv", tmp_path / "f")
     assert (report.n_copies, report.failed.total()) == (1, 1)
+
+
+def test_a_zero_byte_in_the_path_of_a_copy_in_a_manifest(tmp_path):
+    (tmp_path / "songs.tsv").write_text("a\tmissing.wav\na\tmiss\0ing.wav\n")
+    with pytest.raises(dcbmr.InputError, match="1 song has several files that differ: 'a'"):
+        dcbmr.featurize(tmp_path / "songs.tsv", tmp_path / "f")
 
 
 @pytest.mark.parametrize("line", ["x = " + "[" * 3000, 'random_state = "' + "f" * 100_000 + '"'])
@@ -175,16 +190,50 @@ def kept(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("made_of", [0.5, [1], None])
-def test_a_store_whose_kind_is_made_of_nonsense(kept, tmp_path, made_of):
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"made_of": 0.5},
+        {"made_of": [1]},
+        {"made_of": None},
+        {"feature": ["stats"]},
+        {"feature": 5},
+        {"params": 8},
+    ],
+)
+def test_a_store_whose_kind_is_nonsense(kept, values):
     file = kept / "features" / "stats" / "config.json"
     whole = file.read_text()
     try:
-        change(file, made_of=made_of)
+        change(file, **values)
         with pytest.raises(dcbmr.InputError, match=r"stats/config\.json is damaged"):
             _ = dcbmr.FeatureStore.open(kept / "features")["stats"]
     finally:
         file.write_text(whole)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="nothing here that fails to be read")
+def test_an_index_that_the_disk_does_not_give(kept, tmp_path):
+    shutil.copytree(kept / "features", tmp_path / "f")
+    index = tmp_path / "f" / "mel" / "songs.tsv"
+    index.unlink()
+    index.symlink_to("/proc/self/mem")
+    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv is damaged: OSError: .*Input/output error"):
+        _ = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
+
+
+@pytest.mark.parametrize("value", ["0.1", [0.1]])
+def test_results_whose_intervals_are_no_numbers(tmp_path, value):
+    pairs = [(f"u{user}", f"s{song}") for user in range(8) for song in range(6) if (user * song) % 3]
+    users, songs = zip(*pairs, strict=True)
+    split = dcbmr.split_plays(dcbmr.PlayCounts.from_triplets(users, songs, [1] * len(pairs)), by="play")
+    known = dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(split).factors_
+    dcbmr.evaluate_factors({"known": known}, split, n_resamples=10).save(tmp_path / "r")
+    file = tmp_path / "r" / "results.json"
+    rows = json.loads(file.read_text())["rows"]
+    change(file, rows=[row | {"auc_low": value} for row in rows])
+    with pytest.raises(dcbmr.InputError, match=r"r/results\.json does not hold .*: row 0 has .* for auc_low"):
+        dcbmr.Evaluation.load(tmp_path / "r")
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def main():
 def keep(place, at, outcome, detail):
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(at, place, symlinks=True)
-    (place / "outcome.txt").write_text(f"{outcome}\n{detail}\n")
+    (place / "outcome.txt").write_text(f"{outcome}\n{detail}\n", "utf-8", "backslashreplace")
 
 
 if __name__ == "__main__":

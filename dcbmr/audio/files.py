@@ -171,7 +171,7 @@ def _are_copies(first: str, second: str) -> bool:
         return True
     try:
         return os.path.samefile(first, second) or filecmp.cmp(first, second, shallow=False)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in a path
         return False
 
 

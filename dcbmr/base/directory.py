@@ -57,12 +57,17 @@ def refuse_existing(
         raise InputError(
             f"{path} holds {found!r} and is not overwritten with {kind!r}; give another output directory"
         )
-    if found is None and not (path.is_dir() and not any(path.iterdir())):
+    if found is None and not (path.is_dir() and _is_empty(path)):
         raise InputError(
             f"{path} was not written by dcbmr and is not overwritten; give another output directory"
         )
     if not overwrite:
         raise InputError(f"{path} exists; give another output directory, or --overwrite to replace it")
+
+
+def _is_empty(directory: Path) -> bool:
+    """Say whether a directory holds nothing but what writing its ``config.json`` left when it was killed."""
+    return all(path == _partial_of(directory / CONFIG) for path in directory.iterdir())
 
 
 def begin_output(
@@ -137,11 +142,13 @@ def sole_writer(output: Path) -> Iterator[None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             with watch.later():  # else nobody would remove a lock that is there already
                 lock = _locked(file, output)
+                watch.temporary.add(str(file))
         except OSError as error:
             raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield
     finally:
         if lock is not None:
+            watch.temporary.discard(str(file))
             file.unlink(missing_ok=True)
             os.close(lock)
         for folder in missing:
@@ -347,9 +354,17 @@ def reading(path: Path | str) -> Iterator[None]:
 
 def write_json(file: Path, value: Any) -> None:
     """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
-    partial.replace(file)
+    partial = _partial_of(file)
+    try:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _partial_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.partial")
 
 
 def _sync(directory: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dcbmr.errors import InputError
 
 GIB = 2**30
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": GIB}
 # Measured (tests/base/test_needs.py): the interpreter with its libraries; a pair of user and song in the
 # matrices that a command holds at a time; an id as a str in a list and a table of places.
 _PROGRAM = 200 * 2**20
@@ -88,10 +89,15 @@ def check_need(need: Need, output: Path, *, force: bool) -> None:
     ):
         if there is None or needed <= there:
             continue
-        said = f"this takes about {needed / GIB:.1f} GiB of {what}, and {there / GIB:.1f} GiB are free"
+        said = f"this takes about {_in_words(needed)} of {what}, and {_in_words(there)} are free"
         if not force:
             raise InputError(f"{said}; --force tries all the same")
         warnings.warn(said, stacklevel=2)
+
+
+def _in_words(n_bytes: float) -> str:
+    unit = next((unit for unit in ("GiB", "MiB") if n_bytes >= _UNITS[unit]), "KiB")
+    return f"{n_bytes / _UNITS[unit]:.1f} {unit}"
 
 
 def available_memory() -> int | None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from _thread import get_ident, start_new_thread  # `threading` takes longer to import
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # For type checkers it is true; `typing` takes a while to import, in which Ctrl-C is not watched for.
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TWICE_S = 0.5
+_PATIENCE_S = 0.4  # of the processor, with an import; that of PyTorch takes more than two
+_SHOW_CURSOR = b"\x1b[?25h\n"  # which a bar of progress hides
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -34,7 +36,9 @@ class _Watch:
     def __init__(self) -> None:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
+        self.temporary: set[str] = set()  # files to remove where there is no time to unwind
         self._received_at = 0.0
+        self._postponed_at: float | None = None
         self._is_held = False
 
     def begin(self) -> None:
@@ -75,6 +79,14 @@ class _Watch:
         os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
+    def _leave_untidy(self, number: int) -> None:
+        for file in self.temporary:
+            with suppress(OSError):
+                os.unlink(file)
+        if os.isatty(2):
+            os.write(2, _SHOW_CURSOR)
+        self._leave(number, None)
+
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             # Sent to all processes of a command, one comes twice: by the parent (dcbmr.base.crashes), too.
@@ -83,7 +95,12 @@ class _Watch:
             return
         if self._is_held or _is_importing(frame):
             # What is raised in an import may be lost, or come out as something else, or abort a library that
-            # is being loaded: the signal comes again, until it is over.
+            # is being loaded: the signal comes again, until it is over. One that takes long is ended as by a
+            # kill, which loses nothing either.
+            if self._postponed_at is None:
+                self._postponed_at = time.process_time()
+            if not self._is_held and time.process_time() - self._postponed_at > _PATIENCE_S:
+                self._leave_untidy(number)
             start_new_thread(_send_later, (get_ident(), number))
             return
         self.received, self._received_at = signal.Signals(number), time.monotonic()

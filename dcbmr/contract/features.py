@@ -70,10 +70,15 @@ class FeatureConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` gave, or what was kept before kinds knew their shape; else KeyError."""
+        """Read what :meth:`to_json` gave, or what was kept before kinds knew their shape.
+
+        KeyError where something is missing, TypeError where it is of another kind.
+        """
         if "settings" not in values:
             values = _from_before(values)
         own = {name: values[name] for name in ("shape", "dtype", "n_dims", "settings", "params")}
+        if not isinstance(own["params"], dict | None):
+            raise TypeError(f"params of {values['feature']!r:.80} are {own['params']!r:.80}")
         sources = [cls.from_json(source) for source in values["made_of"]]
         return cls(
             kind=values["feature"],

@@ -106,6 +106,7 @@ class Work:
                     **self.plan.recipe_settings,
                     n_threads=self.n_threads,
                     resume=path.exists(),
+                    force=True,  # an estimate does not stop what goes on where it was
                     progress=under(self.stages.report, stage.label),
                 )
                 (directory / "audio.txt").write_text(self.plan.audio_checksum)

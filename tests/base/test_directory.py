@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dcbmr.base.directory import new_directory, read_config
+from dcbmr.base.directory import new_directory, read_config, write_json
 from dcbmr.errors import InputError
 
 
@@ -88,6 +88,22 @@ def test_a_full_disk_leaves_nothing(tmp_path, write):
     assert "thing could not be written: " in done.stderr
     assert "ile too large" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_killed_while_its_config_was_written_is_as_good_as_empty(tmp_path):
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "thing" / ".config.json.partial").write_text("{")
+    write(tmp_path / "thing", overwrite=True)
+    assert [file.name for file in sorted((tmp_path / "thing").iterdir())] == ["config.json", "part"]
+
+
+def test_json_that_cannot_be_written_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(tmp_path / "b.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
 @pytest.mark.parametrize(

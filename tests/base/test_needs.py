@@ -83,6 +83,9 @@ def test_what_does_not_fit_is_refused_unless_forced(tmp_path, monkeypatch):
         check_need(Need(4.5 * GIB, 0), tmp_path, force=False)
     with pytest.raises(InputError, match=f"about 3.0 GiB of disk in {tmp_path}, and 2.0 GiB are free"):
         check_need(Need(0, 3 * GIB), tmp_path / "a" / "b", force=False)
+    usage = namedtuple("usage", "free")(600)
+    with pytest.raises(InputError, match=f"about 2.5 MiB of disk in {tmp_path}, and 0.6 KiB are free"):
+        check_need(Need(0, 2.5 * 2**20), tmp_path, force=False)
     with pytest.warns(UserWarning, match="about 4.5 GiB of memory"):
         check_need(Need(4.5 * GIB, 0), tmp_path, force=True)
     monkeypatch.setattr(needs, "available_memory", lambda: None)

@@ -101,6 +101,30 @@ except Stopped:
     assert (ended.stdout, ended.stderr) == ("stopped\n", "")
 
 
+@pytest.mark.parametrize("number", STATUS)
+def test_a_long_import_is_not_waited_for(tmp_path, number):
+    (tmp_path / "endless.py").write_text("print('begun', flush=True)\nwhile True: pass\n")
+    code = """
+import sys
+from pathlib import Path
+from dcbmr.base.directory import sole_writer
+from dcbmr.base.signals import watch
+watch.begin()
+watch.unwind()
+sys.path.insert(0, ".")
+with sole_writer(Path("f")):
+    import endless
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", f"{SAID[number]}\n")
+    assert process.returncode == STATUS[number]
+    assert not (tmp_path / ".f.lock").exists()
+
+
 @pytest.mark.usefixtures("fifo")
 @pytest.mark.parametrize("number", STATUS)
 def test_before_anything_is_kept_nothing_is_promised(tmp_path, number):
