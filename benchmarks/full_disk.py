@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 ROOM_KIB = 1 << 16
-NAMES_IT = ("No space left on device", "the disk is full")
+NAMES_IT = ("No space left on device", "the disk is full", " of disk in ")  # the last before it begins
 COMMANDS = {
     "split": ["split", "../plays.tsv", "-o", "out", "--songs", "../songs.tsv"],
     "factorize": ["factorize", "../plays.tsv", "-o", "out", "--factors", "4", "--resume"],

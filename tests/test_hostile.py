@@ -1,7 +1,6 @@
 """What benchmarks/hostile has found, kept; and a thousandth of what it tries."""
 
 import json
-import os
 import runpy
 import shutil
 import subprocess
@@ -265,18 +264,3 @@ def test_json_that_is_deep(kept):
             dcbmr.Model.load(kept / "model")
     finally:
         file.write_text(whole)
-
-
-@pytest.mark.slow
-def test_killed_and_stopped_commands_go_on(tmp_path):
-    words = [sys.executable, "-P", HOSTILE.parent / "kills.py", tmp_path, "--kills", "25", "--signals", "15"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="to mount a small disk takes root")
-def test_full_disks(tmp_path):
-    words = [sys.executable, "-P", HOSTILE.parent / "full_disk.py", tmp_path, "--step", "32"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +22,10 @@ def check_confidence(alpha: float, epsilon: float) -> None:
 
 def is_finite(value: Any) -> bool:
     """Say whether a value is a number, and finite in float64."""
-    is_number = isinstance(value, int | float | np.integer | np.floating)
-    return is_number and bool(-sys.float_info.max <= value <= sys.float_info.max)
+    try:
+        return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    except OverflowError:  # a whole number that float64 does not reach
+        return False
 
 
 def surplus(counts: csr_array, *, alpha: float = 2.0, epsilon: float = 1e-6) -> csr_array:
