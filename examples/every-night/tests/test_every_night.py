@@ -68,6 +68,7 @@ class World:
         else:
             pytest.fail(f"the night ended before {step}")
         status = process.wait(timeout=600)
+        process.stdout.close()
         with (self.work / "lock").open() as lock:  # until the command that was at work has ended, too
             fcntl.flock(lock, fcntl.LOCK_EX)
         return status
