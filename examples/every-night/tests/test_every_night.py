@@ -193,8 +193,8 @@ def test_two_nights_at_once(world):
     first = world.begin()
     first.stdout.readline()
     assert world.night()[0] == 75
-    first.stdout.read()
-    assert first.wait(timeout=600) == 0
+    first.communicate(timeout=600)
+    assert first.returncode == 0
 
 
 def test_a_clock_that_went_back_is_told_and_does_no_harm(world):
