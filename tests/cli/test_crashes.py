@@ -30,6 +30,8 @@ def opened(file, *args, **options):
         ctypes.CDLL(None).sleep(60)
     return whole(file, *args, **options)
 real.SoundFile = opened
+# Another thread that imports it meanwhile may get this module.
+globals().update({name: value for name, value in vars(real).items() if not name.startswith("__")})
 """
 
 
