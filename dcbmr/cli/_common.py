@@ -16,7 +16,6 @@ import click
 from click.core import ParameterSource
 
 from dcbmr.base.signals import watch
-from dcbmr.plays.songs import read_song_list as read_song_list
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -12,7 +12,6 @@ from dcbmr.cli._common import (
     force_option,
     output_option,
     overwrite_option,
-    read_song_list,
     seed_option,
     show_progress,
     threads_option,
@@ -90,6 +89,7 @@ def command(
     """
     from dcbmr.base.directory import CONFIG
     from dcbmr.base.needs import check_need, of_codebook
+    from dcbmr.plays.songs import read_song_list
 
     begin(output, kind="codebook", overwrite=overwrite)
     check_need(of_codebook(max_frames, _N_DIMS, settings["n_words"]), output, force=force)

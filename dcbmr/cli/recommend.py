@@ -15,7 +15,6 @@ from dcbmr.cli._common import (
     overwrite_option,
     plays_options,
     print_rows,
-    read_song_list,
     show_progress,
     some,
     table_options,
@@ -292,6 +291,8 @@ def _with_reasons(
 
 def _filtered(recommender: Recommender, only_file: Path | None, without_file: Path | None) -> Recommender:
     """Return a recommender of the songs in one file, and not in the other."""
+    from dcbmr.plays.songs import read_song_list
+
     only = None
     if only_file is not None:
         only = read_song_list(only_file)

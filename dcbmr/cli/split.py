@@ -16,7 +16,6 @@ from dcbmr.cli._common import (
     overwrite_option,
     plays_options,
     read_plays,
-    read_song_list,
     seed_option,
 )
 
@@ -86,7 +85,7 @@ def command(
               dcbmr split logs/ -o newer --by time --after 2024-01-31
               dcbmr split plays.tsv -o same --by list --heldout test_songs.txt
     """
-    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.songs import read_song_list, read_songs
     from dcbmr.plays.split import split_after, split_list, split_plays
 
     _check_belongs(by)

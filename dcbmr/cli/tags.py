@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, read_song_list, seed_option, show_progress, some, table_options
+from dcbmr.cli._common import print_rows, seed_option, show_progress, some, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def command(
     """
     from dcbmr.base.progress import under
     from dcbmr.evaluation.tags import check_plot, evaluate_tags, plot_tags
-    from dcbmr.plays.songs import read_songs
+    from dcbmr.plays.songs import read_song_list, read_songs
     from dcbmr.plays.tags import SongTags
 
     if not (factors or words or models):

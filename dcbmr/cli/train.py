@@ -14,6 +14,7 @@ from dcbmr.cli._common import (
     begin,
     directory_argument,
     force_option,
+    is_given,
     output_option,
     overwrite_option,
     say_finished,
@@ -165,11 +166,7 @@ def command(
     from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-    ]
+    given = [name for name in context.params if is_given(name)]
     if regressor == AUTO:
         check_options_of_auto(given)
         train_chosen(

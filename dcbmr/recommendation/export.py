@@ -119,9 +119,10 @@ def export_vectors(
     is_predicted = recommender.is_predicted
     report = ExportReport(len(users), len(songs), int(is_predicted.sum()), songs.shape[1], left_out)
     config |= {name: getattr(report, name) for name in ("n_users", "n_songs", "n_predicted", "n_dims")}
+    vectors = _Vectors(list(ids), users, recommender.song_ids, songs, is_predicted)
     write = _write_parquet if format == "parquet" else _write_npy
     with new_directory(Path(directory), kind="vectors", config=config, overwrite=overwrite) as beside:
-        write(beside, list(ids), users, recommender.song_ids, songs, is_predicted)
+        write(beside, vectors)
     return report
 
 
@@ -142,14 +143,18 @@ def _on_the_sphere(
     return asking, on_sphere, longest
 
 
-def _write_parquet(
-    folder: Path,
-    user_ids: Sequence[str],
-    users: NDArray[np.float32],
-    song_ids: Sequence[str],
-    songs: NDArray[np.float32],
-    is_predicted: NDArray[np.bool_],
-) -> None:
+@dataclass(frozen=True, eq=False)
+class _Vectors:
+    """What is written, in one format or another."""
+
+    user_ids: Sequence[str]
+    users: NDArray[np.float32]
+    song_ids: Sequence[str]
+    songs: NDArray[np.float32]
+    is_predicted: NDArray[np.bool_]
+
+
+def _write_parquet(folder: Path, of: _Vectors) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,11 +162,11 @@ def _write_parquet(
         return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
 
     tables = {
-        "users": {"user": pa.array(user_ids, pa.string()), "vector": column(users)},
+        "users": {"user": pa.array(of.user_ids, pa.string()), "vector": column(of.users)},
         "songs": {
-            "song": pa.array(song_ids, pa.string()),
-            "is_predicted": pa.array(is_predicted),
-            "vector": column(songs),
+            "song": pa.array(of.song_ids, pa.string()),
+            "is_predicted": pa.array(of.is_predicted),
+            "vector": column(of.songs),
         },
     }
     for name, columns in tables.items():
@@ -171,16 +176,9 @@ def _write_parquet(
         )
 
 
-def _write_npy(
-    folder: Path,
-    user_ids: Sequence[str],
-    users: NDArray[np.float32],
-    song_ids: Sequence[str],
-    songs: NDArray[np.float32],
-    is_predicted: NDArray[np.bool_],
-) -> None:
-    write_lines(folder / "users.txt", user_ids)
-    write_lines(folder / "songs.txt", song_ids)
-    arrays = {"user_vectors": users, "song_vectors": songs, "song_is_predicted": is_predicted}
+def _write_npy(folder: Path, of: _Vectors) -> None:
+    write_lines(folder / "users.txt", of.user_ids)
+    write_lines(folder / "songs.txt", of.song_ids)
+    arrays = {"user_vectors": of.users, "song_vectors": of.songs, "song_is_predicted": of.is_predicted}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
