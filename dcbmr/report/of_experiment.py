@@ -71,7 +71,8 @@ def page_of_experiment(
     settings = results.settings
     command = shlex.join(["dcbmr", "report", str(directory), *sources.flags()])
     sources = sources.or_else(_data_of(directory, settings))
-    songs, candidates = sources.song_table(), evaluation.candidates.song_ids
+    split = Split.load(within / "split")
+    songs, candidates = sources.song_table(split.songs), evaluation.candidates.song_ids
     recommenders = {}
     for name, model in _shown_models(within, evaluation, n_threads).items():
         known = Recommender.from_model(model, n_threads=n_threads)
@@ -92,7 +93,6 @@ def page_of_experiment(
         n_threads=n_threads,
         progress=progress,
     )
-    split = Split.load(within / "split")
     shown = replace(evaluation, reports={name: evaluation.reports[name] for name in _grouped(evaluation)})
     ends = factor_ends(recommenders[first].song_factors, song_map.names, song_map.labels)
     return Page(
