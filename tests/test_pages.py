@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dcbmr.base.directory import FORMATS
+from dcbmr.base.version import __version__
 from dcbmr.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,3 +104,16 @@ def test_the_page_on_files_has_every_format():
     page = PAGES["docs/reference/files.md"].read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.M))
     assert rows == {kind: str(version) for kind, version in FORMATS.items()}
+
+
+def test_the_version_is_one():
+    said = {
+        "pyproject.toml": f'\nversion = "{__version__}"\n',
+        "CITATION.cff": f"\nversion: {__version__}\n",
+        "docs/start/install.md": f"pip install dcbmr-{__version__}-cp",
+    }
+    assert not [file for file, text in said.items() if text not in (ROOT / file).read_text("utf-8")]
+    assert re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1].split()[0] in (
+        "Unreleased",
+        __version__,
+    )
