@@ -19,8 +19,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import soundfile
+sys.path.insert(0, str(Path(__file__).parent))
+from small_world import Undisturbed, make_world
 
 ROOM_KIB = 1 << 16
 NAMES_IT = ("No space left on device", "the disk is full", " of disk in ")  # the last before it begins
@@ -61,17 +61,9 @@ regressor = "linear"
 def make_data(folder):
     if (folder / "model").exists():
         return
-    (folder / "music").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    plays, songs, vectors = [], ["song\tartist\ttitle"], ["song\tx\ty"]
-    for song in range(12):
-        soundfile.write(folder / "music" / f"s{song}.wav", 0.1 * rng.standard_normal(20_000), 22050)
-        songs.append(f"s{song}\ta{song // 2}\tTitle")
-        vectors.append(f"s{song}\t{rng.random()}\t{rng.random()}")
-    for user in range(40):
-        plays += [f"u{user}\ts{song}\t{rng.integers(1, 9)}" for song in rng.permutation(12)[:5]]
-    for name, lines in (("plays", plays), ("songs", songs), ("vectors", vectors)):
-        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    make_world(folder, n_songs=12, seconds=(0.8, 1), n_users=40)
+    vectors = [f"s{song}\t{song / 7}\t{song % 5}" for song in range(12)]
+    (folder / "vectors.tsv").write_text("\n".join(["song\tx\ty", *vectors]) + "\n")
     (folder / "experiment.toml").write_text(EXPERIMENT)
     for line in (
         "factorize plays.tsv -o factors --factors 4 --overwrite",
@@ -113,11 +105,6 @@ def _end(words):
         os._exit(status)
 
 
-def contents(directory):
-    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
-
-
 class Disk:
     """A file system in memory, of a size that can be changed."""
 
@@ -139,13 +126,14 @@ class Disk:
 
 def try_sizes(words, disk, step):
     """Run a command on disks of growing sizes; yield what came of each size."""
-    unbroken = []
-    for _ in range(2):
+
+    def write():
         disk.empty()
         status, said = run(words, disk.place)
         assert status == 0, said
-        unbroken.append(contents(disk.place / "out"))
-    varies = {name for name in unbroken[0] if unbroken[0][name] != unbroken[1].get(name)}
+        return disk.place / "out"
+
+    wanted = Undisturbed(write)
     size = step
     while True:
         disk.empty()
@@ -157,22 +145,20 @@ def try_sizes(words, disk, step):
         faults = []
         if status not in (1, 2) or "Traceback" in said:
             faults.append(f"status {status}")
-        if not any(name in said.splitlines()[-1] for name in NAMES_IT):
+        last = said.splitlines()[-1]
+        if not any(name in last for name in NAMES_IT):
             faults.append("does not name the disk")
+        if "out" not in last and "temporary file" not in last:
+            faults.append("does not name what could not be written")
         status, said_again = run(words, disk.place)
         if status:
             faults.append(f"not to be gone on with: {said_again[-300:]}")
-        else:
-            found = contents(disk.place / "out")
-            differs = sorted(
-                name for name in {*found, *unbroken[0]} - varies if found.get(name) != unbroken[0].get(name)
-            )
-            if differs:
-                faults.append(f"differs: {differs[:5]}")
+        elif differs := wanted.differs(disk.place / "out"):
+            faults.append(f"differs: {differs[:5]}")
         left = sorted(path.name for path in disk.place.iterdir() if path.name != "out")
         if left:
             faults.append(f"left behind: {left}")
-        yield {"kib": size, "faults": faults, "said": said[-1500:] if faults else said.splitlines()[-1]}
+        yield {"kib": size, "faults": faults, "said": said[-1500:] if faults else last}
         size += step
 
 

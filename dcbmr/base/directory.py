@@ -283,8 +283,7 @@ def new_directory(
             old.rename(place)
         for left in (beside, old):
             shutil.rmtree(left, ignore_errors=True)
-        # Who was called to write here may have wrapped what the disk had against it.
-        if reason := _why_not_written(error, beside) or _why_not_written(error.__cause__, beside):
+        if reason := _why_not_written(error, beside):
             raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise
 
@@ -301,7 +300,8 @@ def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
     # safetensors has an error of its own, which names the system's in its text.
     if type(error).__name__ == "SafetensorError" and "os error" in str(error):
         return str(error)
-    return None
+    # Who was called to write here may have wrapped what the disk had against it.
+    return None if error is None else _why_not_written(error.__cause__, beside)
 
 
 def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1) -> None:
@@ -356,10 +356,22 @@ def write_json(file: Path, value: Any) -> None:
     """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
     partial = _partial_of(file)
     try:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+        with naming(file):
+            partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Write to a file in this block: an error of the disk names the file, as it does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
         raise
 
 
