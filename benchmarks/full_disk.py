@@ -1,11 +1,12 @@
 """The disk fills up, at every page that a command writes: it says so, and what there is afterwards is whole.
 
-    sudo python benchmarks/full_disk.py FOLDER [--step 4] [--commands featurize factorize ...]
+    sudo python benchmarks/full_disk.py FOLDER [--quota] [--step 4] [--commands featurize factorize ...]
 
 FOLDER gets the data and a file system in memory, whose size is raised by --step KiB from nothing to what a
-command needs. Each size is a run that has to end with a line that names the disk, and has to leave nothing
-that is taken for whole. Then there is room, and the same command has to end with the bits of an undisturbed
-run. Temporary files lie on the same disk.
+command needs. Each size is a run that has to end with a line that names the disk and what could not be
+written, and has to leave nothing that is taken for whole. Then there is room, and the same command has to end
+with the bits of an undisturbed run. Temporary files lie on the same disk. Before, the disk is read-only,
+which is said before any work. With --quota, it is a quota that is raised (btrfs-progs).
 """
 
 import argparse
@@ -23,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_world import Undisturbed, make_world
 
 ROOM_KIB = 1 << 16
-NAMES_IT = ("No space left on device", "the disk is full", " of disk in ")  # the last before it begins
+# The last one is said before it begins.
+NAMES_IT = ("No space left on device", "Disk quota exceeded", " of disk in ")
 COMMANDS = {
     "split": ["split", "../plays.tsv", "-o", "out", "--songs", "../songs.tsv"],
     "factorize": ["factorize", "../plays.tsv", "-o", "out", "--factors", "4", "--resume"],
@@ -111,17 +113,52 @@ class Disk:
     def __init__(self, place):
         self.place = place
         place.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_KIB}k", "tmpfs", place], check=True)
+        call("mount", "-t", "tmpfs", "-o", f"size={ROOM_KIB}k", "tmpfs", place)
 
     def empty(self):
         for path in self.place.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def resize(self, kib):
-        subprocess.run(["mount", "-o", f"remount,size={kib}k", self.place], check=True)
+        call("mount", "-o", f"remount,size={kib}k", self.place)
+
+    def set_writable(self, is_writable):
+        call("mount", "-o", "remount,rw" if is_writable else "remount,ro", self.place)
 
     def close(self):
-        subprocess.run(["umount", self.place], check=True)
+        call("umount", self.place)
+
+
+class Quota(Disk):
+    """A file system with a quota that can be changed, and that holds for root, too: Btrfs."""
+
+    def __init__(self, place):
+        self.place = place
+        place.mkdir(exist_ok=True)
+        image = place.with_suffix(".img")
+        image.write_bytes(b"")
+        os.truncate(image, 256 << 20)
+        call("mkfs.btrfs", "-q", image)
+        call("mount", "-o", "loop", image, place)
+        call("btrfs", "quota", "enable", place)
+
+    def resize(self, kib):
+        call("btrfs", "filesystem", "sync", self.place)  # what was deleted counts until then
+        call("btrfs", "qgroup", "limit", f"{kib}k", "0/5", self.place)
+
+
+def call(*words):
+    subprocess.run(list(map(str, words)), check=True, stdout=subprocess.DEVNULL)
+
+
+def try_read_only(words, disk):
+    """Run a command where nothing can be written; return what is wrong with what it says."""
+    disk.empty()
+    disk.set_writable(False)
+    status, said = run(words, disk.place)
+    disk.set_writable(True)
+    is_said = status == 2 and said.splitlines()[-1].startswith("dcbmr: out cannot be written: ")
+    return [] if is_said else [f"read-only: status {status}, {said[-300:]}"]
 
 
 def try_sizes(words, disk, step):
@@ -167,16 +204,16 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--step", type=int, default=4)
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS))
+    parser.add_argument("--quota", action="store_true")
     options = parser.parse_args()
     folder = options.folder.resolve()
     make_data(folder)
-    disk = Disk(folder / "disk")
+    disk = Quota(folder / "quota") if options.quota else Disk(folder / "disk")
     n_faults = 0
     try:
         with (folder / "sizes.jsonl").open("a") as log:
             for name in options.commands:
-                found = Counter()
-                n_sizes = 0
+                found, n_sizes = Counter(try_read_only(COMMANDS[name], disk)), 0
                 for record in try_sizes(COMMANDS[name], disk, options.step):
                     n_sizes += 1
                     found.update(fault[:80] for fault in record["faults"])

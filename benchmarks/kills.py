@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def clear(folder, command):
 
 
 def undisturbed(folder, command):
-    """Return what a command writes, and the seconds that it takes."""
+    """Return what a command writes, and the seconds that it took, run by run."""
     seconds = []
 
     def write():
@@ -134,7 +135,7 @@ def undisturbed(folder, command):
         seconds.append(run(folder, command.words))
         return folder / command.output
 
-    return Undisturbed(write), min(seconds)
+    return Undisturbed(write), seconds
 
 
 def until_over(folder, command, wanted, seconds, rng, n_left, disturb):
@@ -142,8 +143,11 @@ def until_over(folder, command, wanted, seconds, rng, n_left, disturb):
     clear(folder, command)
     records = []
     for _ in range(min(n_left, rng.randint(1, 3))):
-        record = disturb(folder, command, rng, seconds)
+        began = time.monotonic()
+        record = disturb(folder, command, rng.uniform(0, 1.1 * statistics.median(seconds)), rng)
         if record["ended"]:
+            if not records:
+                seconds.append(time.monotonic() - began)
             break
         records.append(record)
     if command.is_again or not (folder / command.output).exists():
@@ -153,26 +157,31 @@ def until_over(folder, command, wanted, seconds, rng, n_left, disturb):
     return [*records, {"over": True, "n": len(records), "differs": wrong, "left": left}]
 
 
-def kill(folder, command, rng, seconds):
+def kill(folder, command, moment, rng):
     """Kill a command and say whether it had ended before."""
-    moment = rng.uniform(0, 1.1 * seconds)
     words = [*DCBMR, *command.words]
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        time.sleep(moment)
+        wait(process, moment)
         process.kill()
         status = process.wait()
     return {"ended": status != -signal.SIGKILL, "moment": moment, "status": status}
 
 
-def stop(folder, command, rng, seconds):
+def wait(process, moment):
+    """Wait some seconds, or until the process has ended."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+
+
+def stop(folder, command, moment, rng):
     """Send SIGINT or SIGTERM, and see what is said, how it ends, and when."""
-    moment, number = rng.uniform(0, 1.1 * seconds), rng.choice([signal.SIGINT, signal.SIGTERM])
+    number = rng.choice([signal.SIGINT, signal.SIGTERM])
     words = [*BEGUN, *command.words]
     with subprocess.Popen(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         process.stdout.readline()
-        time.sleep(moment)
+        wait(process, moment)
         began, used = time.monotonic(), processor_s(process.pid)
         process.send_signal(number)
         while used is not None and process.poll() is None:
@@ -254,7 +263,7 @@ def main():
             while (n_left := n_wanted - sum("ended" in record for record in records)) > 0:
                 if wanted is None:
                     wanted, seconds = undisturbed(options.folder, command)
-                    print(f"{name}: {seconds:.1f} s; not compared: {wanted.varies}", flush=True)
+                    print(f"{name}: {min(seconds):.1f} s; not compared: {wanted.varies}", flush=True)
                 rng = random.Random(f"{options.seed} {name} {what} {len(records)}")
                 found = until_over(options.folder, command, wanted, seconds, rng, n_left, disturb)
                 found = [record | {"command": name, "what": what} for record in found]

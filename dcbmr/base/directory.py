@@ -38,6 +38,8 @@ FORMATS = {
     "vectors": 1,
     "experiment": 4,
 }
+# What a machine lacks: nobody's fault.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 
@@ -288,14 +290,9 @@ def new_directory(
         raise
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
 def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
     """Return what the disk had against it; None for an error that has nothing to do with writing."""
-    if isinstance(error, OSError) and (
-        error.errno in _NO_ROOM or str(error.filename).startswith(str(beside))
-    ):
+    if isinstance(error, OSError) and (error.errno in NO_ROOM or str(error.filename).startswith(str(beside))):
         return error.strerror
     # safetensors has an error of its own, which names the system's in its text.
     if type(error).__name__ == "SafetensorError" and "os error" in str(error):
