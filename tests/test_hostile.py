@@ -13,6 +13,7 @@ import soundfile
 
 import dcbmr
 from dcbmr.audio.decode import decode
+from dcbmr.experiment.experiment import plan_experiment
 from dcbmr.experiment.reading import read_experiment
 
 HOSTILE = Path(__file__).parents[1] / "benchmarks" / "hostile"
@@ -198,6 +199,7 @@ def kept(tmp_path_factory):
         {"made_of": 0.5},
         {"made_of": [1]},
         {"made_of": None},
+        {"settings": "x"},
         {"feature": ["stats"]},
         {"feature": 5},
         {"params": 8},
@@ -326,3 +328,22 @@ def test_a_network_that_no_memory_holds(kept, tmp_path):
     change(file, parameters=json.loads(file.read_text())["parameters"] | {"window": 1 << 45})
     with pytest.raises((dcbmr.InputError, MemoryError), match=r"out of memory|Unable to allocate"):
         dcbmr.load_model(tmp_path / "m").predict_store(store)
+
+
+@pytest.mark.parametrize("numbers", ["0\t9223372036854775808\t4", "0\t-1\t4", "0\t0\t9223372036854775808"])
+def test_an_index_of_numbers_that_are_none(kept, tmp_path, numbers):
+    shutil.copytree(kept / "features", tmp_path / "f")
+    index = tmp_path / "f" / "mel" / "songs.tsv"
+    index.write_text(f"s0\t{numbers}\t00000000\n")
+    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv.* is damaged"):
+        _ = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
+def test_an_experiment_of_plays_that_no_file_can_be(tmp_path, path):
+    file = tmp_path / "config.toml"
+    (tmp_path / "a.wav").touch()
+    row = '[[rows]]\nname = "linear"\nregressor = "linear"\n'
+    file.write_text(f'[data]\nplays = {json.dumps(path)}\naudio = "."\n{row}')
+    with pytest.raises(dcbmr.InputError, match=r"data.* plays must be .* got|File name too long"):
+        plan_experiment(read_experiment(file), tmp_path / "out")
