@@ -14,15 +14,10 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 
-# Those that read audio: a file that crashes its decoder costs itself, and not the command.
-DECODING = frozenset({"featurize", "codebook", "experiment", "recommend", "similar", "predict", "export"})
-
-
 def main() -> None:
     """Run the command line."""
     watch.begin()
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    if command not in DECODING or sys.platform != "linux":  # prctl and sigwaitinfo are Linux's
+    if sys.platform != "linux":  # prctl and sigwaitinfo are Linux's
         _run()
         return
     from dcbmr.base.crashes import outlive

@@ -38,6 +38,8 @@ FORMATS = {
     "vectors": 1,
     "experiment": 4,
 }
+# What a machine lacks: nobody's fault.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 
@@ -283,25 +285,20 @@ def new_directory(
             old.rename(place)
         for left in (beside, old):
             shutil.rmtree(left, ignore_errors=True)
-        # Who was called to write here may have wrapped what the disk had against it.
-        if reason := _why_not_written(error, beside) or _why_not_written(error.__cause__, beside):
+        if reason := _why_not_written(error, beside):
             raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
 def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
     """Return what the disk had against it; None for an error that has nothing to do with writing."""
-    if isinstance(error, OSError) and (
-        error.errno in _NO_ROOM or str(error.filename).startswith(str(beside))
-    ):
+    if isinstance(error, OSError) and (error.errno in NO_ROOM or str(error.filename).startswith(str(beside))):
         return error.strerror
     # safetensors has an error of its own, which names the system's in its text.
     if type(error).__name__ == "SafetensorError" and "os error" in str(error):
         return str(error)
-    return None
+    # Who was called to write here may have wrapped what the disk had against it.
+    return None if error is None else _why_not_written(error.__cause__, beside)
 
 
 def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1) -> None:
@@ -356,10 +353,22 @@ def write_json(file: Path, value: Any) -> None:
     """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
     partial = _partial_of(file)
     try:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+        with naming(file):
+            partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Write to a file in this block: an error of the disk names the file, as it does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
         raise
 
 

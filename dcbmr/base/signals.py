@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 # For type checkers it is true; `typing` takes a while to import, in which Ctrl-C is not watched for.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
-    from typing import Any
+    from typing import Any, NoReturn
 
 _TWICE_S = 0.5
 _PATIENCE_S = 0.4  # of the processor, with an import; that of PyTorch takes more than two
@@ -37,6 +37,7 @@ class _Watch:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
         self.temporary: set[str] = set()  # files to remove where there is no time to unwind
+        self.heard: Callable[[], None] | None = None  # for a parent that waits to know it
         self._received_at = 0.0
         self._postponed_at: float | None = None
         self._is_held = False
@@ -75,11 +76,12 @@ class _Watch:
         for number in self.watched:
             signal.signal(number, signal.SIG_IGN)
 
-    def _leave(self, number: int, _: object) -> None:
+    def _leave(self, number: int, _: object) -> NoReturn:
         os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
-    def _leave_untidy(self, number: int) -> None:
+    def leave(self, number: int) -> NoReturn:
+        """Say what came and end the process at once, without unwinding anything."""
         for file in self.temporary:
             with suppress(OSError):
                 os.unlink(file)
@@ -100,10 +102,12 @@ class _Watch:
             if self._postponed_at is None:
                 self._postponed_at = time.process_time()
             if not self._is_held and time.process_time() - self._postponed_at > _PATIENCE_S:
-                self._leave_untidy(number)
+                self.leave(number)
             start_new_thread(_send_later, (get_ident(), number))
             return
         self.received, self._received_at = signal.Signals(number), time.monotonic()
+        if self.heard is not None:
+            self.heard()
         raise Stopped
 
     def _unraisable(self, what: Any) -> None:

@@ -179,7 +179,8 @@ class FitRun:
     checkpoint : Path or None
         A directory the fit may write its checkpoints to; None to write none.
     resume : bool
-        Continue from what lies in ``checkpoint``, if anything does.
+        Continue from what lies in ``checkpoint``, if anything does. A fit that reports ``validation_map``
+        reports that of the epochs in it once more: whoever noted it may have been killed with the fit.
     n_threads : int or None
         Threads to use; None for every core of the process.
     report : Progress

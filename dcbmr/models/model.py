@@ -20,12 +20,14 @@ from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.provenance import check_made_as, how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.codebook import Codebook, check_frames
 from dcbmr.features.featurize import features_of_files
 from dcbmr.features.joined import JoinedPipeline, load_pipeline
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import check_brought, is_brought
+from dcbmr.features.words import WORDS
 from dcbmr.plays.groups import artist_groups
 
 if TYPE_CHECKING:
@@ -348,6 +350,8 @@ class Model:
             name, package = str(config["regressor"]), str(config["package"])
             rows = np.load(directory / _ROWS, allow_pickle=False)
             _check_config(config)
+            if rows.shape != (config["n_songs"],) or rows.dtype.kind != "i":
+                raise ValueError(f"{_ROWS} holds {rows.dtype} {rows.shape} for {config['n_songs']} songs")
         if name not in installed:
             raise InputError(
                 f"{directory} is a model of regressor {name!r} of {package}, {how_to_get(package)}; "
@@ -360,17 +364,36 @@ class Model:
         fails_by = calling(spec, f"load ({directory}, made by {package})")
         with reading(directory) if is_built_in(spec) else fails_by:
             regressor = factory.load(directory / "regressor")
+        read_factors = factors or partial(Factors.load, directory / "factors")
+
+        def checked_factors() -> Factors:
+            learned = read_factors()
+            if rows.min() < 0 or rows.max() >= len(learned.song_ids):
+                raise InputError(
+                    f"{directory} is damaged: {_ROWS} holds rows from {rows.min()} to {rows.max()}, and the "
+                    f"factors {len(learned.song_ids)} songs"
+                )
+            return learned
+
         model = cls(
             regressor,
             spec,
             load_pipeline(directory / "pipeline", n_threads=n_threads),
-            factors=factors or cache(partial(Factors.load, directory / "factors")),
+            factors=cache(checked_factors),
             training_rows=rows,
             config=config,
         )
         with reading(directory):
-            _ = model.sources
+            model._check_codebooks()
         return model
+
+    def _check_codebooks(self) -> None:
+        """Raise InputError where a codebook is of other frames than those that the model was trained on."""
+        made = {kind: source for config in self.sources.values() for kind, source in config.made_of.items()}
+        frames = {**made, **self.sources}.get(WORDS.made_of[0])
+        for _, learned in self.pipeline.learned():
+            if isinstance(learned, Codebook) and frames is not None:
+                check_frames(learned, frames.settings)
 
 
 def with_artist_mean(

@@ -53,9 +53,7 @@ class Stack:
             raise InputError("a stack needs at least one model")
         for number, model in enumerate(models[1:], 1):
             _check_same(models[0].factors, model.factors, f"model {number} of the stack")
-        given = np.ones(len(models)) if weights is None else np.asarray(weights, np.float64)
-        if given.shape != (len(models),) or not (np.isfinite(given).all() and (given > 0).all()):
-            raise InputError(f"weights must be {len(models)} positive numbers, one a model; got {weights}")
+        given = _checked_weights([1.0] * len(models) if weights is None else weights, len(models))
         weights = (given / given.sum()).tolist()
         config = {"weights": weights, "n_models": len(models)}
         self._fill(list(models), config, lambda: models[0].factors)
@@ -189,6 +187,7 @@ class Stack:
             stack = cls.__new__(cls)
             names = map(_name, range(config["n_models"]))
             models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
+            _checked_weights(config["weights"], len(models))
             stack._fill(models, config, factors)
             return stack
 
@@ -208,6 +207,13 @@ def songs_in(models: Iterable[Model | Stack], store: FeatureStore) -> Sequence[s
 
 def _name(number: int) -> str:
     return f"model{number:02}"
+
+
+def _checked_weights(weights: Sequence[float], n_models: int) -> NDArray[np.float64]:
+    given = np.asarray(weights, np.float64)
+    if given.shape != (n_models,) or not (np.isfinite(given).all() and (given > 0).all()):
+        raise InputError(f"weights must be {n_models} positive numbers, one a model; got {weights}")
+    return given
 
 
 def _check_same(ours: Factors, theirs: Factors, what: str) -> None:

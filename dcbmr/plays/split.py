@@ -77,10 +77,14 @@ class Split:
         config = read_config(directory, kind="split")
         with reading(directory):
             songs = directory / "songs.tsv"
+            train = PlayCounts.read(directory / "train.parquet")
+            heldout_songs = list(read_lines(directory / "heldout_songs.txt"))
+            if learned := set(heldout_songs).intersection(train.song_ids):
+                raise InputError(f"{len(learned)} of its held-out songs are trained on, as {min(learned)!r}")
             return cls(
-                PlayCounts.read(directory / "train.parquet"),
+                train,
                 PlayCounts.read(directory / "heldout.parquet"),
-                list(read_lines(directory / "heldout_songs.txt")),
+                heldout_songs,
                 read_songs(songs).artist_of() if songs.is_file() else None,
                 **{name: config.get(name) for name in ("by", "fraction", "random_state")},
             )

@@ -457,6 +457,12 @@ BROKEN = [
         [('return header["done"]', 'return header["done"] + 1')],
         "a checkpoint holds all that the next step depends on",
     ),
+    (
+        "resumes_after_a_cancel",
+        "ridge",
+        [('{"norm":', '{"validation_map":')],
+        "report once more what the checkpoint holds",
+    ),
 ]
 
 
