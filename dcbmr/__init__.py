@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.auto import train_auto
-    from dcbmr.models.explain import Excerpt, explain
+    from dcbmr.models.explain import Excerpt, WindowScores, explain, window_scores
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
@@ -200,6 +200,7 @@ _HOME = {
     "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
+    "WindowScores": "models.explain",
     "bag_of_words": "features.bag_of_words",
     "bootstrap": "evaluation.statistics",
     "bring_vectors": "features.brought",
@@ -251,6 +252,7 @@ _HOME = {
     "train_auto": "models.auto",
     "tune_factorization": "tuning.factorization",
     "tune_regressor": "tuning.regressor",
+    "window_scores": "models.explain",
     "with_vectors": "features.in_hand",
 }
 
@@ -325,6 +327,7 @@ __all__ = [
     "Tuned",
     "Uncertainty",
     "WeightedALS",
+    "WindowScores",
     "bag_of_words",
     "bootstrap",
     "bring_vectors",
@@ -377,6 +380,7 @@ __all__ = [
     "train_auto",
     "tune_factorization",
     "tune_regressor",
+    "window_scores",
     "with_vectors",
 ]
 
