@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.report.write import write_report
     from dcbmr.tuning.factorization import tune_factorization
     from dcbmr.tuning.regressor import tune_regressor
     from dcbmr.tuning.search import Tuned
@@ -254,6 +255,7 @@ _HOME = {
     "tune_regressor": "tuning.regressor",
     "window_scores": "models.explain",
     "with_vectors": "features.in_hand",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -382,6 +384,7 @@ __all__ = [
     "tune_regressor",
     "window_scores",
     "with_vectors",
+    "write_report",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What a network hears: the moments to which its outputs, or its units, respond, and those that speak for a song."""
+"""What a network hears: what its outputs, or its units, respond to, and which seconds speak for a song."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def explain(
         Unit after unit, by rank.
     """
     heard = _Heard(model, features, song_ids)
-    n_frames = 0
-    best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}  # unit and sign: value, song, start
+    # By unit and sign: value, song, start, length.
+    best: dict[tuple[int, int], list[tuple[float, int, int, int]]] = {}
     for songs, starts, n_frames, values in heard.activations(layer, progress or silent):
         n_units = values.shape[1]
         wrong = [unit for unit in units or () if not 0 <= unit < n_units]
@@ -123,12 +123,18 @@ def explain(
             raise InputError(f"unit {wrong[0]}: there are units 0 to {n_units - 1}")
         for unit, sign in product(units or range(n_units), (1, -1) if layer is None else (1,)):
             new = _best_of_songs(sign * values[:, unit], songs, k)
-            found = zip(values[new, unit].tolist(), songs[new].tolist(), starts[new].tolist(), strict=True)
+            found = zip(
+                values[new, unit].tolist(),
+                songs[new].tolist(),
+                starts[new].tolist(),
+                [n_frames] * len(new),
+                strict=True,
+            )
             both = [*best.get((unit, sign), ()), *found]
             best[unit, sign] = sorted(both, key=lambda window: -sign * window[0])[:k]
     excerpts = []
     for (unit, sign), windows in best.items():
-        for rank, (value, song, start) in enumerate(windows, 1):
+        for rank, (value, song, start, n_frames) in enumerate(windows, 1):
             start_s, end_s = heard.times(np.array([song]), np.array([start]), n_frames)
             excerpts.append(
                 Excerpt(
@@ -191,8 +197,8 @@ def window_scores(
     of_songs = np.asarray(users, np.float64)
     if of_songs.shape not in ((width,), (n_songs, width)):
         raise InputError(
-            f"users has shape {of_songs.shape}; the model's width is {width}: wanted {(width,)}, or a row for "
-            f"each of the songs, {(n_songs, width)}"
+            f"users has shape {of_songs.shape}; the model's width is {width}: wanted {(width,)}, or a row "
+            f"for each of the songs, {(n_songs, width)}"
         )
     of_songs = np.broadcast_to(of_songs, (n_songs, width))
     found = []
@@ -217,8 +223,8 @@ class _Heard:
             sr, hop, n_fft = (float(settings[name]) for name in ("sr", "hop_length", "n_fft"))
         except (KeyError, TypeError, ValueError):
             raise InputError(
-                f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, hop_length "
-                "and n_fft"
+                f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, "
+                "hop_length and n_fft"
             ) from None
         self._model, self._offset_s, self._hop_s, self._frame_s = model, store.offset_s, hop / sr, n_fft / sr
         self.features = model.features_of(store, song_ids)
@@ -246,10 +252,9 @@ class _Heard:
         """Return where windows begin and end, in seconds."""
         # A song shorter than a window is heard round and round.
         last = np.minimum(starts + n_frames, self.features.n_frames[songs]) - 1
-        return (
-            self._offset_s + starts * self._hop_s,
-            self._offset_s + last * self._hop_s + self._frame_s,
-        )
+        start_s = self._offset_s + starts * self._hop_s
+        end_s = self._offset_s + last * self._hop_s + self._frame_s
+        return start_s.astype(np.float64), end_s.astype(np.float64)
 
 
 def _best_of_songs(values: np.ndarray, songs: np.ndarray, k: int) -> np.ndarray:
