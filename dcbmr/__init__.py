@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.auto import train_auto
-    from dcbmr.models.explain import Excerpt, explain
+    from dcbmr.models.explain import Excerpt, WindowScores, explain, window_scores
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.report.write import write_report
     from dcbmr.tuning.factorization import tune_factorization
     from dcbmr.tuning.regressor import tune_regressor
     from dcbmr.tuning.search import Tuned
@@ -200,6 +201,7 @@ _HOME = {
     "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
+    "WindowScores": "models.explain",
     "bag_of_words": "features.bag_of_words",
     "bootstrap": "evaluation.statistics",
     "bring_vectors": "features.brought",
@@ -251,7 +253,9 @@ _HOME = {
     "train_auto": "models.auto",
     "tune_factorization": "tuning.factorization",
     "tune_regressor": "tuning.regressor",
+    "window_scores": "models.explain",
     "with_vectors": "features.in_hand",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -325,6 +329,7 @@ __all__ = [
     "Tuned",
     "Uncertainty",
     "WeightedALS",
+    "WindowScores",
     "bag_of_words",
     "bootstrap",
     "bring_vectors",
@@ -377,7 +382,9 @@ __all__ = [
     "train_auto",
     "tune_factorization",
     "tune_regressor",
+    "window_scores",
     "with_vectors",
+    "write_report",
 ]
 
 

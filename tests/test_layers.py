@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
     "recommendation": {"pyarrow"},
     "datasets": {"soundfile", "pyarrow"},
-    "report": {"bokeh", "jinja2", "openTSNE", "soundfile"},
+    "report": {"PIL", "bokeh", "jinja2", "openTSNE", "soundfile"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     # Looks at what there is, and runs the kernel of MLR beside the others.
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},

@@ -94,15 +94,9 @@ def read_newer_plays(
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
     """Read a factors directory, a model or a stack, whichever it is."""
-    from dcbmr.base.directory import kind_of
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.models.stack import load_model
+    from dcbmr.models.stack import load_model_or_factors
 
-    kind = kind_of(path)
-    if kind not in (None, "factors", "model", "stack"):
-        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
-    # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
+    return load_model_or_factors(path, n_threads)
 
 
 def make_recommender(

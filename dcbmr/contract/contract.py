@@ -285,7 +285,7 @@ class HasActivations(Regressor, Protocol):
         rows : ndarray of shape (n,), int64
             Which of them.
         layer : int, optional
-            One of its layers, from 1; None for the factors.
+            One of its layers, from 1, the nearest to the input first; None for the factors.
 
         Returns
         -------
@@ -294,6 +294,8 @@ class HasActivations(Regressor, Protocol):
         length : int
             Frames in a window.
         values : ndarray of shape (n_windows, n_units), float32
+            Of the factors, what each window says for them: the mean over the windows of a song is its
+            prediction.
         """
         ...
 

@@ -192,6 +192,15 @@ class Stack:
             return stack
 
 
+def load_model_or_factors(path: Path, n_threads: int | None = None) -> Model | Stack | Factors:
+    """Read a model, a stack or factors, whichever a directory holds."""
+    kind = kind_of(path)
+    if kind not in (None, "factors", *KINDS):
+        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
+    # What cannot be read is reported by the reader of models.
+    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
+
+
 def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model | Stack:
     """Read a model or a stack, whichever a directory holds; see :meth:`dcbmr.Model.load`."""
     loads = Stack.load if kind_of(Path(directory)) == KIND else Model.load

@@ -12,7 +12,7 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.plays.songs import SongTable
 from dcbmr.recommendation.recommender import Recommender
 from dcbmr.report.page import Page
-from dcbmr.report.report import write_report
+from dcbmr.report.report import save_page
 from dcbmr.report.song_map import Measure, map_songs
 
 pytest.importorskip("bokeh")
@@ -60,7 +60,7 @@ def file(tmp_path_factory):
             audio={"s0": "audio/a%20song.wav", "s1": "audio/gone.wav"},
         ),
     )
-    write_report(folder / "report.html", page)
+    save_page(folder / "report.html", page)
     return folder / "report.html"
 
 

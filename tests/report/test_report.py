@@ -27,13 +27,13 @@ from dcbmr.models.training import train
 from dcbmr.plays.songs import SongTable
 from dcbmr.plays.tags import SongTags
 from dcbmr.recommendation.recommender import Recommender
-from dcbmr.report import song_map
+from dcbmr.report import listeners
 from dcbmr.report.factor_ends import factor_ends
 from dcbmr.report.layout import lay_out
 from dcbmr.report.of_experiment import page_of_experiment
 from dcbmr.report.of_model import page_of_model
 from dcbmr.report.page import Page
-from dcbmr.report.report import draw, songs_for_json, write_report
+from dcbmr.report.report import draw, save_page, songs_for_json
 from dcbmr.report.song_map import Label, Measure, map_songs
 from dcbmr.report.sources import Sources
 
@@ -288,7 +288,7 @@ def test_the_artists_that_the_listeners_of_a_song_play(monkeypatch):
     found = map_songs({"one": many}, artists=artists).listeners_play
     # Fifty users are all of them here: nobody stands out.
     assert (found.codes == -1).all()
-    monkeypatch.setattr(song_map, "_N_LISTENERS", 10)
+    monkeypatch.setattr(listeners, "_N_LISTENERS", 10)
     found = map_songs({"one": many}, artists=artists).listeners_play
     assert [[found.values[code] for code in row if code >= 0] for row in found.codes[[0, 7]]] == [
         ["early"],
@@ -314,7 +314,7 @@ def test_labels_and_numbers_of_songs(tmp_path):
     assert songs_on(html)["titles"] == table.titles
     kept = songs_for_json(songs)["labels"][1]
     np.testing.assert_array_equal(
-        np.frombuffer(base64.b64decode(kept["codes"]), "<i4").reshape(3, 3), tag.codes
+        np.frombuffer(base64.b64decode(kept["codes"]["base64"]), "<i4").reshape(3, 3), tag.codes
     )
 
 
@@ -335,4 +335,4 @@ def test_a_learning_curve_is_drawn_by_step(experiment, tmp_path):
 def test_what_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DcbmrError, match="could not be written"):
-        write_report(tmp_path / "file" / "r.html", Page("x"))
+        save_page(tmp_path / "file" / "r.html", Page("x"))

@@ -99,17 +99,21 @@ USERS = [
 FRAMES = [
     (
         "    vectors = songs.vectors()\n    return vectors.toarray() if issparse(vectors) else vectors\n",
-        "    rows = range(len(songs.song_ids))\n"
-        "    return np.stack([frames_of(songs, row).mean(axis=0) for row in rows])\n\n\n"
-        "def frames_of(songs, row):\n    return songs.frames(row)[:, ::10]\n",
+        """    n_songs = len(songs.song_ids)
+    return windows_of(songs, np.arange(n_songs))[3].reshape(n_songs, 2, -1).mean(axis=1)
+
+
+def windows_of(songs, rows):
+    found, length = np.repeat(rows, 2), 20
+    last = np.maximum(songs.n_frames[rows] - length, 0)
+    starts = np.stack([np.zeros_like(rows), last], axis=1).ravel()
+    return found, starts, length, songs.windows(found, starts, length)[..., ::10].mean(axis=1)
+""",
     ),
     (
         "    def save(self",
         """    def activations(self, songs, rows, *, layer=None):
-        n_frames = songs.n_frames[rows]
-        found, length = np.repeat(rows, 2), 20
-        starts = np.stack([np.zeros_like(rows), np.maximum(n_frames - length, 0)], axis=1).ravel()
-        frames = songs.windows(found, starts, length)[..., ::10].mean(axis=1)
+        found, starts, length, frames = windows_of(songs, rows)
         values = (frames - self.mean_) @ self.weights_ + self.base_
         return found, starts, length, values.astype(np.float32)
 
@@ -284,8 +288,8 @@ BROKEN = [
         "frames",
         [
             (
-                "return songs.frames(row)[:, ::10]",
-                "return songs.frames(row)[:, ::10] + 0 * songs.frames(row)[1, 0]",
+                "n_songs = len(songs.song_ids)\n",
+                "n_songs = len([songs.frames(row)[1] for row in range(len(songs.song_ids))])\n",
             )
         ],
         "songs of one frame raised IndexError.*songs.windows\\(...\\) repeats",
@@ -360,8 +364,14 @@ BROKEN = [
     (
         "activations_are_those_of_windows",
         "frames",
-        [("return found, starts, length", "return found, starts + 1, length")],
+        [("return found, starts, length, values", "return found, starts + 1, length, values")],
         "each must end within its song",
+    ),
+    (
+        "activations_are_those_of_windows",
+        "frames",
+        [("return found, starts, length, values.astype", "return found, starts, length, 2 * values.astype")],
+        "the mean over the windows of a song is what predict returns",
     ),
     (
         "save_and_load",
