@@ -166,6 +166,8 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
+        if not resume:
+            bars("factorize", 0, als.n_iterations, {})
         als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume)
     als.factors_.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)

@@ -11,6 +11,7 @@ from dcbmr.cli._common import (
     directory_argument,
     overwrite_option,
     print_rows,
+    show_progress,
     table_options,
     threads_option,
 )
@@ -71,7 +72,8 @@ def command(
     loaded = load_model(model, n_threads=n_threads)
     store = open_features([loaded], features, vectors)
     if store is not None and not audio:
-        made = predict_new(loaded, store, kept=kept)
+        with show_progress() as progress:
+            made = predict_new(loaded, store, kept=kept, progress=progress)
     else:
         new = hear_files(loaded, audio, store)
         made = Predicted(new.song_ids, new.song_factors)

@@ -16,10 +16,10 @@ from dcbmr.cli._common import (
 )
 from dcbmr.cli._serving import (
     Names,
+    Serving,
     features_option,
     from_audio_option,
     k_option,
-    make_recommender,
     names_option,
     rows_of_top,
     vectors_option,
@@ -98,12 +98,12 @@ def command(
     else:
         if kind:
             raise click.UsageError(f"--kind is for features, which {source} does not hold")
-        recommender, heard = make_recommender(
-            source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
-        )
+        serving = Serving(features=features, vectors=vectors, audio=audio, from_audio=from_audio)
+        recommender, heard = serving.recommender(source, n_threads=n_threads)
         names.check(songs, recommender.row_of_song)
         queries += heard
-        top = recommender.similar(queries, k=k, by=by or "usage")
+        with show_progress() as progress:
+            top = recommender.similar(queries, k=k, by=by or "usage", progress=progress)
     asked = [{"to": song, **names.called(song)} for song in queries]
     print_rows(rows_of_top(asked, top, names), form=form)
     if not any(top):

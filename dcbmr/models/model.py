@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import in_columns, rows_of
+from dcbmr.base.arrays import blocks, in_columns, rows_of
 from dcbmr.base.directory import FORMATS, new_directory, read_config, reading
+from dcbmr.base.progress import Progress, silent
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.contract.faults import calling, fault_of, is_built_in, named
@@ -37,6 +38,8 @@ KIND = "model"
 KINDS = (KIND, "stack")  # which take each other's place
 VERSION = FORMATS[KIND]
 _ROWS = "training_songs.npy"
+# Songs whose frames are predicted from at once: a network tells nothing until it is through with them.
+_BLOCK_SONGS = 256
 
 
 class Model:
@@ -182,12 +185,24 @@ class Model:
         return checked
 
     def predict_store(
-        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
 
         Of a model with an ``artist_weight`` w a song has (1 - w) of its own prediction and w of the mean over
         the songs of its artist that the store has; one whose artist the factors do not know has its own.
+
+        Parameters
+        ----------
+        store : FeatureStore
+        song_ids : sequence of str, optional
+        progress : Progress, optional
+            Told as vectors are made of frames ("count words", "make KIND"), and of the songs whose frames are
+            predicted from ("predict"); it may raise to stop.
 
         Raises
         ------
@@ -195,29 +210,49 @@ class Model:
             The store was made with other settings than the model's features, or lacks a song.
         """
         weight = self.config.get("artist_weight", 0.0)
-        if not weight:
-            return self._predict(self.features_of(store, song_ids))
-        there, artists = self.songs_in(store), self.factors.artists or {}
+        there = self.songs_in(store)
         wanted = list(there if song_ids is None else song_ids)
+        if not weight:
+            return self._predict_songs(store, wanted, progress)
+        artists = self.factors.artists or {}
         of_wanted = {artists[song] for song in wanted if song in artists}
         alike = (song for song in there if artists.get(song) in of_wanted)
         songs = list(dict.fromkeys([*wanted, *alike]))
-        predicted = self._predict(self.features_of(store, songs))
+        predicted = self._predict_songs(store, songs, progress)
         groups = artist_groups(songs, artists)
         if groups is not None:
             predicted = with_artist_mean(predicted, groups, weight)
         return predicted[rows_of(songs, wanted)]
+
+    def _predict_songs(
+        self, store: FeatureStore, songs: Sequence[str], progress: Progress | None
+    ) -> NDArray[np.float32]:
+        """Return what the regressor predicts of each song by itself."""
+        if self.spec.shape == "vectors":
+            return self._predict(self.features_of(store, songs, progress=progress))
+        predicted = np.empty((len(songs), self.config["width"]), np.float32)
+        for rows in blocks(len(songs), _BLOCK_SONGS):
+            predicted[rows] = self._predict(self.features_of(store, songs[rows]))
+            (progress or silent)("predict", rows.stop, len(songs), {})
+        return predicted
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what the model needs, which it can predict."""
         self.check_store(store)
         return self.pipeline.songs_in(store)
 
-    def features_of(self, store: FeatureStore, song_ids: Sequence[str] | None = None) -> SongFeatures:
+    def features_of(
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> SongFeatures:
         """Return the features of songs as the regressor takes them, all if None; see :meth:`check_store`."""
         self.check_store(store)
         songs = self.pipeline.songs_in(store) if song_ids is None else song_ids
-        return self.pipeline.make(songs, self.pipeline.read(store, songs))
+        found = self.pipeline.read(store, songs, progress=progress)
+        return self.pipeline.make(songs, found, progress=progress)
 
     def check_store(self, store: FeatureStore) -> None:
         """Raise InputError when a store lacks a kind that the model needs, or made it otherwise."""

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import kind_of, new_directory, read_config, reading
+from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline
@@ -127,11 +128,18 @@ class Stack:
         return np.concatenate([*([sum(shared[1:], shared[0])] if shared else []), *own], axis=1)
 
     def predict_store(
-        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
-        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32."""
+        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
+
+        ``progress`` is told of each model's work; see :meth:`dcbmr.Model.predict_store`.
+        """
         songs = self.songs_in(store) if song_ids is None else song_ids
-        return self._predict(lambda model: model.predict_store(store, songs))
+        return self._predict(lambda model: model.predict_store(store, songs, progress=progress))
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what all its models need."""

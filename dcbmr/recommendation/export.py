@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dcbmr.base.arrays import blocks
 from dcbmr.base.directory import identity_of, new_directory
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Metric = Literal["ip", "cosine", "l2"]
 Format = Literal["parquet", "npy"]
+_BLOCK_USERS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def export_vectors(
     format: Format = "parquet",
     model: Path | str | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> ExportReport:
     """Write users and songs as vectors for a vector database, as a directory that is whole or absent.
 
@@ -82,6 +86,8 @@ def export_vectors(
         a digest of it: vectors of a model that was trained again do not fit these.
     overwrite : bool
         Replace an earlier export.
+    progress : Progress, optional
+        Told of each block of users as they are placed ("users"); it may raise to stop.
 
     Returns
     -------
@@ -101,11 +107,14 @@ def export_vectors(
         if value not in get_args(known):
             raise InputError(f"{name} must be one of {', '.join(get_args(known))}; got {value!r}")
     ids = np.asarray(recommender.user_ids, object)
-    users = recommender.vectors_of(ids)
+    songs = recommender.song_factors
+    users = np.empty((len(ids), songs.shape[1]), np.float32)
+    for rows in blocks(len(ids), _BLOCK_USERS):
+        users[rows] = recommender.vectors_of(ids[rows])
+        (progress or silent)("users", rows.stop, len(ids), {})
     is_known = users.any(axis=1)
     left_out = tuple(ids[~is_known])
     ids, users = ids[is_known], users[is_known]
-    songs = recommender.song_factors
     if not len(songs) or not len(users):
         raise InputError(
             f"there is nothing to export: {len(users)} users with plays, {len(songs)} songs; a model that "
