@@ -21,13 +21,14 @@ pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the pages 
 
 def commands(page, heading):
     """Return the words of each line of the first block of shell below a heading of a page."""
-    block = re.search(rf"^## {heading}\n.*?^```sh\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)[1]
+    text = (ROOT / page).read_text("utf-8")
+    block = re.search(rf"^## {heading}\n.*?^```sh\n(.*?)^```$", text, re.M | re.S)[1]
     return [shlex.split(line, comments=True) for line in block.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def world(small_world, tmp_path_factory):
-    """What the pages say that there is: plays, a table of songs, audio, and releases that nobody has played."""
+    """What the pages say that there is: plays, a table of songs, audio, and releases of tonight."""
     root = tmp_path_factory.mktemp("readme")
     for name in ("audio", "songs.tsv"):
         (root / name).symlink_to(small_world / name)
