@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import begin, print_rows, say_finished, show_progress
+from dcbmr.cli._common import begin, say_finished, show_progress
+from dcbmr.cli._tables import print_rows
 
 AUTO = "auto"
 _OWN = {"loss", "settings", "kinds", "validation_fraction", "artist_weight", "n_words", "variance"} | {
@@ -65,13 +66,15 @@ def train_chosen(
     tried, _ = candidates(store)
     if tried:
         check_need(of_train(sizes_of(factors), n_numbers(store, tried)), output, force=force)
+    named = read_songs(songs) if songs else None
+    learned = Factors.load(factors)
     with show_progress() as progress:
         model = train_auto(
-            Factors.load(factors),
+            learned if named is None else learned.named_by(named),
             store,
             seconds=seconds,
             split=Split.load(split) if split else None,
-            artists=read_songs(songs).artist_of() if songs else None,
+            artists=None if named is None else named.artist_of(),
             checkpoint=checkpoint,
             resume=resume,
             n_threads=n_threads,

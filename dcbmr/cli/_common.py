@@ -1,8 +1,7 @@
-"""What the commands share: options, tables, progress."""
+"""What the commands share: options, outputs, progress."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,12 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from dcbmr.base.signals import watch
+from dcbmr.base.text import harmless
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -227,56 +227,6 @@ def output_option(what: str, *, required: bool = True) -> Callable[[Any], Any]:
     )
 
 
-def table_options(command: Any) -> Any:
-    """``--json`` and ``--tsv``: how a command prints its rows; a table for people when neither is given."""
-    command = click.option(
-        "--tsv", "form", flag_value="tsv", type=click.UNPROCESSED, help="Print tab-separated values."
-    )(command)
-    return click.option("--json", "form", flag_value="json", type=click.UNPROCESSED, help="Print JSON.")(
-        command
-    )
-
-
-def print_rows(
-    rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None, header: bool = True
-) -> None:
-    """Print rows, which share their keys, as JSON, as TSV (without ``header``: more of it) or as a table."""
-    if form == "json":
-        readable = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
-        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=not readable))
-        return
-    columns = list(rows[0]) if rows else []
-    if form == "tsv":
-        if header:
-            click.echo("\t".join(columns))
-        lines = ("\t".join(_cell(row[column], exact=True) for column in columns) + "\n" for row in rows)
-        click.echo("".join(lines), nl=False)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        numeric = all(isinstance(row[column], int | float | None) for row in rows)
-        # Where it is narrow, words are folded; no figure is cut.
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(column, justify=justify, no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row[column], exact=False)) for column in columns))
-    # Not a terminal: as wide as the rows are, so that nothing is cut when piped.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _cell(value: Any, *, exact: bool) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value) if exact else f"{value:.5f}"
-    return str(value).replace("\t", " ").replace("\n", " ")
-
-
 @dataclass
 class _Stage:
     """A stage of long work: when it began, at which step, and where it is."""
@@ -363,4 +313,4 @@ directory_argument = click.Path(path_type=Path)
 
 def some(names: Sequence[str], n: int = 5) -> str:
     """Return the first few of many names."""
-    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
+    return ", ".join(map(harmless, names[:n])) + (", ..." if len(names) > n else "")

@@ -1,16 +1,18 @@
-"""What recommend, export, similar and predict share."""
+"""What recommend, export, similar, explain and predict share."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import wraps
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.base.spelling import close_names
+from dcbmr.base.text import harmless
 from dcbmr.cli._common import (
     directory_argument,
     flags_of,
@@ -19,6 +21,7 @@ from dcbmr.cli._common import (
     show_progress,
     some,
 )
+from dcbmr.cli._tables import of_column, print_rows
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.songs import SongTable
     from dcbmr.ranking.topk import TopSongs
     from dcbmr.recommendation.heard import Heard
     from dcbmr.recommendation.recommender import Recommender
@@ -39,7 +43,8 @@ names_option = click.option(
     "names_file",
     type=click.Path(path_type=Path),
     metavar="SONGS.tsv",
-    help="Show artist and title (columns song, artist, title) beside the ids.",
+    help="Artists and titles (columns song, artist, title) to show beside the ids, before those that are "
+    "remembered from the training plays; --tsv shows those of this file alone.",
 )
 features_option = click.option(
     "--features",
@@ -164,6 +169,7 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         serving = Serving(**{one.name: given.pop(one.name) for one in fields(Serving)})
         return command(*args, serving=serving, **given)
 
+    with_options: Callable[..., Any] = gathering
     for option in (
         from_audio_option,
         _audio_option,
@@ -174,8 +180,8 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _new_plays_option,
         _newer_plays_option,
     ):
-        gathering = option(gathering)
-    return gathering
+        with_options = option(with_options)
+    return with_options
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
@@ -212,63 +218,67 @@ def hear_files(model: Model | Stack, audio: Sequence[Path], vectors: FeatureStor
     with show_progress() as progress:
         heard = hear(model, audio, vectors=vectors, progress=progress)
     for file, reason in heard.failed.items():
-        click.echo(f"skipped {file}: {reason}", err=True)
+        click.echo(harmless(f"skipped {file}: {reason}"), err=True)
     return heard
 
 
-class Names:
-    """Artists and titles of songs, from SONGS.tsv; without a file, songs are called by their ids."""
+def read_names(file: Path | None) -> SongTable:
+    """Return the table of songs of ``--songs``; an empty one without it."""
+    from dcbmr.plays.songs import SongTable, read_songs
 
-    def __init__(self, file: Path | None) -> None:
-        self._known: dict[str, tuple[str, str]] | None = None
-        if file is not None:
-            from dcbmr.plays.songs import read_songs
-
-            table = read_songs(file)
-            titles = zip(table.artists, table.titles, strict=True)
-            self._known = dict(zip(table.song_ids, titles, strict=True))
-            self._has_titles = any(table.titles)
-
-    def columns(self, song: str) -> dict[str, str]:
-        """Return the columns that say which song it is."""
-        if self._known is None:
-            return {"song": song}
-        artist, title = self._known.get(song, ("", ""))
-        return {"song": song, "artist": artist} | ({"title": title} if self._has_titles else {})
-
-    def check(self, songs: Iterable[str], ids: Container[str]) -> None:
-        """Raise InputError for a name that was given where an id is wanted, with the ids of that name.
-
-        A name that is nobody's is left to who looks the id up.
-        """
-        for song in songs:
-            if self._known is None or song in ids:
-                continue
-            ids_of: dict[str, list[str]] = {}
-            for known, names in self._known.items():
-                if known in ids:
-                    for name in filter(None, names):
-                        ids_of.setdefault(name.casefold(), []).append(known)
-            close = close_names(song.casefold(), ids_of, n=2, cutoff=0.75)
-            if close:
-                found = [
-                    f"{i} ({' - '.join(filter(None, self._known[i]))})"
-                    for name in close
-                    for i in ids_of[name]
-                ]
-                raise InputError(f"{song!r} is no song id; did you mean {some(found)}?")
-
-    def called(self, song: str) -> dict[str, str]:
-        """Return the column that names, in words, the song that was asked about."""
-        if self._known is None:
-            return {}
-        return {"called": " - ".join(filter(None, self._known.get(song, ())))}
+    return SongTable([], [], []) if file is None else read_songs(file)
 
 
-def rows_of_top(queries: Sequence[Mapping[str, str]], top: TopSongs, names: Names) -> list[dict[str, Any]]:
+def check_songs(songs: Iterable[str], names: SongTable, ids: Container[str]) -> None:
+    """Raise InputError for a name that was given where an id is wanted, with the ids of that name.
+
+    A name that is nobody's is left to who looks the id up.
+    """
+    for song in songs:
+        if song not in ids and (found := names.songs_called(song, ids)):
+            raise InputError(f"{song!r} is no song id; did you mean {some(names.with_names(found))}?")
+
+
+def shown_names(given: SongTable, known: SongTable, form: str | None) -> SongTable:
+    """Return the names to show: those given, and before people and in JSON those that are remembered.
+
+    The columns of TSV, which are counted by who reads it, depend on nothing but what was asked for.
+    """
+    return given if form == "tsv" else given.over(known)
+
+
+def name_columns(song: str, names: SongTable) -> dict[str, str]:
+    """Return the columns that say which song it is: its id, and what it is called where names are known."""
+    if not names.song_ids:
+        return {"song": song}
+    artist, title = names.artist_and_title(song)
+    return {"song": song, "artist": artist} | ({"title": title} if names.has_titles else {})
+
+
+def called(song: str, names: SongTable) -> dict[str, str]:
+    """Return the column that names, in words, a song beside the one of the row."""
+    return {"called": names.called(song)} if names.song_ids else {}
+
+
+def rows_of_top(
+    queries: Sequence[Mapping[str, str]], top: TopSongs, names: SongTable
+) -> list[dict[str, Any]]:
     """Return one row for each song found: what was asked, rank, song, score."""
     return [
-        {**query, "rank": rank, **names.columns(song), "score": score}
+        {**query, "rank": rank, **name_columns(song, names), "score": score}
         for query, found in zip(queries, top, strict=True)
         for rank, (song, score) in enumerate(found, 1)
     ]
+
+
+def print_songs(rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str, asked: str) -> None:
+    """Print songs with their scores; on a terminal as a list for each thing that was ``asked``."""
+    lists = [list(rows) for _, rows in groupby(rows, lambda row: row[asked])]
+    if form is not None or not sys.stdout.isatty() or len(lists) == len(rows):
+        print_rows(rows, form=form, bars=of_column(rows, "score"))
+        return
+    for found in lists:
+        called = f" ({found[0]['called']})" if found[0].get("called") else ""
+        shown = [{name: row[name] for name in row if name not in (asked, "called")} for row in found]
+        bars = of_column(shown, "score")
+        print_rows(shown, form=form, title=f"{title} {found[0][asked]}{called}", bars=bars)

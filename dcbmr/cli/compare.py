@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import directory_argument, print_rows, seed_option, show_progress, table_options
+from dcbmr.cli._bars import Mark
+from dcbmr.cli._common import directory_argument, seed_option, show_progress
+from dcbmr.cli._tables import print_rows, table_options
 
 
 @click.command("compare", short_help="Put evaluations side by side, with tests.")
@@ -75,5 +77,6 @@ def command(
         if form == "latex":
             click.echo(latex_table(shown))
         else:
-            print_rows(shown, form=None)
+            marks = [Mark(row[found.metric], row["low"], row["high"]) for row in found.rows]
+            print_rows(shown, form=None, bars={found.metric: marks}, digits={"below best": 4})
     click.echo("\n".join(found.words), err=form is not None)

@@ -13,10 +13,10 @@ from dcbmr.cli._common import (
     say_finished,
     seed_option,
     show_progress,
-    table_options,
     threads_option,
 )
 from dcbmr.cli._experiment import print_experiment, with_names
+from dcbmr.cli._tables import table_options
 from dcbmr.errors import InputError
 
 _ABOUT = (

@@ -8,16 +8,9 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import (
-    claim,
-    flags_of,
-    plays_options,
-    print_rows,
-    show_progress,
-    table_options,
-    threads_option,
-)
+from dcbmr.cli._common import claim, flags_of, plays_options, show_progress, threads_option
 from dcbmr.cli._experiment import print_experiment, with_names
+from dcbmr.cli._tables import print_rows, table_options
 from dcbmr.errors import InputError
 
 _path = click.Path(path_type=Path)

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import (
-    begin,
-    directory_argument,
-    overwrite_option,
-    print_rows,
-    show_progress,
-    table_options,
-    threads_option,
-)
+from dcbmr.cli._common import begin, directory_argument, overwrite_option, show_progress, threads_option
 from dcbmr.cli._serving import hear_files, open_features, vectors_option
+from dcbmr.cli._tables import print_rows, table_options
 
 
 @click.command("predict", short_help="Predict the factors of songs from their audio.")

@@ -50,7 +50,7 @@ from dcbmr.cli._common import (
     type=click.Path(path_type=Path),
     default=None,
     help="SONGS.tsv (song, artist, title): validation songs, and those that auto holds out, are chosen by "
-    "artist, and --artist-weight finds the songs of one.",
+    "artist, --artist-weight finds the songs of one, and the model remembers artists and titles.",
 )
 @click.option(
     "--set",
@@ -220,7 +220,10 @@ def command(
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
     check_need(of_train(sizes_of(factors), pipeline.n_numbers(store)), output, force=force)
+    named = read_songs(songs) if songs else None
     learned = Factors.load(factors)
+    if named is not None:
+        learned = learned.named_by(named)
     both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
@@ -234,7 +237,7 @@ def command(
             pipeline=pipeline if start is None else None,
             warm_start=start,
             split=Split.load(split) if split else None,
-            artists=read_songs(songs).artist_of() if songs else None,
+            artists=None if named is None else named.artist_of(),
             validation_fraction=validation_fraction,
             artist_weight=artist_weight,
             device=device,

@@ -14,14 +14,13 @@ from dcbmr.cli._common import (
     is_given,
     output_option,
     plays_options,
-    print_rows,
     read_plays,
     seed_option,
     show_progress,
-    table_options,
     threads_option,
     words_options,
 )
+from dcbmr.cli._tables import print_rows, table_options
 
 if TYPE_CHECKING:
     from dcbmr.tuning.search import Tuned

@@ -11,7 +11,7 @@ import numpy as np
 from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import numbered
-from dcbmr.evaluation.figures import contributions, metric_name, play_figures, share
+from dcbmr.evaluation.figures import BOUNDS, contributions, metric_name, play_figures, share
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.play_figures import PlayFigures, pool_folds
 from dcbmr.evaluation.rows import BOUND, MEAN
@@ -109,6 +109,7 @@ def compare_evaluations(
     uncertainty = bootstrap(
         put_together(evaluations, chosen, metric, numbers),
         n_resamples=n_resamples,
+        bounds=BOUNDS,
         random_state=random_state,
         progress=progress,
     )

@@ -27,7 +27,7 @@ from dcbmr.evaluation.candidates import (
     artists_on_both_sides,
     numbered,
 )
-from dcbmr.evaluation.figures import metric_name, play_figures
+from dcbmr.evaluation.figures import BOUNDS, metric_name, play_figures
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.scoring import evaluate_model, evaluate_upper_bound, plays_between, score
 from dcbmr.evaluation.statistics import Comparison, Interval, bootstrap
@@ -262,6 +262,7 @@ class Table:
                 found = bootstrap(
                     play_figures(reports, metric, users=users, songs=songs, artists=by),
                     n_resamples=n_resamples,
+                    bounds=BOUNDS,
                     random_state=self.random_state,
                     progress=under(self.progress, f"resample {metric_name(metric, self.k)}"),
                 )

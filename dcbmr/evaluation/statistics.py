@@ -169,6 +169,7 @@ def bootstrap(
     n_resamples: int = 1000,
     confidence: float = 0.95,
     power: float = 0.8,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Uncertainty:
@@ -185,6 +186,9 @@ def bootstrap(
         Of the intervals, between 0 and 1.
     power : float
         Chance with which ``Comparison.detectable`` would have been found, between 0 and 1.
+    bounds : tuple of float
+        What no figure can be beyond, as (0, 1) for metrics of ranks. Intervals end there, and those of
+        differences at how far two figures can be apart; standard errors and tests stay as they are.
     random_state : int
         Seed of the draws.
     progress : Progress, optional
@@ -207,11 +211,14 @@ def bootstrap(
     figures = _without_nan(figures)
     spread = _Spread(figures, n_resamples, random_state, progress)
     names = list(figures.rows)
-    intervals = {name: spread.interval({row: 1}, confidence) for row, name in enumerate(names)}
+    low, high = bounds
+    intervals = {
+        name: _within(spread.interval({row: 1}, confidence), low, high) for row, name in enumerate(names)
+    }
     pairs = []
     for i, j in combinations(np.argsort(-spread.estimates, kind="stable"), 2):
         difference = spread.interval({i: 1, j: -1}, confidence)
-        pairs.append((names[i], names[j], difference, _p_of(difference)))
+        pairs.append((names[i], names[j], _within(difference, low - high, high - low), _p_of(difference)))
     corrected = holm([p for *_, p in pairs])
     level = (1 - confidence) / max(len(pairs), 1)
     comparisons = [
@@ -242,6 +249,15 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     times = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * times))
     return corrected
+
+
+def _within(interval: Interval, low: float, high: float) -> Interval:
+    """Return the part of an interval where the figure can be: it covers the true one as often as the whole.
+
+    Student's t is symmetric, and of few users or artists goes beyond what a metric can be.
+    """
+    ends = ("low", "high", "low_of_users", "high_of_users")
+    return replace(interval, **{end: float(np.clip(getattr(interval, end), low, high)) for end in ends})
 
 
 def _p_of(difference: Interval) -> float:

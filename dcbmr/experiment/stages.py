@@ -86,6 +86,7 @@ def make_split(
         split = split_plays(
             plays, by=chosen.by, artists=artists, fraction=chosen.fraction, random_state=random_state
         )
+    split = split.named_by(songs) if songs else split
     if not (path / SPLIT).exists():
         split.save(path / SPLIT)
     return split

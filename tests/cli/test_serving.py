@@ -601,7 +601,7 @@ def test_wrong_input(words, message):
         ),
         (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
         (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of users"),
-        (["recommend", "factors", "--all-users", "--max-per-artist", "1"], "need --songs SONGS.tsv"),
+        (["recommend", "factors", "--all-users", "--from-date", "2024"], "needs --songs SONGS.tsv"),
         (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite and --force are for -o DIR"),
         (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),
