@@ -164,6 +164,7 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         serving = Serving(**{one.name: given.pop(one.name) for one in fields(Serving)})
         return command(*args, serving=serving, **given)
 
+    with_options: Callable[..., Any] = gathering
     for option in (
         from_audio_option,
         _audio_option,
@@ -174,8 +175,8 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _new_plays_option,
         _newer_plays_option,
     ):
-        gathering = option(gathering)
-    return gathering
+        with_options = option(with_options)
+    return with_options
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
