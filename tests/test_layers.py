@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
-    "recommendation": {"pyarrow"},
+    "recommendation": {"pyarrow", "faiss"},
     "datasets": {"soundfile", "pyarrow"},
     "report": {"PIL", "bokeh", "jinja2", "openTSNE", "soundfile"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some

@@ -40,6 +40,14 @@ FORMATS = {
 }
 # What a machine lacks: nobody's fault.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What makes some of them, for who has one of another version.
+_MADE_BY = {
+    "split": "split PLAYS",
+    "factors": "factorize PLAYS",
+    "features": "featurize AUDIO",
+    "codebook": "codebook SOURCE",
+    "songs": "predict MODEL --features FEATURES",
+}
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
 
@@ -312,7 +320,7 @@ def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], versi
 def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") -> dict[str, Any]:
     """Return the settings of a directory, after checking that it is of this kind and version.
 
-    ``remedy`` says what to do about another version.
+    ``remedy`` says what to do about another version; by default, the command that makes it anew.
     """
     path = Path(path)
     file = path / CONFIG
@@ -327,6 +335,8 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
     if found_kind != kind:
         raise InputError(f"{path} holds {found_kind!r}, not {kind!r}")
     if found_version != version:
+        if not remedy and kind in _MADE_BY:
+            remedy = f"dcbmr {_MADE_BY[kind]} -o {path} --overwrite makes it anew"
         raise InputError(
             f"{path}: format_version is {found_version}, this dcbmr reads {version}; "
             f"it was written by dcbmr {config.get('dcbmr_version')}{remedy and '; '}{remedy}"

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["parquet", "npy"]),
+    type=click.Choice(["parquet", "npy", "faiss"]),
     default="parquet",
     show_default=True,
-    help="Parquet, or NumPy's arrays with ids beside them.",
+    help="Parquet, or NumPy's arrays with ids beside them, or the songs as an index of faiss (extra faiss).",
 )
 @serving_options
 @overwrite_option
@@ -66,6 +66,7 @@ def command(
     \b
     parquet: users.parquet (user, vector), songs.parquet (song, is_predicted, vector)
     npy:     users.txt, user_vectors.npy, songs.txt, song_vectors.npy, song_is_predicted.npy
+    faiss:   the same, but songs.faiss, an exact index, in the place of song_vectors.npy
 
     \b
     Example:  dcbmr export cnn --features features -o vectors
@@ -74,8 +75,10 @@ def command(
     """
     from dcbmr.base.needs import check_need, of_export
     from dcbmr.factorization.factors import sizes_of
-    from dcbmr.recommendation.export import export_vectors
+    from dcbmr.recommendation.export import export_vectors, require_faiss
 
+    if file_format == "faiss":
+        require_faiss()
     begin(output, kind="vectors", overwrite=overwrite)
     check_need(of_export(sizes_of(source)), output, force=force)
     recommender, _ = serving.recommender(source, serving.plays(), n_threads=n_threads)

@@ -39,6 +39,7 @@ from dcbmr.features.kmeans import (
 
 # Fewer frames a codeword and the means are those of chance; faiss warns at 39.
 _FEW_FRAMES = 50
+MAX_FRAMES = 1_000_000  # to learn from, unless more or fewer are asked for
 
 
 class Codebook(Estimator):
@@ -274,7 +275,7 @@ def fit_codebook(
     n_iterations: int = 25,
     tolerance: float = 1e-4,
     standardize: bool = True,
-    max_frames: int = 1_000_000,
+    max_frames: int = MAX_FRAMES,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,

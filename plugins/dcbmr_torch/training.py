@@ -93,6 +93,7 @@ def train(
         optimizer.step()
         return value.detach()
 
+    run.report("fit", len(history) * n_batches, n_steps, {})
     for epoch in range(len(history), how.epochs):
         if judge.patience_is_over(history):
             break

@@ -123,6 +123,13 @@ def test_what_is_no_such_directory_says_why(tmp_path, config, message):
         read_config(tmp_path, kind="thing")
 
 
+def test_another_version_of_a_known_kind_is_refused_with_what_makes_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "features", "format_version": 9}))
+    cure = f"dcbmr featurize AUDIO -o {tmp_path} --overwrite makes it anew"
+    with pytest.raises(InputError, match=cure):
+        read_config(tmp_path, kind="features")
+
+
 def test_a_missing_directory(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_config(tmp_path / "nowhere", kind="thing")

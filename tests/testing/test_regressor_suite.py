@@ -77,7 +77,7 @@ def dcbmr_regressors():
     return [RegressorSpec("subject", Ridge, "ridge regression")]
 '''
 
-# A model with users of its own: the mean of the songs that they played.
+# A model with users of its own: the mean of the songs that they played. It knows what memory it takes.
 USERS = [
     (
         "    def save(self",
@@ -85,9 +85,12 @@ USERS = [
         played = (counts > 0).astype(np.float32)
         return np.asarray(played @ self.songs_, np.float32)
 
+    def memory(self, *, n_songs, n_dims, **others):
+        return 8.0 * n_songs * n_dims
+
     def save(self""",
     ),
-    ('"ridge regression")', '"ridge regression", has_users=True)'),
+    ('"ridge regression")', '"ridge regression", has_users=True, has_memory=True)'),
     ("        return self\n", "        self.songs_ = self.predict(songs)\n        return self\n"),
     (
         '"weights": self.weights_}\n        header',
@@ -208,6 +211,18 @@ BROKEN = [
         [("def activations", "def excitations")],
         "no method activations; write",
         "activations_are_those_of_windows",
+    ),
+    (
+        "tells_its_memory",
+        "users",
+        [("return 8.0 * n_songs * n_dims", "return -1.0")],
+        "memory returned -1.0; return a number of bytes",
+    ),
+    (
+        "tells_its_memory",
+        "users",
+        [("return 8.0 * n_songs * n_dims", "return 8e9 / n_songs")],
+        "more songs take no less",
     ),
     (
         "leaves_what_it_is_given_alone",
