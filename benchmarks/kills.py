@@ -143,6 +143,8 @@ def until_over(folder, command, wanted, seconds, rng, n_left, disturb):
     clear(folder, command)
     records = []
     for _ in range(min(n_left, rng.randint(1, 3))):
+        if not command.is_again and (folder / command.output).exists():
+            break
         began = time.monotonic()
         record = disturb(folder, command, rng.uniform(0, 1.1 * statistics.median(seconds)), rng)
         if record["ended"]:

@@ -20,7 +20,7 @@ from functools import partial
 from mmap import mmap
 from typing import NoReturn
 
-from dcbmr.base.signals import watch
+from dcbmr.base.signals import SAID, watch
 
 _N_SLOTS = 256  # files in hand at once; those of more threads are not known
 _SLOT_BYTES = 4 + 4096  # the length of a path, and the longest there is
@@ -76,13 +76,13 @@ class InHand:
             self._free.append(slot)
 
     @property
-    def has_heard(self) -> bool:
-        """Whether the child has heard of a signal, and tidies up."""
+    def answered(self) -> int:
+        """How far the child is with a signal: 0, or HEARD, while it tidies up, or SAID."""
         assert self._memory is not None
-        return self._memory[-1] != 0
+        return self._memory[-1]
 
-    @has_heard.setter
-    def has_heard(self, value: bool) -> None:
+    @answered.setter
+    def answered(self, value: int) -> None:
         assert self._memory is not None
         self._memory[-1] = value
 
@@ -146,11 +146,11 @@ def _in_child(work: Callable[[], object]) -> int:
     waited = {signal.SIGCHLD, *watch.watched}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     parent = os.getpid()
-    in_hand.has_heard = False
+    in_hand.answered = 0
     child = os.fork()
     if child == 0:
         _die_with(parent)
-        watch.heard = partial(setattr, in_hand, "has_heard", True)
+        watch.answers = partial(setattr, in_hand, "answered")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited)
         work()
         sys.exit()
@@ -159,9 +159,11 @@ def _in_child(work: Callable[[], object]) -> int:
         left_s = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
         came = signal.sigtimedwait(waited, left_s)
         if came is None:
-            if deadline is not None and not in_hand.has_heard:
+            if deadline is not None and not in_hand.answered:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
+                if in_hand.answered == SAID:  # meanwhile
+                    os._exit(128 + told)
                 watch.leave(told)
             deadline = None
         elif came.si_signo == signal.SIGCHLD:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -153,6 +154,7 @@ def sole_writer(output: Path) -> Iterator[None]:
             with watch.later():  # else nobody would remove a lock that is there already
                 lock = _locked(file, output)
                 watch.temporary.add(str(file))
+            _tidy_after_a_kill(output)
         except OSError as error:
             raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield
@@ -164,6 +166,17 @@ def sole_writer(output: Path) -> Iterator[None]:
         for folder in missing:
             with suppress(OSError):  # it holds the output now
                 folder.rmdir()
+
+
+def _tidy_after_a_kill(output: Path) -> None:
+    """Take away what :func:`new_directory` was filling, and put back what it was about to replace."""
+    place = Path(os.path.realpath(output))
+    names = re.compile(rf"\.{re.escape(place.name)}\.\d+\.(partial|old)")
+    for left in [path for path in place.parent.iterdir() if names.fullmatch(path.name)]:
+        if left.suffix == ".old" and not place.exists():
+            left.rename(place)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _locked(file: Path, output: Path) -> int:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _TWICE_S = 0.5
 _PATIENCE_S = 0.4  # of the processor, with an import; that of PyTorch takes more than two
 _SHOW_CURSOR = b"\x1b[?25h\n"  # which a bar of progress hides
-SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+HEARD, SAID = 1, 2  # what a parent that waits is told
 
 
 class Stopped(BaseException):
@@ -37,7 +38,7 @@ class _Watch:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
         self.temporary: set[str] = set()  # files to remove where there is no time to unwind
-        self.heard: Callable[[], None] | None = None  # for a parent that waits to know it
+        self.answers: Callable[[int], None] = lambda _: None  # tells a parent that waits
         self._received_at = 0.0
         self._postponed_at: float | None = None
         self._is_held = False
@@ -45,7 +46,7 @@ class _Watch:
     def begin(self) -> None:
         """End the process at once when a signal comes: there is nothing yet to tidy up."""
         # One that is ignored, as nohup's and background jobs' are, stays ignored.
-        self.watched = [number for number in SAID if signal.getsignal(number) != signal.SIG_IGN]
+        self.watched = [number for number in WORDS if signal.getsignal(number) != signal.SIG_IGN]
         for number in self.watched:
             signal.signal(number, self._leave)
         # While Python ends it gives signals back to the system, which would kill a command that is through.
@@ -77,7 +78,8 @@ class _Watch:
             signal.signal(number, signal.SIG_IGN)
 
     def _leave(self, number: int, _: object) -> NoReturn:
-        os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
+        os.write(2, f"{WORDS[signal.Signals(number)]}\n".encode())
+        self.answers(SAID)
         os._exit(128 + number)
 
     def leave(self, number: int) -> NoReturn:
@@ -106,8 +108,7 @@ class _Watch:
             start_new_thread(_send_later, (get_ident(), number))
             return
         self.received, self._received_at = signal.Signals(number), time.monotonic()
-        if self.heard is not None:
-            self.heard()
+        self.answers(HEARD)
         raise Stopped
 
     def _unraisable(self, what: Any) -> None:
