@@ -47,7 +47,10 @@ def command(
 
     Songs lie near each other when the same people should like them. The page searches titles and artists,
     plays a song, and lists what is nearest to it by its listeners and by its audio (of an experiment: by its
-    best model and by its linear one). Of an experiment it has the tables, too.
+    best model and by its linear one). Of a model on windows of frames, as cnn, it has what units hear, and
+    which seconds speak for a song; of an experiment the tables, too.
+
+    A map of 100,000 songs takes two minutes of two cores, and a gigabyte.
 
     \b
     Example:  dcbmr report experiments/mine -o mine.html

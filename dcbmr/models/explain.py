@@ -212,6 +212,12 @@ def window_scores(
     return found
 
 
+def seconds_of(model: Model, features: FeatureStore, song_ids: Sequence[str]) -> NDArray[np.float64]:
+    """Return how long songs are as a model with activations hears them, (n_songs,) seconds."""
+    heard = _Heard(model, features, song_ids)
+    return heard.features.n_frames * heard.hop_s
+
+
 class _Heard:
     """Songs as a model hears them, window by window."""
 
@@ -226,7 +232,7 @@ class _Heard:
                 f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, "
                 "hop_length and n_fft"
             ) from None
-        self._model, self._offset_s, self._hop_s, self._frame_s = model, store.offset_s, hop / sr, n_fft / sr
+        self._model, self._offset_s, self.hop_s, self._frame_s = model, store.offset_s, hop / sr, n_fft / sr
         self.features = model.features_of(store, song_ids)
 
     def activations(
@@ -252,8 +258,8 @@ class _Heard:
         """Return where windows begin and end, in seconds."""
         # A song shorter than a window is heard round and round.
         last = np.minimum(starts + n_frames, self.features.n_frames[songs]) - 1
-        start_s = self._offset_s + starts * self._hop_s
-        end_s = self._offset_s + last * self._hop_s + self._frame_s
+        start_s = self._offset_s + starts * self.hop_s
+        end_s = self._offset_s + last * self.hop_s + self._frame_s
         return start_s.astype(np.float64), end_s.astype(np.float64)
 
 

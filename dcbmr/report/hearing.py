@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.explain import Excerpt, WindowScores, explain, window_scores
+from dcbmr.models.explain import Excerpt, WindowScores, explain, seconds_of, window_scores
 from dcbmr.models.model import Model
 from dcbmr.models.stack import Stack
 from dcbmr.recommendation.recommender import Recommender
@@ -22,10 +22,11 @@ from dcbmr.report.listeners import best_listeners, some_users
 from dcbmr.report.song_map import SongMap
 from dcbmr.report.sources import Sources
 
-_MOST_SONGS = 1000  # that are listened to
-_OF_FACTORS, _OF_UNITS = 2, 3  # windows that are shown: of each end of a factor, and of a unit
-_N_UNITS = 16
-_WIDTH, _HEIGHT = 96, 64  # of a picture
+# A page stays small, and a network's work short: a day of music is heard thrice.
+_MOST_SONGS, _MOST_HOURS = 1000, 30.0
+_MOST_FACTORS, _MOST_UNITS = 50, 16  # whose windows are shown
+_OF_FACTORS, _OF_UNITS = 2, 3  # windows of each end of a factor, and of a unit
+_WIDTH, _HEIGHT, _LEVELS = 96, 64, 64  # of a picture
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def listen(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Hearing:
-    """Listen with a network to songs of the map: to up to 1,000, those without plays first, by chance.
+    """Listen with a network to songs of the map: to 1,000, or 30 hours, those without plays first, by chance.
 
     Parameters
     ----------
@@ -139,10 +140,7 @@ def listen(
     """
     report = progress or silent
     row_of = {song: row for row, song in enumerate(song_map.song_ids)}
-    there = np.array([row_of[song] for song in model.songs_in(store) if song in row_of], np.int64)
-    shuffled = np.random.default_rng(sources.random_state).permutation(there)
-    rows = shuffled[np.argsort(~song_map.is_cold[shuffled], kind="stable")][:_MOST_SONGS]
-    songs = [song_map.song_ids[row] for row in rows]
+    songs = _chosen(model, store, song_map, row_of, sources.random_state)
     if not songs:
         return Hearing(name, 0, {}, {}, 0, {})
 
@@ -153,7 +151,8 @@ def listen(
 
     of_factors, of_layer = excerpts(None, _OF_FACTORS, "factors"), excerpts(1, _OF_UNITS, "units")
     strongest = sorted((e for e in of_layer if e.rank == 1 and e.value > 0), key=lambda e: -e.value)
-    kept = {excerpt.unit for excerpt in strongest[:_N_UNITS]}
+    kept = {excerpt.unit for excerpt in strongest[:_MOST_UNITS]}
+    of_factors = [excerpt for excerpt in of_factors if excerpt.unit < _MOST_FACTORS]
     windows = [*of_factors, *(excerpt for excerpt in of_layer if excerpt.unit in kept)]
     pictures = _pictures(_frames(model, store, windows)) if model.kind == "mel" else [""] * len(windows)
     clips = sources.clips([(e.song, e.start_s, e.end_s) for e in windows], report)
@@ -176,6 +175,20 @@ def listen(
         n_units=len({e.unit for e in of_layer}),
         seconds=_seconds(model, store, recommender, songs, sources.random_state, n_threads, report),
     )
+
+
+def _chosen(
+    model: Model, store: FeatureStore, song_map: SongMap, row_of: Mapping[str, int], random_state: int
+) -> list[str]:
+    """Return the songs to listen to, those without plays first, by chance."""
+    there = np.array([row_of[song] for song in model.songs_in(store) if song in row_of], np.int64)
+    shuffled = np.random.default_rng(random_state).permutation(there)
+    rows = shuffled[np.argsort(~song_map.is_cold[shuffled], kind="stable")][:_MOST_SONGS]
+    songs = [song_map.song_ids[row] for row in rows]
+    if not songs:
+        return []
+    hours = np.cumsum(seconds_of(model, store, songs)) / 3600
+    return songs[: max(1, int(np.searchsorted(hours, _MOST_HOURS, side="right")))]
 
 
 def _seconds(
@@ -223,11 +236,13 @@ def _pictures(windows: Sequence[NDArray[np.float32]]) -> list[str]:
     if not windows:
         return []
     low, high = np.percentile(np.stack(windows), (0.5, 99.5))
-    palette = bytes.fromhex("".join(colour.removeprefix("#") for colour in Cividis256))
+    colours = [Cividis256[255 * level // (_LEVELS - 1)] for level in range(_LEVELS)]
+    palette = bytes.fromhex("".join(colour.removeprefix("#") for colour in colours))
     urls = []
     for window in windows:
-        levels = np.clip((window.T[::-1] - low) / ((high - low) or 1) * 255, 0, 255).astype(np.uint8)
-        picture = Image.fromarray(levels).resize((_WIDTH, _HEIGHT), Image.Resampling.BOX)
+        levels = np.clip((window.T[::-1] - low) / ((high - low) or 1), 0, 1)
+        small = np.asarray(Image.fromarray(levels).resize((_WIDTH, _HEIGHT), Image.Resampling.BOX))
+        picture = Image.fromarray((small * (_LEVELS - 1)).round().astype(np.uint8))
         picture.putpalette(palette)
         file = io.BytesIO()
         picture.save(file, "PNG", optimize=True)

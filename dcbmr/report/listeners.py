@@ -104,11 +104,12 @@ def artists_played(
             shape=(n, len(users.vectors)),
         )
         n_players = csr_array(listen @ plays_artist)
-        n_players.sort_indices()  # of equal artists the first
+        n_players.sort_indices()
         above = (n_players.data - n_listeners * share[n_players.indices]) / spread[n_players.indices]
         for row, (begin, end) in enumerate(zip(n_players.indptr[:-1], n_players.indptr[1:], strict=True)):
             mine = above[begin:end]
-            best = np.argsort(-mine, kind="stable")[:k]
+            best = np.argpartition(-mine, min(k, len(mine)) - 1)[:k] if len(mine) else np.arange(0)
+            best = best[np.lexsort((best, -mine[best]))]
             best = best[mine[best] > 0]
             found[rows.start + row, : len(best)] = n_players.indices[begin + best]
         report("artists", rows.stop, n_songs, {})

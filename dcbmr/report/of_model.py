@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dcbmr.base.directory import kind_of
 from dcbmr.base.progress import Progress
 from dcbmr.factorization.factors import Factors
-from dcbmr.features.store import FeatureStore
+from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.models.model import Model
 from dcbmr.models.stack import Stack
 from dcbmr.recommendation.recommender import Recommender
@@ -86,7 +87,7 @@ def page_of_model(
     ends = factor_ends(first.song_factors, song_map.names, song_map.labels)
     return Page(
         title=title or directory.resolve().name,
-        commands=[shlex.join(["dcbmr", "report", str(directory), *sources.flags()])],
+        commands=[shlex.join(["dcbmr", "report", str(directory), *_flag_of(features), *sources.flags()])],
         songs=song_map,
         factors=ends,
         hearing=hearing,
@@ -95,6 +96,13 @@ def page_of_model(
         + ("; songs without, where the model predicts them to lie." if first.is_predicted.any() else "."),
         settings={**config},
     )
+
+
+def _flag_of(features: FeatureStore | None) -> list[str]:
+    """Return what names a store on disk."""
+    if features is None or kind_of(features.directory) != FEATURES:  # vectors in hand are in no store
+        return []
+    return ["--features", str(features.directory)]
 
 
 def _of_model(
