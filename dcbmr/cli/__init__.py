@@ -15,7 +15,7 @@ from functools import partial
 
 import click
 
-from dcbmr.base.signals import SAID, watch
+from dcbmr.base.signals import WORDS, watch
 from dcbmr.base.text import harmless
 from dcbmr.base.version import __version__
 from dcbmr.cli import (
@@ -165,7 +165,7 @@ def _status_of(error: BaseException, run: Run) -> int | None:
     if stopped is None and isinstance(error, click.Abort | KeyboardInterrupt):
         stopped = signal.SIGINT
     if stopped is not None:
-        click.echo(f"{SAID[stopped]}{run.what_is_left()}", err=True)
+        click.echo(f"{WORDS[stopped]}{run.what_is_left()}", err=True)
         return 128 + stopped
     if isinstance(error, click.ClickException):
         error.show()

@@ -51,11 +51,12 @@ def train_chosen(
 ) -> Model | Stack | None:
     """Choose and train, and print the trials; None where that is finished."""
     from dcbmr.base.directory import checkpoint_of
-    from dcbmr.base.needs import check_need, of_train
+    from dcbmr.base.needs import check_need
     from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.auto import train_auto
-    from dcbmr.models.candidates import candidates, n_numbers
+    from dcbmr.models.candidates import candidates
+    from dcbmr.models.memory import need_of_auto
     from dcbmr.models.model import KIND, KINDS
     from dcbmr.models.stack import load_model
     from dcbmr.plays.songs import read_songs
@@ -68,7 +69,7 @@ def train_chosen(
     store = FeatureStore.open(features)
     tried, _ = candidates(store)
     if tried:
-        check_need(of_train(sizes_of(factors), n_numbers(store, tried)), output, force=force)
+        check_need(need_of_auto(store, tried, sizes_of(factors)), output, force=force)
     named = read_songs(songs) if songs else None
     learned = Factors.load(factors)
     with show_progress() as progress:

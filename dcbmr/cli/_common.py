@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,39 +227,53 @@ def output_option(what: str, *, required: bool = True) -> Callable[[Any], Any]:
     )
 
 
+@dataclass
+class _Stage:
+    """A stage of long work: when it began, at which step, and where it is."""
+
+    task: TaskID
+    began: float
+    first: int
+    last: int
+    is_told: bool = False
+
+    def left(self, n_steps: int | None) -> float | None:
+        """Return the seconds that it will take, as fast as it was; None before a percent is over."""
+        done = self.last - self.first
+        if not n_steps or done <= 0 or 100 * done < n_steps - self.first:
+            return None
+        return (time.monotonic() - self.began) / done * (n_steps - self.last)
+
+
 class Bars:
     """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`.
 
-    Where there is no terminal, a line tells after the first percent of a stage how long it will take, unless
-    that is less than a minute.
+    After the first percent of a stage it says how long the rest will take. Where there is no terminal a line
+    says so once, unless that is less than a minute.
     """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, tuple[float, int]] = {}  # when, and at which step
+        self._stages: dict[str, _Stage] = {}
 
     def __call__(
         self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
     ) -> None:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
-            self._began[stage] = time.monotonic(), step
+        at = self._stages.get(stage)
+        if at is None or step < at.last:  # the next of several of one name
+            task = at.task if at else self._bars.add_task(stage, total=n_steps, figures="", left="")
+            at = self._stages[stage] = _Stage(task, time.monotonic(), step, step)
+        at.last = step
+        left = at.left(n_steps)
         shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
-        if self._bars.disable and n_steps and n_steps <= 100 * step:
-            self._tell_once(stage, step, n_steps)
-
-    def _tell_once(self, stage: str, step: int, n_steps: int) -> None:
-        began, first = self._began.get(stage, (0.0, step))
-        if step == first:  # told, or only begun
-            return
-        del self._began[stage]
-        left = (time.monotonic() - began) / (step - first) * (n_steps - step)
-        if left >= 60:
-            hours, minutes = divmod(round(left / 60), 60)
-            click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
+        to_go = "" if left is None else f"{timedelta(seconds=round(left))} to go"
+        self._bars.update(at.task, completed=step, total=n_steps, figures=shown, left=to_go)
+        if self._bars.disable and left is not None and not at.is_told:
+            at.is_told = True
+            if left >= 60:
+                hours, minutes = divmod(round(left / 60), 60)
+                click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
 
     def print(self, line: str) -> None:
         """Print a line above the bars, or to a plain log."""
@@ -275,7 +290,6 @@ def show_progress() -> Iterator[Bars]:
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     watch.unwind()
@@ -285,7 +299,8 @@ def show_progress() -> Iterator[Bars]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # Rich would forget what is longer ago than half a minute, which a step may take.
+        TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     ) as bars:

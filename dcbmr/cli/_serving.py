@@ -1,9 +1,11 @@
-"""What recommend, similar, explain and predict share."""
+"""What recommend, export, similar, explain and predict share."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.base.text import harmless
-from dcbmr.cli._common import directory_argument, flags_of, read_plays, show_progress, some
+from dcbmr.cli._common import (
+    directory_argument,
+    flags_of,
+    plays_options,
+    read_plays,
+    show_progress,
+    some,
+)
 from dcbmr.cli._tables import of_column, print_rows
 from dcbmr.errors import InputError
 
@@ -54,14 +63,14 @@ from_audio_option = click.option(
     is_flag=True,
     help="Place the songs that have plays by their audio too, not by their listeners.  (needs a model)",
 )
-audio_option = click.option(
+_audio_option = click.option(
     "--audio",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
     help="Audio file, or folder of them, to put among the songs; repeatable.  (needs a model)",
 )
-newer_plays_option = click.option(
+_newer_plays_option = click.option(
     "--plays",
     "plays_files",
     multiple=True,
@@ -70,8 +79,7 @@ newer_plays_option = click.option(
     help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
     "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
 )
-
-new_plays_option = click.option(
+_new_plays_option = click.option(
     "--new-plays",
     "new_plays_files",
     multiple=True,
@@ -79,83 +87,108 @@ new_plays_option = click.option(
     metavar="FILE",
     help="In place of --plays: the plays since training alone, which are added to those of each user.",
 )
-predicted_option = click.option(
+_predicted_option = click.option(
     "--predicted",
     type=directory_argument,
     help="From `dcbmr predict -o`, by this model: songs without plays enter, and are not predicted again.",
 )
 
 
-def read_newer_plays(
-    files: Sequence[Path], reading: Mapping[str, Any], since: Sequence[Path] = ()
-) -> PlayCounts | None:
-    """Read ``--plays`` or ``--new-plays``; None without any, and then nothing may say how to read them."""
-    if files and since:
-        raise click.UsageError("--plays are all plays, --new-plays those since training: give one of them")
-    if reading and not (files or since):
-        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
-    return read_plays(files or since, reading) if files or since else None
+@dataclass(frozen=True)
+class Serving:
+    """What users and songs are taken from, beside the model or the factors; fields are named as options."""
+
+    features: Path | None = None
+    predicted: Path | None = None
+    vectors: tuple[str, ...] = ()
+    audio: tuple[Path, ...] = ()
+    from_audio: bool = False
+    plays_files: tuple[Path, ...] = ()
+    new_plays_files: tuple[Path, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def plays(self) -> PlayCounts | None:
+        """Read ``--plays`` or ``--new-plays``; None without any: nothing may say how to read them then."""
+        files, since = self.plays_files, self.new_plays_files
+        if files and since:
+            raise click.UsageError(
+                "--plays are all plays, --new-plays those since training: give one of them"
+            )
+        if self.reading and not (files or since):
+            raise click.UsageError(
+                f"{flags_of(self.reading)} says how to read --plays FILE, which is missing"
+            )
+        return read_plays(files or since, self.reading) if files or since else None
+
+    def recommender(
+        self, source: Path, plays: PlayCounts | None = None, *, n_threads: int | None
+    ) -> tuple[Recommender, list[str]]:
+        """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
+        from dcbmr.factorization.factors import Factors
+        from dcbmr.recommendation.listeners import plays_to_date
+        from dcbmr.recommendation.newer import NewerPlays
+        from dcbmr.recommendation.predicted import Predicted
+        from dcbmr.recommendation.recommender import Recommender
+
+        loaded = load_source(source, n_threads)
+        if plays is not None:
+            factors = loaded if isinstance(loaded, Factors) else loaded.factors
+            if self.new_plays_files:
+                plays = plays_to_date(factors, plays)
+            if newer := NewerPlays.of(factors, plays):
+                click.echo(newer.words(), err=True)
+        if isinstance(loaded, Factors):
+            if self.features or self.vectors or self.audio or self.from_audio or self.predicted:
+                raise InputError(
+                    f"{source} holds factors: songs cannot be placed by their audio without a model; "
+                    "give the directory that `dcbmr train` wrote"
+                )
+            return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
+        opened = open_features([loaded], self.features, self.vectors)
+        with show_progress() as progress:
+            recommender = Recommender.from_model(
+                loaded,
+                features=None if self.audio and not self.features else opened,
+                predicted=None if self.predicted is None else Predicted.load(self.predicted, model=source),
+                plays=plays,
+                from_audio=self.from_audio,
+                n_threads=n_threads,
+                progress=progress,
+            )
+        if not self.audio:
+            return recommender, []
+        heard = hear_files(loaded, self.audio, opened)
+        return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+
+
+def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of :class:`Serving`, which the command gets as one argument, ``serving``."""
+
+    @wraps(command)
+    def gathering(*args: Any, **given: Any) -> Any:
+        serving = Serving(**{one.name: given.pop(one.name) for one in fields(Serving)})
+        return command(*args, serving=serving, **given)
+
+    with_options: Callable[..., Any] = gathering
+    for option in (
+        from_audio_option,
+        _audio_option,
+        vectors_option,
+        _predicted_option,
+        features_option,
+        plays_options,
+        _new_plays_option,
+        _newer_plays_option,
+    ):
+        with_options = option(with_options)
+    return with_options
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
     """Read a factors directory, a model or a stack, whichever it is."""
-    from dcbmr.base.directory import kind_of
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.models.stack import load_model
+    from dcbmr.models.stack import load_model_or_factors
 
-    kind = kind_of(path)
-    if kind not in (None, "factors", "model", "stack"):
-        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
-    # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
-
-
-def make_recommender(
-    source: Path,
-    features: Path | None,
-    vectors: Sequence[str],
-    audio: Sequence[Path],
-    *,
-    from_audio: bool,
-    n_threads: int | None,
-    plays: PlayCounts | None = None,
-    since_training: bool = False,
-    predicted: Path | None = None,
-) -> tuple[Recommender, list[str]]:
-    """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.recommendation.listeners import plays_to_date
-    from dcbmr.recommendation.newer import NewerPlays
-    from dcbmr.recommendation.predicted import Predicted
-    from dcbmr.recommendation.recommender import Recommender
-
-    loaded = load_source(source, n_threads)
-    if plays is not None:
-        factors = loaded if isinstance(loaded, Factors) else loaded.factors
-        if since_training:
-            plays = plays_to_date(factors, plays)
-        if newer := NewerPlays.of(factors, plays):
-            click.echo(newer.words(), err=True)
-    if isinstance(loaded, Factors):
-        if features or vectors or audio or from_audio or predicted:
-            raise InputError(
-                f"{source} holds factors: songs cannot be placed by their audio without a model; "
-                "give the directory that `dcbmr train` wrote"
-            )
-        return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
-    opened = open_features([loaded], features, vectors)
-    recommender = Recommender.from_model(
-        loaded,
-        features=None if audio and not features else opened,
-        predicted=None if predicted is None else Predicted.load(predicted, model=source),
-        plays=plays,
-        from_audio=from_audio,
-        n_threads=n_threads,
-    )
-    if not audio:
-        return recommender, []
-    heard = hear_files(loaded, audio, opened)
-    return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+    return load_model_or_factors(path, n_threads)
 
 
 def open_features(

@@ -177,6 +177,8 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
+        if not resume:
+            bars("factorize", 0, als.n_iterations, {})
         als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume)
     factors = als.factors_ if named is None else als.factors_.named_by(named)
     factors.save(output, overwrite=overwrite or resume)

@@ -14,7 +14,6 @@ from dcbmr.cli._common import (
     flags_of,
     force_option,
     output_option,
-    overwrite_option,
     plays_options,
     read_plays,
     show_progress,
@@ -89,7 +88,12 @@ if TYPE_CHECKING:
     help="With --resume, take songs out also where more than half of the files are gone: else a disk may be "
     "missing.",
 )
-@overwrite_option
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace what was made of audio, if it exists, or with --vectors the vectors of that name; other "
+    "vectors that were brought stay.",
+)
 @force_option("little disk.")
 @threads_option
 @click.option(

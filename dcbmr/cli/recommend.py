@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,30 +15,22 @@ from dcbmr.cli._common import (
     directory_argument,
     force_option,
     overwrite_option,
-    plays_options,
     show_progress,
     some,
     threads_option,
 )
 from dcbmr.cli._serving import (
-    audio_option,
+    Serving,
     called,
     check_songs,
-    features_option,
-    from_audio_option,
     k_option,
-    make_recommender,
     name_columns,
     names_option,
-    new_plays_option,
-    newer_plays_option,
-    predicted_option,
     print_songs,
     read_names,
-    read_newer_plays,
     rows_of_top,
+    serving_options,
     shown_names,
-    vectors_option,
 )
 from dcbmr.cli._tables import print_rows, table_options
 from dcbmr.errors import InputError
@@ -72,14 +66,7 @@ BLOCK_USERS = 32768
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
-@newer_plays_option
-@new_plays_option
-@plays_options
-@features_option
-@predicted_option
-@vectors_option
-@audio_option
-@from_audio_option
+@serving_options
 @click.option(
     "--candidates",
     type=click.Choice(["unplayed", "all", "new"]),
@@ -137,14 +124,7 @@ def command(
     all_users: bool,
     new_users_files: tuple[Path, ...],
     played: tuple[str, ...],
-    plays_files: tuple[Path, ...],
-    new_plays_files: tuple[Path, ...],
-    reading: Mapping[str, Any],
-    features: Path | None,
-    predicted: Path | None,
-    vectors: tuple[str, ...],
-    audio: tuple[Path, ...],
-    from_audio: bool,
+    serving: Serving,
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
@@ -183,8 +163,10 @@ def command(
         raise click.UsageError(
             "say for whom: --user ID, --all-users, or of somebody new --new-users PLAYS or --played SONG"
         )
-    if new_users_files and (plays_files or new_plays_files):
-        raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
+    if new_users_files:
+        if serving.plays_files or serving.new_plays_files:
+            raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
+        serving = replace(serving, plays_files=new_users_files)
     if from_date and names_file is None:
         raise click.UsageError("--from-date needs --songs SONGS.tsv")
     names_unused = names_file is not None and not (max_per_artist or from_date)
@@ -194,27 +176,18 @@ def command(
         )
     if (overwrite or force) and output is None:
         raise click.UsageError("--overwrite and --force are for -o DIR")
+    from dcbmr.base.arrays import blocks
     from dcbmr.base.needs import check_need, of_lists
     from dcbmr.factorization.factors import sizes_of
     from dcbmr.plays.dates import songs_from
     from dcbmr.recommendation.per_artist import PerArtist
 
     given = read_names(names_file)
-    plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
         check_need(of_lists(sizes_of(source), k), output, force=force)
-    recommender, _ = make_recommender(
-        source,
-        features,
-        vectors,
-        audio,
-        from_audio=from_audio,
-        n_threads=n_threads,
-        plays=plays,
-        since_training=bool(new_plays_files),
-        predicted=predicted,
-    )
+    plays = serving.plays()
+    recommender, _ = serving.recommender(source, plays, n_threads=n_threads)
     wanted: Ids = users
     if all_users:
         wanted = recommender.user_ids
@@ -260,21 +233,24 @@ def command(
     rows: list[dict[str, Any]] = []
     nothing: list[str] = []
     printed = False
-    for start in range(0, len(ids), BLOCK_USERS):
-        block = ids[start : start + BLOCK_USERS]
-        top = recommender.recommend(block, k=k, candidates=candidates)
-        found = rows_of_top([{"user": user} for user in block], top, names)
-        if why:
-            plays_of = recommender.fold_in_plays(block)
-            found = _with_reasons(
-                found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
-            )
-        rows += found
-        nothing += [user for user, found in zip(block, top, strict=True) if not found]
-        if form == "tsv" and rows:
-            # A line needs nothing of the others: a million users take the memory of a block.
-            print_rows(rows, form=form, header=not printed)
-            printed, rows = True, []
+    with show_progress() as progress:
+        for place in blocks(len(ids), BLOCK_USERS):
+            block = ids[place]
+            top = recommender.recommend(block, k=k, candidates=candidates)
+            found = rows_of_top([{"user": user} for user in block], top, names)
+            if why:
+                plays_of = recommender.fold_in_plays(block)
+                found = _with_reasons(
+                    found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
+                )
+            rows += found
+            nothing += [user for user, found in zip(block, top, strict=True) if not found]
+            if form == "tsv" and rows:
+                # A line needs nothing of the others: a million users take the memory of a block.
+                print_rows(rows, form=form, header=not printed)
+                printed, rows = True, []
+            if not sys.stdout.isatty():  # where the lists scroll by, a bar would be among them
+                progress("recommend", place.stop, len(ids), {})
     if not printed:
         _print(rows, names, form)
     _tell_of(nothing)

@@ -9,12 +9,12 @@ import click
 
 from dcbmr.cli._common import directory_argument, show_progress, threads_option
 from dcbmr.cli._serving import (
+    Serving,
     called,
     check_songs,
     features_option,
     from_audio_option,
     k_option,
-    make_recommender,
     names_option,
     print_songs,
     read_names,
@@ -98,14 +98,14 @@ def command(
     else:
         if kind:
             raise click.UsageError(f"--kind is for features, which {source} does not hold")
-        recommender, heard = make_recommender(
-            source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
-        )
+        serving = Serving(features=features, vectors=vectors, audio=audio, from_audio=from_audio)
+        recommender, heard = serving.recommender(source, n_threads=n_threads)
         known = recommender.factors.songs
         check_songs(songs, names.over(known), recommender.row_of_song)
         names = shown_names(names, known, form)
         queries += heard
-        top = recommender.similar(queries, k=k, by=by or "usage")
+        with show_progress() as progress:
+            top = recommender.similar(queries, k=k, by=by or "usage", progress=progress)
     asked = [{"to": song, **called(song, names)} for song in queries]
     print_songs(rows_of_top(asked, top, names), form=form, title="songs like", asked="to")
     if not any(top):

@@ -156,14 +156,15 @@ def command(
                   --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
-    from dcbmr.base.needs import check_need, of_train
+    from dcbmr.base.needs import check_need
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.codebook import Codebook
-    from dcbmr.features.joined import pipeline_to
+    from dcbmr.features.joined import need_of, pipeline_to
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.kinds import check_kinds
+    from dcbmr.models.memory import need_of_training
     from dcbmr.models.model import KIND, KINDS, VERSION, Model
     from dcbmr.models.training import train, training_songs
     from dcbmr.models.warm_start import check_can_start
@@ -225,7 +226,9 @@ def command(
         pipeline = start.pipeline
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
-    check_need(of_train(sizes_of(factors), pipeline.n_numbers(store)), output, force=force)
+    to_fit = registry.get_regressor(regressor, **params, **({} if loss is None else {"loss": loss}))
+    need = need_of_training(spec, to_fit, need_of(pipeline, store), sizes_of(factors))
+    check_need(need, output, force=force)
     named = read_songs(songs) if songs else None
     learned = Factors.load(factors)
     if named is not None:

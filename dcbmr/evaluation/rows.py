@@ -107,7 +107,8 @@ class Table:
     def add_model(self, name: str, model: Model | Stack, features: FeatureStore) -> None:
         """Rank the candidates by what a model predicts of their audio."""
         began = perf_counter()
-        self.predictions[name] = model.predict_store(features, self.candidates.song_ids)
+        songs = self.candidates.song_ids
+        self.predictions[name] = model.predict_store(features, songs, progress=self.progress)
         self._add(name, partial(evaluate_model, model, self.predictions[name]), began, model.loss)
 
     def add_upper_bound(self, factors: Factors) -> None:

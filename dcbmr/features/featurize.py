@@ -135,7 +135,7 @@ def featurize(
         Take songs out also where more than half of the files are gone, which is refused otherwise: a disk
         may be missing.
     overwrite : bool
-        Replace what is there.
+        Replace what is there, but for vectors that were brought (:func:`dcbmr.bring_vectors`).
     force : bool
         Begin also where the disk seems too small.
     progress : Progress, optional

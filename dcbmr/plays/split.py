@@ -93,10 +93,14 @@ class Split:
         with reading(directory):
             file = directory / "songs.tsv"
             songs = read_songs(file) if file.is_file() else SongTable([], [], [])
+            train = PlayCounts.read(directory / "train.parquet")
+            heldout_songs = list(read_lines(directory / "heldout_songs.txt"))
+            if learned := set(heldout_songs).intersection(train.song_ids):
+                raise InputError(f"{len(learned)} of its held-out songs are trained on, as {min(learned)!r}")
             return cls(
-                PlayCounts.read(directory / "train.parquet"),
+                train,
                 PlayCounts.read(directory / "heldout.parquet"),
-                list(read_lines(directory / "heldout_songs.txt")),
+                heldout_songs,
                 songs.artist_of() or None,
                 **{name: config.get(name) for name in ("by", "fraction", "random_state")},
                 titles=songs.title_of() or None,

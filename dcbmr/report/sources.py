@@ -11,7 +11,7 @@ from pathlib import Path
 from dcbmr.base.progress import Progress
 from dcbmr.plays.songs import SongTable, read_songs
 from dcbmr.plays.tags import SongTags
-from dcbmr.report.audio import audio_paths, embedded_audio
+from dcbmr.report.audio import audio_paths, embedded_audio, embedded_windows
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,12 @@ class Sources:
         if self.embed_audio:
             return embedded_audio(self.audio, song_ids, progress=progress)
         return audio_paths(self.audio, self.page, song_ids)
+
+    def clips(self, windows: Sequence[tuple[str, float, float]], progress: Progress | None) -> list[str]:
+        """Return the sound of windows (song, and from which second to which) where it is embedded, or ""."""
+        if self.audio is None or not self.embed_audio:
+            return [""] * len(windows)
+        return embedded_windows(self.audio, windows, progress=progress)
 
     def flags(self) -> list[str]:
         """Return these as flags of ``dcbmr report``."""

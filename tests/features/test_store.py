@@ -498,7 +498,8 @@ def test_a_full_disk(music, features, tmp_path, monkeypatch):
 
     monkeypatch.setattr(StoreWriter, "append", full)
     with pytest.raises(
-        dcbmr.DcbmrError, match="the disk is full; free some space and continue with --resume"
+        dcbmr.DcbmrError,
+        match="mel could not be written: No space left on device; free some space and continue",
     ):
         extraction.featurize(music, tmp_path / "f")
     monkeypatch.undo()
