@@ -154,7 +154,8 @@ def sole_writer(output: Path) -> Iterator[None]:
             with watch.later():  # else nobody would remove a lock that is there already
                 lock = _locked(file, output)
                 watch.temporary.add(str(file))
-            _tidy_after_a_kill(output)
+            place = Path(os.path.realpath(output))
+            tidy_after_kills(place.parent, of=place.name)
         except OSError as error:
             raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield
@@ -166,17 +167,6 @@ def sole_writer(output: Path) -> Iterator[None]:
         for folder in missing:
             with suppress(OSError):  # it holds the output now
                 folder.rmdir()
-
-
-def _tidy_after_a_kill(output: Path) -> None:
-    """Take away what :func:`new_directory` was filling, and put back what it was about to replace."""
-    place = Path(os.path.realpath(output))
-    names = re.compile(rf"\.{re.escape(place.name)}\.\d+\.(partial|old)")
-    for left in [path for path in place.parent.iterdir() if names.fullmatch(path.name)]:
-        if left.suffix == ".old" and not place.exists():
-            left.rename(place)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _locked(file: Path, output: Path) -> int:
@@ -320,6 +310,25 @@ def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
         return str(error)
     # Who was called to write here may have wrapped what the disk had against it.
     return None if error is None else _why_not_written(error.__cause__, beside)
+
+
+_LEFT = re.compile(r"\.(?P<of>.+)\.\d+\.(?:partial|old)")
+
+
+def tidy_after_kills(folder: Path, *, of: str | None = None) -> None:
+    """Take away what :func:`new_directory` was filling, and put back what it was about to replace.
+
+    For whoever is the only writer in ``folder``, or of the output ``of`` in it.
+    """
+    for left in list(folder.iterdir()):
+        found = _LEFT.fullmatch(left.name)
+        if found is None or of not in (None, found["of"]):
+            continue
+        place = folder / found["of"]
+        if left.suffix == ".old" and not place.exists():
+            left.rename(place)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1) -> None:

@@ -170,6 +170,15 @@ def test_what_an_interrupted_stage_took_is_not_forgotten(tmp_path):
     assert stages.usage(stage).memory_mib > 10
 
 
+def test_what_a_kill_left_half_written_in_a_stage_goes(tmp_path):
+    stages, stage = Stages(tmp_path), Stage("try", "try")
+    left = stages.path(stage) / ".model.123.partial"
+    (left / "regressor").mkdir(parents=True)
+    with stages.making(stage) as path:
+        assert path == left.parent
+        assert not left.exists()
+
+
 def test_a_stage_that_was_changed_by_hand_is_refused(config, tmp_path):
     made(config, tmp_path / "e")
     (file,) = (tmp_path / "e" / "stages").glob("split-*/split/heldout_songs.txt")

@@ -486,21 +486,20 @@ def test_failures_are_tried_again(tmp_path):
     assert not (tmp_path / "f" / "failed.tsv").exists()
 
 
-def test_a_full_disk(music, features, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk(music, features, tmp_path, monkeypatch, number):
     written = []
 
     def full(self, song, frames, n_frames, crc32, append=StoreWriter.append):
         if len(written) == 5:
             self._shard.write(frames.read(1000))
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
         append(self, song, frames, n_frames, crc32)
         written.append(song)
 
     monkeypatch.setattr(StoreWriter, "append", full)
-    with pytest.raises(
-        dcbmr.DcbmrError,
-        match="mel could not be written: No space left on device; free some space and continue",
-    ):
+    said = f"could not be written: {os.strerror(number)}; free some space and continue with --resume"
+    with pytest.raises(dcbmr.DcbmrError, match=said):
         extraction.featurize(music, tmp_path / "f")
     monkeypatch.undo()
     for kind in ("mel", "mfcc"):
