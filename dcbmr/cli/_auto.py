@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dcbmr.cli._common import begin, say_finished, show_progress
 from dcbmr.cli._tables import print_rows
+
+if TYPE_CHECKING:
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 AUTO = "auto"
 _OWN = {"loss", "settings", "kinds", "validation_fraction", "artist_weight", "n_words", "variance"} | {
@@ -44,8 +48,8 @@ def train_chosen(
     overwrite: bool,
     force: bool,
     resume: bool,
-) -> None:
-    """Choose and train, print the trials, and write what was chosen."""
+) -> Model | Stack | None:
+    """Choose and train, and print the trials; None where that is finished."""
     from dcbmr.base.directory import checkpoint_of
     from dcbmr.base.needs import check_need
     from dcbmr.factorization.factors import Factors, sizes_of
@@ -61,8 +65,7 @@ def train_chosen(
     if not begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite, resume=resume):
         choice = load_model(output).config.get("choice", {})
         say_finished(output, {"random_state": random_state}, choice)
-        return
-    checkpoint = checkpoint_of(output)
+        return None
     store = FeatureStore.open(features)
     tried, _ = candidates(store)
     if tried:
@@ -76,17 +79,15 @@ def train_chosen(
             seconds=seconds,
             split=Split.load(split) if split else None,
             artists=None if named is None else named.artist_of(),
-            checkpoint=checkpoint,
+            checkpoint=checkpoint_of(output),
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite or resume)
-    shutil.rmtree(checkpoint)
     choice = model.config["choice"]
     print_rows(choice["trials"], form=None)
     for name, why in choice["not_tried"].items():
         click.echo(f"not tried: {name}: {why}", err=True)
     click.echo(f"chosen: {choice['why']}", err=True)
-    click.echo(f"wrote {output}", err=True)
+    return model

@@ -186,7 +186,7 @@ def _fit(cells: Mapping[str, Sequence[str]], figures: Collection[str], width: in
     has_bars = room() >= of_bars
     more = room() - (of_bars if has_bars else 0)
     widths = least
-    for level in range(max(own.values(), default=0)):
+    for level in range(min(max(own.values(), default=0), width)):
         wider = {name: max(min(own[name], level + 1), least[name]) for name in own}
         if sum(wider.values()) - sum(least.values()) > more:
             break

@@ -44,7 +44,8 @@ def command(
 
     Prints each row with its 95 % interval over users and artists, its distance from the best row and the
     p-value of that (corrected after Holm for the number of pairs), and in words which rows are better than
-    which. Rows of one name in several evaluations are told apart by these, unless pooled.
+    which; of rows that were ranked among other candidates, which figure is higher and no more. Rows of one
+    name in several evaluations are told apart by these, unless pooled.
 
     \b
     Example:  dcbmr compare eval-cnn eval-linear

@@ -118,7 +118,7 @@ def command(
     from dcbmr.evaluation.figures import metric_name
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.table import shown_lists, who_was_ranked
+    from dcbmr.evaluation.table import shown_groups, shown_lists, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
     from dcbmr.models.stack import load_model
@@ -182,8 +182,9 @@ def command(
         print_rows(shown_lists(evaluation.rows, n_listed), form=None, title=f"lists of {n_listed}")
     if by and not form:
         click.echo()
-        groups = rows_by_group(evaluation, data, by)
-        print_rows(groups, form=None, title=f"by {by}", bars=of_column(groups, metric_name("map_at_k", k)))
+        groups = shown_groups(rows_by_group(evaluation, data, by))
+        bars = of_column(groups, metric_name("map_at_k", k))
+        print_rows(groups, form=None, title=f"by {by}", bars=bars, digits={"auc": 4, "lift": 2})
     report = next(iter(evaluation.reports.values()))
     reasons = ", ".join(f"{n} {why}" for why, n in report.left_out.items())
     click.echo(f"{report.n_users_left_out} users are not in the means: {reasons}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,10 @@ from dcbmr.cli._common import (
     threads_option,
     words_options,
 )
+
+if TYPE_CHECKING:
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
@@ -170,7 +174,7 @@ def command(
     given = [name for name in context.params if is_given(name)]
     if regressor == AUTO:
         check_options_of_auto(given)
-        train_chosen(
+        trained = train_chosen(
             factors,
             features,
             output,
@@ -183,6 +187,8 @@ def command(
             force=force,
             resume=resume,
         )
+        if trained is not None:
+            _keep(trained, output, overwrite=overwrite or resume)
         return
     if "seconds" in given:
         raise click.UsageError(f"--seconds is for --regressor {AUTO}; leave it out")
@@ -250,8 +256,15 @@ def command(
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite or resume)
-    shutil.rmtree(checkpoint)
+    _keep(model, output, overwrite=overwrite or resume)
+
+
+def _keep(model: Model | Stack, output: Path, *, overwrite: bool) -> None:
+    """Write a model, and do away with the checkpoints that it was made by."""
+    from dcbmr.base.directory import checkpoint_of
+
+    model.save(output, overwrite=overwrite)
+    shutil.rmtree(checkpoint_of(output))
     click.echo(f"wrote {output}", err=True)
 
 

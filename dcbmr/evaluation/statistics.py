@@ -44,6 +44,8 @@ from dcbmr.evaluation.play_figures import PlayFigures
 from dcbmr.evaluation.resampling import cells_of, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -129,18 +131,30 @@ class Uncertainty:
     n_plays: int
     notes: tuple[str, ...] = field(default=())
 
-    def words(self) -> str:
-        """Say, a sentence a line, which rows are better than which and which are alike; then the notes."""
-        better: dict[tuple[str, str], list[str]] = {}
+    def words(self, candidates: Mapping[str, int] | None = None) -> str:
+        """Say, a sentence a line, which rows are better than which and which are alike; then the notes.
+
+        Parameters
+        ----------
+        candidates : mapping of str to int, optional
+            A number for the candidates of each row, where they are not the same: of rows that were ranked
+            among other ones it is said which figure is higher, and not that a row is better.
+        """
+        among = candidates or {}
+        better: dict[tuple[str, str, bool], list[str]] = {}
         alike: dict[str, list[Comparison]] = {}
         for pair in self.comparisons:
             if pair.p_holm < 1 - self.confidence:
-                better.setdefault((pair.first, _p_in_words(pair.p_holm)), []).append(pair.second)
+                alike_ranked = among.get(pair.first) == among.get(pair.second)
+                key = (pair.first, _p_in_words(pair.p_holm), alike_ranked)
+                better.setdefault(key, []).append(pair.second)
             elif not math.isnan(pair.p_holm):
                 alike.setdefault(pair.first, []).append(pair)
-        told = [
-            f"{first} is better than {_listed(others, 'and')} ({p})" for (first, p), others in better.items()
-        ]
+        told = []
+        for (first, p, alike_ranked), others in better.items():
+            how = "is better" if alike_ranked else "has a higher figure"
+            note = "" if alike_ranked else ", of other candidates: it need not be better"
+            told.append(f"{first} {how} than {_listed(others, 'and')} ({p}){note}")
         for first, pairs in alike.items():
             others = [pair.second for pair in pairs]
             apart = f"{first} and {others[0]} cannot be told apart"

@@ -29,6 +29,12 @@ def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return shown
 
 
+def shown_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of the rows of groups what fits a terminal."""
+    names = ("model", "group", "n_users", "n_plays", map_column(rows), "auc", "lift")
+    return [{name: row[name] for name in names} for row in rows]
+
+
 def shown_lists(rows: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]]:
     """Return the figures of lists of ``k`` songs, of the rows that have any."""
     names = ["model", *(name for name in rows[0] if name in {f"{figure}_at_{k}" for figure in FIGURES})]

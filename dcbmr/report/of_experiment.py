@@ -77,7 +77,8 @@ def page_of_experiment(
     settings = results.settings
     report_again = shlex.join(["dcbmr", "report", str(directory), *sources.flags()])
     sources = sources.or_else(_data_of(directory, settings))
-    songs, candidates = sources.song_table(), evaluation.candidates.song_ids
+    split = Split.load(within / "split")
+    songs, candidates = sources.song_table(split.songs), evaluation.candidates.song_ids
     models = _models(within, evaluation, n_threads)
 
     def recommender(name: str) -> Recommender:
@@ -108,7 +109,6 @@ def page_of_experiment(
         hearing = listen(
             hears, models[hears], store, placed, song_map, sources, n_threads=n_threads, progress=progress
         )
-    split = Split.load(within / "split")
     shown = replace(evaluation, reports={name: evaluation.reports[name] for name in _grouped(evaluation)})
     ends = factor_ends(recommenders[first].song_factors, song_map.names, song_map.labels)
     return Page(

@@ -62,7 +62,7 @@ def page_of_model(
         measures.append(_error(first, recommenders[_AUDIO]))
     song_map = map_songs(
         recommenders,
-        songs=sources.song_table(),
+        songs=sources.song_table(factors.songs),
         artists=factors.artists,
         tags=sources.song_tags(),
         measures=measures,

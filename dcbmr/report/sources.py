@@ -47,15 +47,15 @@ class Sources:
         there = {name: path for name, path in missing.items() if path.exists()}
         if gone := [os.fspath(path) for name, path in missing.items() if name not in there]:
             warnings.warn(
-                f"{', '.join(gone)}: not there, and not on the page; --songs, --tags and --audio say where "
-                "they are",
+                f"{', '.join(gone)}: not there, and on the page as far as artists and titles are remembered; "
+                "--songs, --tags and --audio say where they are",
                 stacklevel=2,
             )
         return replace(self, **there)  # type: ignore[arg-type]
 
-    def song_table(self) -> SongTable | None:
-        """Read the table of songs, where there is one."""
-        return None if self.songs is None else read_songs(self.songs)
+    def song_table(self, remembered: SongTable) -> SongTable:
+        """Return the table of songs, and what it leaves open as it is remembered."""
+        return remembered if self.songs is None else read_songs(self.songs).over(remembered)
 
     def song_tags(self) -> SongTags | None:
         """Read the tags, where there are any."""

@@ -274,6 +274,11 @@ class TestComparisons:
             Uncertainty({}, [pair("a", "b", 0.0123)], 0.95, 1, 1, 1).words()
             == "a is better than b (p = 0.012)"
         )
+        among = {"cnn-mse": 0, "mlp": 1, "linear": 0}
+        assert found.words(among).startswith(
+            "cnn-mse is better than linear (p < 0.001)\n"
+            "cnn-mse has a higher figure than mlp (p < 0.001), of other candidates: it need not be better\n"
+        )
         assert Uncertainty({}, [pair("a", "b", 0.0123)], 0.99, 1, 1, 1).words().startswith("a and b cannot")
         assert (
             Uncertainty({}, [pair("a", "b", 0.3, detectable=1.1)], 0.95, 1, 1, 1).words()

@@ -286,6 +286,8 @@ def test_a_split_by_time_holds_out_newer_songs(config, small_world, tmp_path):
     experiment, _ = made(config, tmp_path / "e")
     held = {f"song{i:02d}" for i in range(40) if i % 20 > 15}
     assert set(experiment.evaluation.candidates.song_ids) == held
+    factors = Factors.load(next((tmp_path / "e").rglob("titles.txt")).parent)
+    assert factors.songs.called("song03").endswith(" - Title of song03"), "what was made remembers names"
     (tmp_path / "songs.tsv").write_text("\n".join(dated).replace("2003-06", "06/2003") + "\n")
     with pytest.raises(InputError, match=r"line 5: the date '06/2003' is not understood \(and 1 more\)"):
         made(config, tmp_path / "e")
