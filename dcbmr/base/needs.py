@@ -100,14 +100,21 @@ def of_train(sizes: Sizes, features: FeatureNeed, fit: float) -> Need:
     )
 
 
-def of_lists(sizes: Sizes, k: int) -> Need:
+def of_lists(sizes: Sizes, k: int, *, n_newer: int = 0) -> Need:
     """Return it for the lists of all users: factors as read and as ranked by, plays, a block of rows."""
-    return Need(_PROGRAM + sizes.plays + 2.5 * sizes.factors, 8 * k * sizes.n_users)
+    memory = _PROGRAM + sizes.plays + 2.5 * sizes.factors + _of_newer(sizes, n_newer)
+    return Need(memory, 8 * k * sizes.n_users)
 
 
-def of_export(sizes: Sizes) -> Need:
+def of_export(sizes: Sizes, *, n_newer: int = 0) -> Need:
     """Return it for vectors of all users and songs, which stand beside the factors."""
-    return Need(_PROGRAM + sizes.plays / 2 + 2.5 * sizes.factors, 1.1 * sizes.factors)
+    memory = _PROGRAM + sizes.plays / 2 + 2.5 * sizes.factors + _of_newer(sizes, n_newer)
+    return Need(memory, 1.1 * sizes.factors)
+
+
+def _of_newer(sizes: Sizes, n_newer: int) -> float:
+    """Return the bytes more where so many newer pairs stand beside those of the factors, and are joined."""
+    return 40 * n_newer + 24 * sizes.n_pairs + 2 * _ID * (sizes.n_users + sizes.n_songs) if n_newer else 0
 
 
 def check_need(need: Need, output: Path, *, force: bool) -> None:

@@ -80,8 +80,10 @@ def command(
     if file_format == "faiss":
         require_faiss()
     begin(output, kind="vectors", overwrite=overwrite)
-    check_need(of_export(sizes_of(source)), output, force=force)
-    recommender, _ = serving.recommender(source, serving.plays(), n_threads=n_threads)
+    plays = serving.plays()
+    need = of_export(sizes_of(source), n_newer=0 if plays is None else plays.counts.nnz)
+    check_need(need, output, force=force)
+    recommender, _ = serving.recommender(source, plays, n_threads=n_threads)
     with show_progress() as progress:
         report = export_vectors(
             recommender,

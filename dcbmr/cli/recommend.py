@@ -185,8 +185,10 @@ def command(
     given = read_names(names_file)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
-        check_need(of_lists(sizes_of(source), k), output, force=force)
     plays = serving.plays()
+    if output is not None:
+        need = of_lists(sizes_of(source), k, n_newer=0 if plays is None else plays.counts.nnz)
+        check_need(need, output, force=force)
     recommender, _ = serving.recommender(source, plays, n_threads=n_threads)
     wanted: Ids = users
     if all_users:

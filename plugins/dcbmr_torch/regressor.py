@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcbmr import FitRun, InputError, get_loss, load_tensors, save_tensors
-from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
+from dcbmr_torch.examples import MOST_MEASURED, Examples, VectorExamples, WindowExamples
 from dcbmr_torch.hyperparameters import History, Training, settings_of
 from dcbmr_torch.losses import MSE
 from dcbmr_torch.networks import Standardized
@@ -224,6 +224,14 @@ class VectorRegressor(NetworkRegressor):
     hyper-parameters, beside those that every network has (epochs, batch_size, learning_rate, ...). It may
     have a :meth:`check` that calls ``super().check()``.
     """
+
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes on a CPU beside what it is given."""
+        # To standardize them, vectors are copied, and again in float64, and once more less their mean.
+        measured = 20 * min(n_songs, MOST_MEASURED) * n_dims
+        return measured + super().memory(
+            n_songs=n_songs, n_dims=n_dims, n_users=n_users, n_pairs=n_pairs, n_factors=n_factors
+        )
 
     def _input_shape(self, n_dims: int) -> tuple[int, ...]:
         """Return (batch_size, n_dims)."""
