@@ -215,7 +215,7 @@ def window_scores(
 def seconds_of(model: Model, features: FeatureStore, song_ids: Sequence[str]) -> NDArray[np.float64]:
     """Return how long songs are as a model with activations hears them, (n_songs,) seconds."""
     heard = _Heard(model, features, song_ids)
-    return np.multiply(heard.features.n_frames, heard.hop_s, dtype=np.float64)
+    return (heard.features.n_frames * heard.hop_s).astype(np.float64)
 
 
 class _Heard:

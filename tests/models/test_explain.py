@@ -129,7 +129,7 @@ def test_times_are_those_of_the_file(small_world, models, tmp_path):
     featurize(small_world / "audio", tmp_path / "later", kinds=["mel"], offset=1.0)
     found = explain(Model.load(models / "cnn"), FeatureStore.open(tmp_path / "later"), units=[0], k=40)
     assert min(excerpt.start_s for excerpt in found) == 1.0
-    assert max(excerpt.end_s for excerpt in found) <= 4.0  # where the longest song ends
+    assert 3.0 < max(excerpt.end_s for excerpt in found) <= 4.0  # songs last from two seconds to four
 
 
 def test_listening_can_be_stopped(small_world, models):
