@@ -194,12 +194,15 @@ def test_python_m_dcbmr_is_dcbmr(tmp_path):
 def test_a_library_that_does_not_listen_is_not_waited_for(tmp_path, number):
     """As the loader of PyTorch's libraries does not, nor a long computation in C."""
     code = """
+import signal
+import time
 from dcbmr.base.crashes import outlive
 from dcbmr.base.signals import watch
 def work():
     watch.unwind()
+    signal.pthread_sigmask(signal.SIG_BLOCK, watch.watched)
     print("begun", flush=True)
-    sum(range(10**9))
+    time.sleep(100)
 watch.begin()
 outlive(work, str)
 """
