@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file, save_file
 
 import dcbmr
 from dcbmr.audio.decode import decode
@@ -164,6 +165,18 @@ def test_factors_with_a_text_for_a_number(tmp_path, name):
     dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(plays).factors_.save(tmp_path / "f")
     change(tmp_path / "f" / "config.json", **{name: "<f8"})
     with pytest.raises(dcbmr.InputError, match=f"f is damaged.*{name} must .*'<f8'"):
+        dcbmr.Factors.load(tmp_path / "f")
+
+
+def test_factors_whose_scores_overflow(tmp_path):
+    plays = dcbmr.PlayCounts.from_triplets(["a", "b"], ["s", "t"], [1, 2])
+    factors = dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(plays).factors_
+    factors.save(tmp_path / "f")
+    tensors = load_file(tmp_path / "f" / "factors.safetensors")
+    for name in ("user_factors", "song_factors"):
+        tensors[name] = np.full((2, 2), 3e30, np.float32)
+    save_file(tensors, tmp_path / "f" / "factors.safetensors")
+    with pytest.raises(dcbmr.InputError, match=r"f is damaged.* up to 3e\+30 and 3e\+30, .* overflow"):
         dcbmr.Factors.load(tmp_path / "f")
 
 

@@ -204,10 +204,7 @@ def main():
     folder = options.folder.resolve()
     import seeds as of
 
-    if not (folder / "seeds").exists():
-        shutil.rmtree(folder / "partial", ignore_errors=True)
-        of.make(folder / "partial")
-        (folder / "partial").rename(folder / "seeds")
+    seeds = of.made_in(folder)
     at, findings = folder / "at", folder / "findings"
     at.mkdir(exist_ok=True)
     findings.mkdir(exist_ok=True)
@@ -216,12 +213,12 @@ def main():
     for line in log.read_text().splitlines() if log.exists() else ():
         part = json.loads(line)
         parts[part["family"], part["begin"], part["n"]] = part["outcomes"]
-    worker = Worker(folder / "seeds", at)
+    worker = Worker(seeds, at)
     n_findings = 0
     try:
         for family in options.families or of.FAMILIES:
             n_all = -(-options.n // len(of.KEPT)) if family in of.KEPT else options.n
-            for number, path in enumerate(seeds_of(family, folder / "seeds")):
+            for number, path in enumerate(seeds_of(family, seeds)):
                 if (found := worker(family, number, WHOLE))[0] != "read":
                     raise SystemExit(f"{path} is not read as it is: {found}")
             outcomes, began = Counter(), time.monotonic()

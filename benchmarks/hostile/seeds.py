@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import pickle
+import shutil
 
 import numpy as np
 import soundfile
@@ -73,6 +74,15 @@ def payloads():
     archive = io.BytesIO()
     np.savez(archive, ids=np.array([Payload()], object), vectors=np.array([[Payload()]], object))
     return [array.getvalue(), archive.getvalue(), pickle.dumps(Payload()), pickle.dumps([Payload()], 0)]
+
+
+def made_in(folder):
+    """Return the folder ``seeds`` in a folder, made where it is not there."""
+    if not (folder / "seeds").exists():
+        shutil.rmtree(folder / "partial", ignore_errors=True)
+        make(folder / "partial")
+        (folder / "partial").rename(folder / "seeds")
+    return folder / "seeds"
 
 
 def make(folder):

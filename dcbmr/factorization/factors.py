@@ -32,6 +32,9 @@ _NAMES = ("artists", "titles")
 _HEADER = ("kind", "format_version", "dcbmr_version", "n_factors")
 
 
+_MOST_SCORE = float(np.finfo(np.float32).max)
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Factors:
     """The factors of users and songs, and the plays behind them.
@@ -92,6 +95,12 @@ class Factors:
             raise InputError(
                 f"user_factors has {users.shape[1]} columns and song_factors {songs.shape[1]}; both must "
                 "have one for each factor"
+            )
+        largest = [max(0.0, float(of.max(initial=0)), -float(of.min(initial=0))) for of in (users, songs)]
+        if users.shape[1] * largest[0] * largest[1] > _MOST_SCORE:
+            raise InputError(
+                f"user_factors and song_factors, up to {largest[0]:.3g} and {largest[1]:.3g}, are so large "
+                "that scores overflow float32"
             )
         checked["counts"] = checked_counts(self.counts)
         shape = (len(users), len(songs))
