@@ -112,7 +112,12 @@ def command(
     split.save(output, overwrite=overwrite)
     for name, part in (("train", split.train), ("held out", split.heldout)):
         n_users, n_songs = part.counts.shape
-        click.echo(f"{name}: {n_users:,} users, {n_songs:,} songs, {part.counts.nnz:,} pairs", err=True)
+        by_artists = ""
+        if split.artists is not None:
+            n_artists = len({split.artists[song] for song in part.song_ids if song in split.artists})
+            by_artists = f" by {n_artists:,} artists"
+        told = f"{n_users:,} users, {n_songs:,} songs{by_artists}, {part.counts.nnz:,} pairs"
+        click.echo(f"{name}: {told}", err=True)
     click.echo(f"wrote {output}", err=True)
 
 

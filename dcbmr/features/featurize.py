@@ -106,9 +106,9 @@ def featurize(
     Parameters
     ----------
     source : path-like, mapping or iterable
-        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path; relative
-        paths from its own folder); one audio file; a mapping from song id to path; or paths. Without a
-        manifest, the id of a song is its file's name without the ending.
+        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path, and more
+        under a header; relative paths from its own folder); one audio file; a mapping from song id to path;
+        or paths. Without a manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
     kinds : iterable of str

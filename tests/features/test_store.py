@@ -219,6 +219,7 @@ def test_copies_count_as_one(tmp_path, capsys):
         "song\tpath\nS1\ta.wav\nS2\tsub/b.wav\n",
         "S1,a.wav\nS2,sub/b.wav",
         "\ufeffsong,path\nS1,a.wav\nS2,sub/b.wav\n",
+        "id,artist,file name,year\nS1,ann,a.wav,1999\nS2,bob,sub/b.wav,\n",
     ],
 )
 def test_manifest(tmp_path, text):
@@ -232,7 +233,10 @@ def test_manifest(tmp_path, text):
 def test_bad_manifests(tmp_path):
     file = tmp_path / "m.tsv"
     file.write_text("S1\ta.wav\nS2\n")
-    with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted two columns, song and path"):
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted 2 columns, with song and path, got"):
+        pairs(file)
+    file.write_text("code,performer,file\nS1,ann,a.wav\n")
+    with pytest.raises(dcbmr.InputError, match="do not say which is the song; call them song and path"):
         pairs(file)
     file.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: it is not UTF-8"):

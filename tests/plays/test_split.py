@@ -132,7 +132,7 @@ def test_split_command(tmp_path, capsys):
 
     code, shown = run("--by", "artist", "--songs", str(songs))
     assert code == 0
-    assert "train: 5 users, 8 songs, 40 pairs" in shown
+    assert "train: 5 users, 8 songs by 4 artists, 40 pairs" in shown
     assert len(Split.load(tmp_path / "split").heldout_songs) == 2
     code, shown = run()
     assert code == 2
