@@ -15,7 +15,7 @@ namespace {
 
 using Index = std::int64_t;
 
-constexpr Index kGrain = 16;         // rows handed out at a time
+constexpr Index kGrain = kSumRows;   // rows handed out at a time
 constexpr Index kHugeRow = 16384;    // plays from which all threads share one row
 constexpr Index kMinChunk = 8192;    // plays of a huge row that are one thread's share, and
 constexpr Index kMaxChunks = 64;     // how many shares there are at the most
@@ -101,13 +101,6 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
   }
 }
 
-void add_sums(const RowSums& some, RowSums& all) {
-  all.observed += some.observed;
-  all.unobserved += some.unobserved;
-  all.regularization += some.regularization;
-  all.n_retried += some.n_retried;
-}
-
 }  // namespace
 
 // One call of solve_rows.
@@ -131,18 +124,17 @@ class HalfSweep {
     if (!options.regularization_per_row) fill_scale(options.regularization[0], shared_scale_);
   }
 
-  RowSums run() {
-    RowSums sums;
-    for (Index row = begin_; row < end_; ++row)
-      if (is_huge(row)) solve_huge_row(row, sums);
-
+  std::vector<RowSums> run() {
     const Index n_rows = end_ - begin_;
-    std::vector<RowSums> parts(static_cast<std::size_t>((n_rows + kGrain - 1) / kGrain));
+    std::vector<RowSums> sums(static_cast<std::size_t>((n_rows + kGrain - 1) / kGrain));
+    const auto sums_of = [&](Index row) -> RowSums& {
+      return sums[static_cast<std::size_t>((row - begin_) / kGrain)];
+    };
+    for (Index row = begin_; row < end_; ++row)
+      if (is_huge(row)) solve_huge_row(row, sums_of(row));
     parallel_for(n_rows, kGrain, options_.n_threads, [&](Index begin, Index end, int thread) {
-      solve_block(begin_ + begin, begin_ + end, spaces_[thread],
-                  parts[static_cast<std::size_t>(begin / kGrain)]);
+      solve_block(begin_ + begin, begin_ + end, spaces_[thread], sums_of(begin_ + begin));
     });
-    for (const RowSums& part : parts) add_sums(part, sums);
     return sums;
   }
 
@@ -339,8 +331,8 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
   });
 }
 
-RowSums FixedFactors::solve_rows(const PlayRows& plays, const SolveOptions& options, Index begin,
-                                 Index end, float* out) const {
+std::vector<RowSums> FixedFactors::solve_rows(const PlayRows& plays, const SolveOptions& options,
+                                              Index begin, Index end, float* out) const {
   return HalfSweep(*this, plays, options, begin, end, out).run();
 }
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         regressors,
     )
     from dcbmr.datasets.convert import convert_dataset
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.candidates import ScoredSongs
     from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
@@ -181,6 +182,7 @@ _HOME = {
     "RandomRow": "ranking.chance",
     "RankMetric": "ranking.metrics",
     "RankingReport": "ranking.report",
+    "RayEngine": "engine.on_ray",
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
@@ -306,6 +308,7 @@ __all__ = [
     "RandomRow",
     "RankMetric",
     "RankingReport",
+    "RayEngine",
     "Recommender",
     "Regressor",
     "RegressorSpec",
