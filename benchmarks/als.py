@@ -28,6 +28,7 @@ import dcbmr
 from dcbmr import _core
 from dcbmr.factorization import als
 from dcbmr.factorization.half_sweep import Problem, fixed_factors
+from dcbmr.factorization.sides import SideHere
 from dcbmr.plays.confidence import surplus
 
 WORK = {"W1": (20_000, 9_330, 1_000_000), "W2": (200_000, 60_000, 7_300_000)}
@@ -86,7 +87,7 @@ def ours(solver):
         problem = Problem(regularization, 1.0, 0.0, 3 if solver == "cg" else 0, n_threads)
         for _ in range(n_sweeps):
             started = time.perf_counter()
-            als.sweep(plays, by_song, users, songs, problem)
+            als.sweep(SideHere(plays), SideHere(by_song), users, songs, problem)
             run.add(time.perf_counter() - started, users, songs)
 
     return fit

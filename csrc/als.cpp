@@ -103,13 +103,6 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
   }
 }
 
-void add_sums(const RowSums& some, RowSums& all) {
-  all.observed += some.observed;
-  all.unobserved += some.unobserved;
-  all.regularization += some.regularization;
-  all.n_retried += some.n_retried;
-}
-
 }  // namespace
 
 // One call of solve_rows.
@@ -129,6 +122,7 @@ class HalfSweep {
         linalg_(linalg_kernel()),
         cg_(cg_kernel()),
         interleaved_(interleaved_kernel()),
+        sums_(static_cast<std::size_t>(end - begin)),
         shared_scale_(stride_),
         spaces_(options.n_threads, n_factors_) {
     put_in_order();
@@ -136,18 +130,24 @@ class HalfSweep {
       fill_scale(options.regularization[0], shared_scale_.data());
   }
 
-  RowSums run() {
-    RowSums sums;
+  std::vector<RowSums> run() {
     for (Index row = begin_; row < end_; ++row)
-      if (is_huge(row)) solve_huge_row(row, sums);
+      if (is_huge(row)) solve_huge_row(row);
 
-    const auto n_blocks = static_cast<Index>(blocks_.size());
-    std::vector<RowSums> parts(blocks_.size());
-    parallel_for(n_blocks, 1, options_.n_threads, [&](Index begin, Index, int thread) {
-      const auto block = static_cast<std::size_t>(begin);
-      solve_block(blocks_[block], spaces_[thread], parts[block]);
-    });
-    for (const RowSums& part : parts) add_sums(part, sums);
+    parallel_for(static_cast<Index>(blocks_.size()), 1, options_.n_threads,
+                 [&](Index begin, Index, int thread) {
+                   solve_block(blocks_[static_cast<std::size_t>(begin)], spaces_[thread]);
+                 });
+    // In the order of the rows, whatever the one that they were solved in.
+    std::vector<RowSums> sums(static_cast<std::size_t>((end_ - begin_ + kSumRows - 1) / kSumRows));
+    for (Index row = begin_; row < end_; ++row) {
+      const RowSums& mine = sums_of(row);
+      RowSums& all = sums[static_cast<std::size_t>((row - begin_) / kSumRows)];
+      all.observed += mine.observed;
+      all.unobserved += mine.unobserved;
+      all.regularization += mine.regularization;
+      all.n_retried += mine.n_retried;
+    }
     return sums;
   }
 
@@ -158,6 +158,7 @@ class HalfSweep {
     bool interleaved;
   };
 
+  RowSums& sums_of(Index row) { return sums_[static_cast<std::size_t>(row - begin_)]; }
   Index n_plays(Index row) const { return rows_.indptr[row + 1] - rows_.indptr[row]; }
   bool is_huge(Index row) const { return n_plays(row) >= kHugeRow; }
   bool is_interleaved(Index row) const {
@@ -222,7 +223,8 @@ class HalfSweep {
 
   // From w to the row in the eigenbasis, x = scale w, and what the row adds to the objective but
   // for its plays. A row that float32 did not solve is solved here.
-  void finish_row(Index row, const Plays& plays, bool solved, float* x, RowSums& sums) const {
+  void finish_row(Index row, const Plays& plays, bool solved, float* x) {
+    RowSums& sums = sums_of(row);
     if (!solved) {
       solve_in_double(plays, row, x);
       ++sums.n_retried;
@@ -238,19 +240,20 @@ class HalfSweep {
     sums.unobserved += options_.unobserved_weight * everywhere;
   }
 
-  void add_observed(const double* errors, RowSums& sums) const {
+  void add_observed(Index row, const double* errors) {
+    RowSums& sums = sums_of(row);
     sums.observed += errors[0];
     sums.unobserved -= options_.unobserved_weight * errors[1];
   }
 
-  void add_errors(const Plays& plays, const float* x, RowSums& sums) const {
+  void add_errors(Index row, const Plays& plays, const float* x) {
     if (!options_.with_errors) return;
     double errors[2] = {0, 0};
     cg_.add_errors(plays, x, errors);
-    add_observed(errors, sums);
+    add_observed(row, errors);
   }
 
-  void solve_row(Index row, Workspace& space, float* x, RowSums& sums) const {
+  void solve_row(Index row, Workspace& space, float* x) {
     const Plays plays = plays_of(row, space.scale.data());
     float* const system = space.system.data();
     float* const scratch = space.scratch.data();
@@ -267,8 +270,8 @@ class HalfSweep {
       linalg_.sum_plays(plays, system, x, scratch);
       solved = linalg_.solve_system(n_factors_, system, x, scratch);
     }
-    finish_row(row, plays, solved, x, sums);
-    add_errors(plays, x, sums);
+    finish_row(row, plays, solved, x);
+    add_errors(row, plays, x);
   }
 
   // Of the rows that are likely to be next: sorted by length, they lie anywhere.
@@ -283,8 +286,7 @@ class HalfSweep {
   }
 
   // As many rows as a vector has lanes, at most.
-  void solve_interleaved(const Index* rows, Index n_rows, Workspace& space, float* x,
-                         RowSums& sums) const {
+  void solve_interleaved(const Index* rows, Index n_rows, Workspace& space, float* x) {
     Plays plays[kGrain];
     for (Index i = 0; i < interleaved_.lanes; ++i)
       if (i < n_rows) {
@@ -296,13 +298,13 @@ class HalfSweep {
     prefetch_plays(rows + n_rows);
     const unsigned failed = interleaved_.solve(plays, x, space.interleaved.data());
     for (Index i = 0; i < n_rows; ++i, x += stride_) {
-      finish_row(rows[i], plays[i], !(failed >> i & 1), x, sums);
-      add_errors(plays[i], x, sums);
+      finish_row(rows[i], plays[i], !(failed >> i & 1), x);
+      add_errors(rows[i], plays[i], x);
     }
   }
 
   // Into the eigenbasis where the rows are a start, solved there, and out of it.
-  void solve_block(const Block& block, Workspace& space, RowSums& sums) const {
+  void solve_block(const Block& block, Workspace& space) {
     const Index* const rows = order_.data() + block.begin;
     float* const solved = space.solved.data();
     if (options_.cg_steps > 0) {
@@ -316,9 +318,9 @@ class HalfSweep {
     for (Index i = 0; i < block.n_rows; i += together)
       if (block.interleaved)
         solve_interleaved(rows + i, std::min(together, block.n_rows - i), space,
-                          solved + i * stride_, sums);
+                          solved + i * stride_);
       else
-        solve_row(rows[i], space, solved + i * stride_, sums);
+        solve_row(rows[i], space, solved + i * stride_);
     const float* const rotated = rotate_back(solved, block.n_rows, space);
     for (Index i = 0; i < block.n_rows; ++i)
       std::copy_n(rotated + i * stride_, n_factors_, out_ + rows[i] * n_factors_);
@@ -333,7 +335,7 @@ class HalfSweep {
 
   // A row that is worth sharing: each chunk of its plays is summed by one thread, and the sums are
   // added in the order of the chunks.
-  void solve_huge_row(Index row, RowSums& sums) {
+  void solve_huge_row(Index row) {
     Workspace& space = spaces_[0];
     const Plays plays = plays_of(row, space.scale.data());
     const Index chunk = std::max(kMinChunk, (plays.n + kMaxChunks - 1) / kMaxChunks);
@@ -361,13 +363,13 @@ class HalfSweep {
     }
     float* const x = sides.data();
     const bool solved = linalg_.solve_system(n_factors_, systems.data(), x, space.scratch.data());
-    finish_row(row, plays, solved, x, sums);
+    finish_row(row, plays, solved, x);
     if (options_.with_errors) {
       std::vector<double> errors(static_cast<std::size_t>(2 * n_chunks));
       parallel_for(plays.n, chunk, options_.n_threads, [&](Index begin, Index end, int) {
         cg_.add_errors(part(begin, end), x, errors.data() + 2 * (begin / chunk));
       });
-      for (Index k = 0; k < n_chunks; ++k) add_observed(errors.data() + 2 * k, sums);
+      for (Index k = 0; k < n_chunks; ++k) add_observed(row, errors.data() + 2 * k);
     }
     std::copy_n(rotate_back(x, 1, space), n_factors_, out_ + row * n_factors_);
   }
@@ -381,7 +383,8 @@ class HalfSweep {
   const LinalgKernel& linalg_;
   const CgKernel& cg_;
   const InterleavedKernel& interleaved_;
-  std::vector<Index> order_;  // rows
+  std::vector<RowSums> sums_;  // of each row
+  std::vector<Index> order_;   // rows
   std::vector<Block> blocks_;
   Buffer shared_scale_;
   Workspaces spaces_;
@@ -424,8 +427,8 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
   });
 }
 
-RowSums FixedFactors::solve_rows(const PlayRows& plays, const SolveOptions& options, Index begin,
-                                 Index end, float* out) const {
+std::vector<RowSums> FixedFactors::solve_rows(const PlayRows& plays, const SolveOptions& options,
+                                              Index begin, Index end, float* out) const {
   return HalfSweep(*this, plays, options, begin, end, out).run();
 }
 

@@ -37,7 +37,10 @@ struct SolveOptions {
   int n_threads;
 };
 
-// The objective's terms over the rows solved, in float64.
+// Rows whose sums are added in one go; what is cut between them has the sums of the whole.
+constexpr std::int64_t kSumRows = 16;
+
+// The objective's terms over some rows solved, in float64.
 struct RowSums {
   double observed = 0;         // sum c (1 - x.y)^2 over the plays; only where asked for
   double unobserved = 0;       // w0 sum (x.y)^2 over the rest; only where asked for
@@ -61,10 +64,10 @@ class FixedFactors {
 
   // Writes rows begin..end-1 of out (plays.n_rows, n_factors); rows without plays become zero. Huge
   // rows, which all threads share, are solved exactly whatever cg_steps. Neither n_threads nor the
-  // range that a row is solved in changes its bits. Throws std::runtime_error, naming the row,
-  // where float64 fails too.
-  RowSums solve_rows(const PlayRows& plays, const SolveOptions& options, std::int64_t begin,
-                     std::int64_t end, float* out) const;
+  // range that a row is solved in changes its bits. Returns the sums of each kSumRows rows from
+  // begin on. Throws std::runtime_error, naming the row, where float64 fails too.
+  std::vector<RowSums> solve_rows(const PlayRows& plays, const SolveOptions& options,
+                                  std::int64_t begin, std::int64_t end, float* out) const;
 
  private:
   friend class HalfSweep;

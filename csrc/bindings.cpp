@@ -127,13 +127,18 @@ void bind_als(py::module_& m) {
                                               unobserved_weight,     cg_steps,
                                               with_errors,           n_threads};
             float* const to = out.mutable_data();
-            dcbmr::RowSums sums;
+            std::vector<dcbmr::RowSums> found;
             {
               const py::gil_scoped_release release;
-              sums = self.solve_rows(plays.rows, options, begin, end, to);
+              found = self.solve_rows(plays.rows, options, begin, end, to);
             }
-            return py::make_tuple(sums.observed, sums.unobserved, sums.regularization,
-                                  sums.n_retried);
+            Array<double> sums({static_cast<py::ssize_t>(found.size()), py::ssize_t{4}});
+            double* cell = sums.mutable_data();
+            for (const dcbmr::RowSums& some : found)
+              for (const double value : {some.observed, some.unobserved, some.regularization,
+                                         static_cast<double>(some.n_retried)})
+                *cell++ = value;
+            return sums;
           },
           py::arg("plays"), py::arg("rows"), py::arg("out").noconvert(), py::kw_only(),
           py::arg("regularization").noconvert(), py::arg("unobserved_weight"), py::arg("cg_steps"),

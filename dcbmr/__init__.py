@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         regressors,
     )
     from dcbmr.datasets.convert import convert_dataset
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.errors import DcbmrError, InputError
     from dcbmr.evaluation.candidates import ScoredSongs
     from dcbmr.evaluation.comparison import ComparedRows, compare_evaluations
@@ -184,6 +185,7 @@ _HOME = {
     "RandomRow": "ranking.chance",
     "RankMetric": "ranking.metrics",
     "RankingReport": "ranking.report",
+    "RayEngine": "engine.on_ray",
     "Recommender": "recommendation.recommender",
     "Regressor": "contract.contract",
     "RegressorSpec": "contract.contract",
@@ -313,6 +315,7 @@ __all__ = [
     "RandomRow",
     "RankMetric",
     "RankingReport",
+    "RayEngine",
     "Recommender",
     "Regressor",
     "RegressorSpec",

@@ -78,7 +78,7 @@ class FixedFactors:
         cg_steps: int,
         with_errors: bool,
         n_threads: int,
-    ) -> tuple[float, float, float, int]: ...
+    ) -> NDArray[np.float64]: ...
 
 class FeaturePlan:
     def __init__(

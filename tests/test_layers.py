@@ -17,6 +17,7 @@ ROOMS = re.findall(r"^    (\w+)", next(part for part in _PLAN if part.startswith
 # What rooms import beside numpy, scipy and rooms above them. These are imported where they are used.
 MAY_IMPORT = {
     "base": {"safetensors", "threadpoolctl"},
+    "engine": {"ray"},
     "plays": {"pyarrow"},
     "audio": {"soundfile", "soxr", "av"},
     "factorization": {"safetensors", "threadpoolctl"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {
 }
 OF_PLUGINS = {"dcbmr_torch": {"torch"}, "dcbmr_mlr": {"threadpoolctl"}, "dcbmr_pytest": {"pytest"}}
 # The kernels are called by who checks what goes into them.
-KERNELS = {"base", "audio", "factorization", "ranking", "features", "doctor"}
+KERNELS = {"base", "engine", "audio", "factorization", "ranking", "features", "doctor"}
 
 
 def imports(path):

@@ -107,7 +107,15 @@ dcbmr::FixedFactors fixed(const Problem& problem) {
 dcbmr::RowSums solve(const Problem& problem, const dcbmr::FixedFactors& others, int cg_steps,
                      int n_threads, std::vector<float>& out) {
   const dcbmr::SolveOptions options{&kLambda, false, 1, cg_steps, true, n_threads};
-  return others.solve_rows(problem.rows(), options, 0, problem.n_rows, out.data());
+  dcbmr::RowSums sums;
+  for (const dcbmr::RowSums& some :
+       others.solve_rows(problem.rows(), options, 0, problem.n_rows, out.data())) {
+    sums.observed += some.observed;
+    sums.unobserved += some.unobserved;
+    sums.regularization += some.regularization;
+    sums.n_retried += some.n_retried;
+  }
+  return sums;
 }
 
 void rows_solve_the_normal_equations() {

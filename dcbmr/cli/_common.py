@@ -21,6 +21,7 @@ from dcbmr.base.text import harmless
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.plays.counts import PlayCounts
 
 threads_option = click.option(
@@ -125,6 +126,53 @@ def _gathered(
     for option in reversed(options):
         gathering = option(gathering)
     return gathering
+
+
+_ENGINE_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Work on this machine, or on the workers of a Ray cluster (pip install 'dcbmr[ray]').",
+    ),
+    click.option(
+        "--workers",
+        "n_workers",
+        type=click.IntRange(min=1),
+        help="With --engine ray: how many, sharing the CPUs of the cluster; --threads are those of each.  "
+        "[default: one on each machine]",
+    ),
+    click.option(
+        "--ray-address",
+        "address",
+        metavar="HOST:PORT",
+        help="With --engine ray: a cluster that runs, as 10.0.0.1:6379 or auto.  [default: $RAY_ADDRESS, "
+        "else Ray is started on this machine]",
+    ),
+)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--engine``, ``--workers`` and ``--ray-address``, as one mapping, ``cluster``, for :func:`at_work`."""
+    return _gathered(command, _ENGINE_OPTIONS, "cluster", ("engine", "n_workers", "address"))
+
+
+@contextmanager
+def at_work(cluster: Mapping[str, Any], n_threads: int | None) -> Iterator[RayEngine | None]:
+    """Give the engine that was asked for, and say what it has; None for this machine alone."""
+    wish = dict(cluster)
+    if wish.pop("engine") == "local":
+        if wish:
+            raise click.UsageError("--workers and --ray-address go with --engine ray")
+        yield None
+        return
+    from dcbmr.engine.on_ray import RayEngine
+
+    watch.unwind()
+    with RayEngine(**wish, n_threads=n_threads) as engine:
+        click.echo(f"ray: {engine}", err=True)
+        yield engine
 
 
 def is_given(name: str) -> bool:

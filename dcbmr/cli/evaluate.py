@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import (
+    at_work,
     begin,
     directory_argument,
+    engine_options,
     output_option,
     overwrite_option,
     seed_option,
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
 @overwrite_option
 @seed_option
 @threads_option
+@engine_options
 @table_options
 def command(
     models: tuple[Path, ...],
@@ -93,6 +97,7 @@ def command(
     overwrite: bool,
     random_state: int,
     n_threads: int | None,
+    cluster: Mapping[str, Any],
     form: str | None,
 ) -> None:
     """Rank all held-out songs for every user by what each MODEL predicts from their audio.
@@ -107,11 +112,14 @@ def command(
     not played in training, beside the popularity of the songs. Factors that have seen held-out plays are
     refused.
 
+    With --engine ray the workers of a cluster rank blocks of users, to the same figures.
+
     \b
     Example:  dcbmr evaluate linear cnn --split split --features features
               dcbmr evaluate cnn --split split --features features --upper-bound all-factors --json
               dcbmr evaluate cnn --split split --features features --baselines -o eval-cnn
               dcbmr evaluate factors --split warm
+              dcbmr evaluate factors --split warm --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.evaluation.evaluation import evaluate_models
@@ -151,15 +159,15 @@ def command(
             if given:
                 raise click.UsageError(f"{option} is for models, and these are factors")
         factors = {str(path): Factors.load(path) for path in models}
-        with show_progress() as progress:
-            evaluation = evaluate_factors(factors, data, progress=progress, **how)
+        with at_work(cluster, n_threads) as engine, show_progress() as progress:
+            evaluation = evaluate_factors(factors, data, engine=engine, progress=progress, **how)
     else:
         loaded = {str(path): load_model(path, n_threads=n_threads) for path in models}
         store = open_features(loaded.values(), features, vectors)
         if store is None:
             raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
         bound = Factors.load(upper_bound) if upper_bound else None
-        with show_progress() as progress:
+        with at_work(cluster, n_threads) as engine, show_progress() as progress:
             evaluation = evaluate_models(
                 loaded,
                 data,
@@ -167,6 +175,7 @@ def command(
                 upper_bound=bound,
                 baselines=baselines,
                 tags=SongTags.read(tags) if tags else None,
+                engine=engine,
                 progress=progress,
                 **how,
             )

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.cli._common import (
+    at_work,
     begin,
     directory_argument,
+    engine_options,
     flags_of,
     force_option,
     output_option,
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
 @threads_option
 @seed_option
 @overwrite_option
+@engine_options
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped, after its last whole sweep.")
 def command(
     plays: tuple[Path, ...],
@@ -105,6 +108,7 @@ def command(
     reading: Mapping[str, Any],
     overwrite: bool,
     resume: bool,
+    cluster: Mapping[str, Any],
     **settings: Any,
 ) -> None:
     """Learn latent factors of users and songs from PLAYS.
@@ -114,11 +118,15 @@ def command(
     training plays are then used. After each sweep the state is kept beside OUTPUT until the run is through,
     for --resume.
 
+    With --engine ray the rows are solved by the workers of a cluster, to the bits of one machine; a run may
+    be resumed with or without it.
+
     \b
     Example:  dcbmr factorize plays.tsv -o factors
               dcbmr factorize split -o factors --factors 400
               dcbmr factorize logs/ -o factors --since 2024-01-01 --min-seconds 30
               dcbmr factorize plays.tsv -o tonight --warm-start yesterday --tolerance 1e-4
+              dcbmr factorize plays.tsv -o factors --engine ray --ray-address 10.0.0.1:6379
     """
     import shutil
 
@@ -166,7 +174,7 @@ def command(
     if advice := likely_far(als, table):
         click.echo(advice, err=True)
 
-    with show_progress() as bars:
+    with at_work(cluster, als.n_threads) as engine, show_progress() as bars:
 
         def show(stage: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
             bars(stage, sweep, n_sweeps, {})
@@ -179,7 +187,7 @@ def command(
 
         if not resume:
             bars("factorize", 0, als.n_iterations, {})
-        als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume)
+        als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume, engine=engine)
     factors = als.factors_ if named is None else als.factors_.named_by(named)
     factors.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)

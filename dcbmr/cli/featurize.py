@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.cli._common import (
+    at_work,
     claim,
+    engine_options,
     flags_of,
     force_option,
     output_option,
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
 )
 @force_option("little disk.")
 @threads_option
+@engine_options
 @click.option(
     "--check",
     "to_check",
@@ -138,12 +141,16 @@ def command(
 
     --resume reads what is new or has changed in size or time, and takes out songs whose files were deleted.
 
+    With --engine ray, AUDIO and the output lie on a disk that all machines of the cluster share, and each
+    worker extracts some hundred files at a time. The features are those of one machine.
+
     \b
     Example:  dcbmr featurize music/ -o features
               dcbmr featurize music/ -o words --kind bow --codebook codebook
               dcbmr featurize music/ -o both --kind mel --kind KIND --set KIND.NAME=VALUE
               dcbmr featurize --vectors lyrics.npz -o features --kind lyrics --plays plays.tsv
               dcbmr featurize --check features --repair
+              dcbmr featurize /shared/music -o /shared/features --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.crashes import in_hand
     from dcbmr.base.directory import kind_of
@@ -204,6 +211,7 @@ def _run(
     output: Path,
     codebook: Path | None,
     to_set: tuple[str, ...],
+    cluster: Mapping[str, Any],
     *,
     resume: bool,
     **options: Any,
@@ -222,7 +230,7 @@ def _run(
     words = Codebook.load(codebook) if codebook else None
     params = parse_feature_settings(factories_of(options["kinds"]), to_set)
 
-    with show_progress() as bars:
+    with at_work(cluster, options["n_threads"]) as engine, show_progress() as bars:
         began = time.monotonic()
 
         def show(stage: str, n_over: int, n_files: int | None, figures: Mapping[str, float]) -> None:
@@ -232,7 +240,14 @@ def _run(
             bars(stage, n_over, n_files, figures, shown=rates + failed)
 
         return featurize(
-            audio, output, params=params, codebook=words, resume=resume, progress=show, **options
+            audio,
+            output,
+            params=params,
+            codebook=words,
+            resume=resume,
+            engine=engine,
+            progress=show,
+            **options,
         )
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcbmr.cli._common import (
+    at_work,
     begin,
     directory_argument,
+    engine_options,
     force_option,
     overwrite_option,
     show_progress,
@@ -117,6 +119,7 @@ BLOCK_USERS = 32768
 @overwrite_option
 @force_option("-o where memory or disk seem too small.")
 @threads_option
+@engine_options
 @table_options
 def command(
     source: Path,
@@ -137,6 +140,7 @@ def command(
     overwrite: bool,
     force: bool,
     n_threads: int | None,
+    cluster: Mapping[str, Any],
     form: str | None,
 ) -> None:
     """Recommend songs to users of the training plays, or to somebody new.
@@ -146,7 +150,8 @@ def command(
     only seem new: train on factors of all plays, or give the plays with --plays.
 
     With -o the lists of any number of users take the memory of a block of them: lists.parquet (user, rank,
-    song, score), and without_songs.txt, the users who get none.
+    song, score), and without_songs.txt, the users who get none. With --engine ray the workers of a cluster
+    rank blocks of users, to the same lists.
 
     \b
     Example:  dcbmr recommend cnn --user alice --features features --candidates new
@@ -158,6 +163,7 @@ def command(
                   --songs songs.tsv --max-per-artist 2 --from-date 2024-01-01
               dcbmr recommend cnn --new-users signed-up-today.tsv --predicted predicted -o lists-of-new
               dcbmr recommend cnn --user alice --why
+              dcbmr recommend factors --all-users -o lists --engine ray --workers 8
     """
     if bool(users) + all_users + bool(new_users_files) + bool(played) != 1:
         raise click.UsageError(
@@ -176,6 +182,8 @@ def command(
         )
     if (overwrite or force) and output is None:
         raise click.UsageError("--overwrite and --force are for -o DIR")
+    if cluster["engine"] != "local" and output is None:
+        raise click.UsageError("--engine ray is for the lists of many users: -o DIR")
     from dcbmr.base.arrays import blocks
     from dcbmr.base.needs import check_need, of_lists
     from dcbmr.factorization.factors import sizes_of
@@ -207,7 +215,7 @@ def command(
     if output is not None:
         from dcbmr.recommendation.lists import save_lists
 
-        with show_progress() as progress:
+        with at_work(cluster, n_threads) as engine, show_progress() as progress:
             report = save_lists(
                 recommender,
                 output,
@@ -216,6 +224,7 @@ def command(
                 candidates=candidates,
                 model=source,
                 overwrite=overwrite,
+                engine=engine,
                 progress=progress,
             )
         _tell_of(report.without_songs)

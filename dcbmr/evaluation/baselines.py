@@ -28,6 +28,8 @@ from dcbmr.ranking.report import RankingReport
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dcbmr.engine.on_ray import RayEngine
+
 N_SHUFFLES = 20
 _TIES = 1e-2  # of a play
 
@@ -73,6 +75,7 @@ def shuffled(
     k: int = 500,
     n_shuffles: int = N_SHUFFLES,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Shuffles:
@@ -98,9 +101,8 @@ def shuffled(
     rng = np.random.default_rng(random_state)
     drawn = []
     for number in range(n_shuffles):
-        ranked = evaluate_model(
-            model, predicted[rng.permutation(len(predicted))], song_ids, heldout, k=k, n_threads=n_threads
-        )
+        others = predicted[rng.permutation(len(predicted))]
+        ranked = evaluate_model(model, others, song_ids, heldout, k=k, n_threads=n_threads, engine=engine)
         drawn.append(ranked.means())
         report("shuffle", number + 1, n_shuffles, {})
     return Shuffles({metric: np.array([means[metric] for means in drawn]) for metric in drawn[0]})
@@ -115,6 +117,7 @@ def plays_of_alike(
     k: int = 500,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> RankingReport | None:
@@ -165,6 +168,7 @@ def plays_of_alike(
         k=k,
         n_listed=n_listed,
         n_threads=n_threads,
+        engine=engine,
         progress=progress,
     )
 

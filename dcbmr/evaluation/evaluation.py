@@ -19,6 +19,7 @@ from dcbmr.plays.split import Split
 from dcbmr.plays.tags import SongTags
 
 if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
 
@@ -35,6 +36,7 @@ def evaluate_models(
     n_resamples: int = 1000,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -67,6 +69,8 @@ def evaluate_models(
         :func:`dcbmr.evaluate_lists`.
     n_threads : int, optional
         Threads; every core by default.
+    engine : RayEngine, optional
+        Rank on its workers. The result does not depend on it.
     random_state : int
         Seed of the random row, of the shuffles and of the resamples.
     progress : Progress, optional
@@ -87,7 +91,7 @@ def evaluate_models(
     candidates = candidate_songs(split.heldout_songs, scored, split.train.song_ids)
     if upper_bound is not None:
         check_upper_bound(upper_bound, candidates.song_ids)
-    table = Table(split, candidates, k, n_listed, n_threads, random_state, progress or silent)
+    table = Table(split, candidates, k, n_listed, n_threads, random_state, progress or silent, engine)
     for name, model in models.items():
         table.add_model(name, model, features)
     if upper_bound is not None:

@@ -44,6 +44,7 @@ from dcbmr.ranking.report import RankingReport
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
 
@@ -67,9 +68,11 @@ class Table:
         n_threads: int | None,
         random_state: int,
         progress: Progress,
+        engine: RayEngine | None,
     ) -> None:
         self.split, self.candidates, self.k, self.n_listed = split, candidates, k, n_listed
         self.n_threads, self.random_state, self.progress = n_threads, random_state, progress
+        self.engine = engine
         self.predictions: dict[str, NDArray[np.float32]] = {}
         self.reports: dict[str, RankingReport] = {}
         self.shuffles: dict[str, Shuffles] = {}
@@ -87,6 +90,7 @@ class Table:
             k=self.k,
             n_listed=self.n_listed,
             n_threads=self.n_threads,
+            engine=self.engine,
             progress=under(self.progress, name),
         )
         if report is not None:
@@ -171,6 +175,7 @@ class Table:
                 self.split.heldout,
                 k=self.k,
                 n_threads=self.n_threads,
+                engine=self.engine,
                 random_state=self.random_state,
                 progress=under(self.progress, name + SHUFFLED),
             )

@@ -22,6 +22,7 @@ from dcbmr.ranking.report import RankingReport, evaluate_ranking
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
     from dcbmr.recommendation.recommender import Ids
@@ -38,6 +39,7 @@ def score(
     k: int = 500,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
     """Evaluate factors whose users and candidates are named; see :func:`dcbmr.evaluate_ranking`.
@@ -72,6 +74,7 @@ def score(
         k=k,
         n_listed=n_listed,
         n_threads=n_threads,
+        engine=engine,
         progress=progress,
     )
     # Users of whom nothing is held out are not in the plays at all.
@@ -97,6 +100,7 @@ def evaluate_model(
     k: int = 500,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
     """Rank the candidates for every user by what a model predicted from their audio.
@@ -122,6 +126,7 @@ def evaluate_model(
         k=k,
         n_listed=n_listed,
         n_threads=n_threads,
+        engine=engine,
         progress=progress,
     )
 
@@ -145,6 +150,7 @@ def evaluate_upper_bound(
     k: int = 500,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
     """Rank the candidates by factors that were learned from their plays: what audio cannot surpass.
@@ -179,6 +185,7 @@ def evaluate_upper_bound(
         k=k,
         n_listed=n_listed,
         n_threads=n_threads,
+        engine=engine,
         progress=progress,
     )
 

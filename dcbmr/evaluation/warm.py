@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.split import Split
 
+if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
+
 POPULARITY = "popularity"
 
 
@@ -29,6 +33,7 @@ def evaluate_factors(
     n_resamples: int = 1000,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -54,6 +59,8 @@ def evaluate_factors(
         :func:`dcbmr.evaluate_lists`.
     n_threads : int, optional
         Threads; every core by default.
+    engine : RayEngine, optional
+        Rank on its workers. The result does not depend on it.
     random_state : int
         Seed of the random row and of the resamples.
     progress : Progress, optional
@@ -78,7 +85,7 @@ def evaluate_factors(
         _check(name, each, split)
     train, song_ids = split.train, list(split.train.song_ids)
     table = Table(
-        split, ScoredSongs(song_ids, [], []), k, n_listed, n_threads, random_state, progress or silent
+        split, ScoredSongs(song_ids, [], []), k, n_listed, n_threads, random_state, progress or silent, engine
     )
     for name, each in factors.items():
         columns = places(song_ids, {song: i for i, song in enumerate(each.song_ids)})

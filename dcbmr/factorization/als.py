@@ -27,7 +27,8 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
-from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
+from dcbmr.factorization.half_sweep import Problem, int32_indices
+from dcbmr.factorization.sides import Side, SideHere, SideOnWorkers
 from dcbmr.factorization.warm_start import check_start, crc32_of, starting_factors
 from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts, ids_array
@@ -35,6 +36,8 @@ from dcbmr.plays.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dcbmr.engine.on_ray import RayEngine
 
 _CHECKPOINT = "als-checkpoint"
 
@@ -146,6 +149,7 @@ class WeightedALS(Estimator):
         progress: Progress | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        engine: RayEngine | None = None,
     ) -> Self:
         """Factorize plays.
 
@@ -167,6 +171,9 @@ class WeightedALS(Estimator):
         resume : bool
             Continue from the checkpoint, if there is one, to the bits of an unbroken run. It must be of
             the same plays and settings; n_iterations and tolerance may differ.
+        engine : RayEngine, optional
+            Solve the rows on its workers. The result has the bits of one machine with the engine's
+            instruction set, and a checkpoint may be continued with or without an engine.
 
         Raises
         ------
@@ -197,12 +204,16 @@ class WeightedALS(Estimator):
                     warm_start, table, song_factors, n_threads=self.n_threads
                 )
             self.objective_ = []
+        of_users, of_songs = (
+            SideHere(plays) if engine is None else SideOnWorkers(engine, plays, self.n_factors)
+            for plays in (users, songs)
+        )
         # There from the first sweep on, for a progress that looks at them; they are solved in place.
         self.user_factors_: NDArray[np.float32] = user_factors
         self.song_factors_: NDArray[np.float32] = song_factors
         while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
-            terms = sweep(users, songs, user_factors, song_factors, problem)
+            terms = sweep(of_users, of_songs, user_factors, song_factors, problem)
             self.objective_.append({**terms, "seconds": time.perf_counter() - started})
             if state is not None:
                 state.save(user_factors, song_factors, self.objective_)
@@ -237,18 +248,15 @@ class WeightedALS(Estimator):
 
 
 def sweep(
-    users: csr_array,
-    songs: csr_array,
+    users: Side,
+    songs: Side,
     user_factors: NDArray[np.float32],
     song_factors: NDArray[np.float32],
     problem: Problem,
 ) -> dict[str, float]:
     """Solve the users, then the songs, in place; return the objective's terms."""
-    others = fixed_factors(song_factors, problem.n_threads)
-    of_users = half_sweep(users, others, problem, user_factors, objective=False)
-    del others  # as large as the factors
-    others = fixed_factors(user_factors, problem.n_threads)
-    of_songs = half_sweep(songs, others, problem, song_factors, objective=True)
+    of_users = users.solve(song_factors, problem, user_factors, objective=False)
+    of_songs = songs.solve(user_factors, problem, song_factors, objective=True)
     observed, unobserved, penalty = of_songs[0], of_songs[1], of_users[2] + of_songs[2]
     terms = {
         "observed": observed,

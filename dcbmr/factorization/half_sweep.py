@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FLOPS_A_CALL = 2e10  # work between two looks at Ctrl-C: a tenth of a second or so
+# Rows that the kernel sums in one go (kSumRows of csrc/als.h): a cut between them changes no bit.
+_SUM_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,17 @@ def fixed_factors(factors: NDArray[np.float32], n_threads: int) -> _core.FixedFa
     n_threads : int
         The result does not depend on it.
     """
+    return _core.FixedFactors(factors, *gram_eigenvectors(factors, n_threads), n_threads)
+
+
+def gram_eigenvectors(
+    factors: NDArray[np.float32], n_threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the eigenvalues, (n_factors,), and the eigenvectors, one a column, of the Gram matrix."""
     # One thread: the bits of the result must not depend on how many there are.
     with threadpool_limits(1, user_api="blas"):
         eigenvalues, eigenvectors = np.linalg.eigh(_core.gramian(factors, n_threads))
-    return _core.FixedFactors(factors, eigenvalues, np.ascontiguousarray(eigenvectors), n_threads)
+    return eigenvalues, np.ascontiguousarray(eigenvectors)
 
 
 def half_sweep(
@@ -83,13 +92,26 @@ def half_sweep(
         Observed, unobserved (these two only with ``objective``) and regularization terms of the rows, and
         how many rows float64 had to solve.
     """
+    sums: NDArray[np.float64] = solve(plays, others, problem, out, objective=objective).sum(axis=0)
+    return sums
+
+
+def solve(
+    plays: csr_array,
+    others: _core.FixedFactors,
+    problem: Problem,
+    out: NDArray[np.float32],
+    *,
+    objective: bool,
+) -> NDArray[np.float64]:
+    """Do a :func:`half_sweep`; return its sums over each 16 rows, (n_rows / 16, 4)."""
     indptr = plays.indptr.astype(np.int64)
     rows = _core.Plays(indptr, plays.indices.astype(np.int32, copy=False), plays.data, plays.shape[1])
     regularization = problem.row_regularization(plays)
-    sums = np.zeros(4)
+    sums = [np.zeros((0, 4))]
     try:
         for some in _row_ranges(indptr, out.shape[1]):
-            sums += others.solve_rows(
+            found = others.solve_rows(
                 rows,
                 some,
                 out,
@@ -99,19 +121,35 @@ def half_sweep(
                 with_errors=objective,
                 n_threads=problem.n_threads,
             )
+            sums.append(found)
     except RuntimeError as error:
         raise DcbmrError(str(error)) from error
-    return sums
+    return np.concatenate(sums)
 
 
 def _row_ranges(indptr: NDArray[np.int64], n_factors: int) -> Iterator[tuple[int, int]]:
     """Cut the rows into ranges of some _FLOPS_A_CALL."""
+    work = _work_until(indptr, n_factors)
+    yield from _cut(work, int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0)
+
+
+def ranges_of_equal_work(indptr: NDArray[Any], n_factors: int, n_ranges: int) -> list[tuple[int, int]]:
+    """Cut the rows into at most so many ranges, none of them empty, that take about as long."""
+    return list(_cut(_work_until(indptr, n_factors), n_ranges))
+
+
+def _work_until(indptr: NDArray[Any], n_factors: int) -> NDArray[np.float64]:
+    """Return the operations that all rows up to each one take, (n_rows,)."""
     n = np.diff(indptr).astype(np.float64)
     size, depth = np.minimum(n, n_factors), np.maximum(n, n_factors)
-    work = np.cumsum(size**2 * depth + size**3 / 3)
-    n_ranges = int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0
-    cuts = np.searchsorted(work, np.arange(1, n_ranges) * _FLOPS_A_CALL)
-    bounds = np.unique([0, *cuts, len(n)])
+    return np.cumsum(size**2 * depth + size**3 / 3)
+
+
+def _cut(work: NDArray[np.float64], n_ranges: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into ranges of equal work, between rows that are summed in one go."""
+    wanted = np.arange(1, n_ranges) * (work[-1] / n_ranges if len(work) else 0)
+    cuts = np.searchsorted(work, wanted) // _SUM_ROWS * _SUM_ROWS
+    bounds = np.unique([0, *cuts, len(work)])
     yield from zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
 
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +24,7 @@ from dcbmr.features.extraction import Extracted
 from dcbmr.features.outline import IS_SILENT, first_of_the_same
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
 from dcbmr.features.store import FEATURES, UNFINISHED
-from dcbmr.features.stored_kind import is_brought, read_feature_config
+from dcbmr.features.stored_kind import _shard_path, is_brought, read_feature_config, read_index
 from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
 
 FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
@@ -156,6 +157,30 @@ class FeaturesWriter:
             self._sources.append(encoded(found.file))
             if time.monotonic() - self._committed > _COMMIT_S:
                 self._commit()
+
+    def take_up(self, part: Path, known: KnownFiles) -> list[SourceFile]:
+        """Add and return the songs of features written beside, but those that are there as they are.
+
+        The part then goes away; a kill leaves it until all of its songs are there.
+        """
+        assert self._sources is not None
+        indexes = (read_index(part / writer.kind) for writer in self._writers)
+        lines = [
+            (file, entries)
+            for file, *entries in zip(read_sources(part), *indexes, strict=False)
+            if file.song not in known or known.newest(file) != file
+        ]
+        with writing(self._root):
+            for place, writer in enumerate(self._writers):
+                of_kind = [entries[place] for _, entries in lines]
+                for number, entries in groupby(of_kind, key=lambda entry: entry.shard):
+                    writer.adopt(_shard_path(part / writer.kind, number), list(entries))
+            for file, _ in lines:
+                self._sources.append(encoded(file))
+                known.put(file)
+            self._commit()
+            shutil.rmtree(part)
+        return [file for file, _ in lines]
 
     def remove(self, song: str) -> None:
         """Take a song out."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, check_piece
 from dcbmr.audio.files import SongFiles, Source, find_songs
-from dcbmr.base.directory import kind_of, read_config, refuse_existing
+from dcbmr.base.directory import CONFIG, kind_of, read_config, refuse_existing
 from dcbmr.base.needs import check_need
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
@@ -28,12 +29,16 @@ from dcbmr.errors import InputError
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
+from dcbmr.features.parts import PARTS, cut_into_parts, failed_in, part_of, parts_of
 from dcbmr.features.recipe import TIMEOUT_S, Recipe, check_installed
 from dcbmr.features.room import need_of_features
 from dcbmr.features.sources import KnownFiles, find_changes
 from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.features.stored_kind import in_memory
 from dcbmr.features.writer import check_made_alike
+
+if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
 
 
 @dataclass
@@ -96,6 +101,7 @@ def featurize(
     prune: bool = False,
     overwrite: bool = False,
     force: bool = False,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> FeaturizeReport:
     """Extract features of audio files into ``directory``, to be read with :class:`FeatureStore`.
@@ -138,6 +144,9 @@ def featurize(
         Replace what is there, but for vectors that were brought (:func:`dcbmr.bring_vectors`).
     force : bool
         Begin also where the disk seems too small.
+    engine : RayEngine, optional
+        Extract on its workers, which must see the files and the directory under the same paths. The store
+        holds the same as one that one machine made.
     progress : Progress, optional
         Told of every file, with ``failed`` and ``audio_s`` so far; it may raise to stop.
 
@@ -181,18 +190,30 @@ def featurize(
             check_need(need, root, force=force)
             create_features(root, recipe.configs, config, overwrite=overwrite)
         with FeaturesWriter(root, recipe.configs) as writer, closing(KnownFiles()) as known:
-            _compare(writer, songs, known, report, prune=prune)
-            work = SongExtractor(
-                recipe, offset=offset, duration=duration, timeout_s=timeout_s, directory=root
-            )
-            with OrderedPool(work, close=_close, n_threads=n_threads) as pool:
-                unread = ((("", error.path), error) for error in songs.failed)
-                n_todo = len(songs.failed) + len(songs)
-                results = chain(unread, pool.in_order(songs))
-                for n_over, ((song, _), result) in enumerate(results, 1):
-                    _take(song, result, writer, known, report)
-                    figures = {"failed": float(report.failed.total()), "audio_s": report.audio_s}
-                    (progress or silent)("featurize", n_over, n_todo, figures)
+            _compare(root, writer, songs, known, report, prune=prune)
+            n_todo = len(songs.failed) + len(songs)
+
+            def tell() -> None:
+                n_failed = report.failed.total()
+                figures = {"failed": float(n_failed), "audio_s": report.audio_s}
+                (progress or silent)("featurize", report.n_done + n_failed, n_todo, figures)
+
+            for error in songs.failed:
+                _take("", error, writer, known, report)
+                tell()
+            piece: dict[str, Any] = {"offset": offset, "duration": duration, "timeout_s": timeout_s}
+            if engine is None:
+                work = SongExtractor(recipe, **piece, directory=root)
+                with OrderedPool(work, close=_close, n_threads=n_threads) as pool:
+                    for (song, _), result in pool.in_order(songs):
+                        _take(song, result, writer, known, report)
+                        tell()
+            else:
+                how = {"kinds": kinds, "params": params, "codebook": codebook, **piece}
+                for part, found in _on_workers(engine, songs, root, how):
+                    _take_part(part, found, songs, writer, known, report)
+                    tell()
+            shutil.rmtree(root / PARTS, ignore_errors=True)
             listed = writer.finish()
             report.n_silent, report.n_same = listed[SILENT], listed[SAME]
     report.seconds = time.monotonic() - began
@@ -224,7 +245,13 @@ def _check_kinds(root: Path, wanted: Sequence[str], there: Sequence[str]) -> Non
 
 
 def _compare(
-    writer: FeaturesWriter, songs: SongFiles, known: KnownFiles, report: FeaturizeReport, *, prune: bool
+    root: Path,
+    writer: FeaturesWriter,
+    songs: SongFiles,
+    known: KnownFiles,
+    report: FeaturizeReport,
+    *,
+    prune: bool,
 ) -> None:
     """Leave in ``songs`` what is to be read; take the songs out of the store whose files have vanished."""
     for file, removed in writer.lines():
@@ -232,6 +259,8 @@ def _compare(
             known.remove(file.song)
         else:
             known.put(file)
+    for part in parts_of(root):  # a run on workers was killed
+        writer.take_up(part, known)
     found = find_changes(songs, known, prune=prune)
     if found.moved:
         writer.update_files(known)
@@ -261,6 +290,45 @@ def _take(
         report.n_done += 1
         report.n_damaged += bool(result.file.damage)
         report.audio_s += result.audio_s
+
+
+def _on_workers(
+    engine: RayEngine, songs: SongFiles, root: Path, how: Mapping[str, Any]
+) -> Iterator[tuple[Path, FeaturizeReport]]:
+    """Yield each part of the songs, and what making it did."""
+    engine.check_sees(root / CONFIG, "the output")
+    for _, path in islice(songs, 1):
+        engine.check_sees(path, "the audio")
+    root = root.absolute()
+    parts = cut_into_parts(songs, len(songs), root, engine.n_workers)
+    made = engine.map(_make_part, parts, engine.share(how), what="files")
+    return ((part_of(root, number), report) for number, report in enumerate(made))
+
+
+def _make_part(task: tuple[Path, Mapping[str, str]], how: Mapping[str, Any]) -> FeaturizeReport:
+    """Make a part; of one that a lost worker began, what is missing."""
+    part, songs = task
+    return featurize(songs, part, **how, resume=True, force=True)
+
+
+def _take_part(
+    part: Path,
+    found: FeaturizeReport,
+    songs: SongFiles,
+    writer: FeaturesWriter,
+    known: KnownFiles,
+    report: FeaturizeReport,
+) -> None:
+    """Write what became of the files of a part."""
+    for song, reason in failed_in(part):
+        writer.fail(song, AudioError(songs.path_of(song) or "", reason))
+        if song in known:
+            writer.remove(song)
+    taken = writer.take_up(part, known)
+    report.failed += found.failed
+    report.n_done += len(taken)
+    report.n_damaged += sum(bool(file.damage) for file in taken)
+    report.audio_s += found.audio_s
 
 
 def _close(result: Extracted | AudioError) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -196,6 +198,25 @@ class StoreWriter:
         """Write the frames of a song, (n_frames, n_dims), or its vector, (1, n_dims)."""
         data = encoded(rows, self.dtype.str)
         self.append(song, io.BytesIO(data), len(rows), zlib.crc32(data))
+
+    def adopt(self, shard: Path, entries: Sequence[Entry]) -> None:
+        """Make a shard that was written elsewhere one of the store, for the songs of some of its entries."""
+        assert self._shard is not None
+        if self._n_rows:
+            self._sync_shard()
+            self._number += 1
+        else:
+            self._shard.close()
+        place = _shard_path(self._directory, self._number)
+        place.unlink(missing_ok=True)
+        try:
+            place.hardlink_to(shard)
+        except OSError:  # a disk that has no links
+            shutil.copyfile(shard, place)
+        _, self._n_rows = entries[-1].end
+        self._open_shard()
+        for entry in entries:
+            self._index.append(replace(entry, shard=self._number).line().encode())
 
     def remove(self, song: str) -> None:
         """Take a song out of the store from the next commit on; its frames stay where they are."""

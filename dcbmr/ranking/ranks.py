@@ -6,18 +6,26 @@ does not hold out score above it. Nothing is sorted, and the matrix of all users
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from dcbmr._core import SongScores
 from dcbmr.base.progress import Progress
+from dcbmr.base.threads import resolve_n_threads
 from dcbmr.ranking.blocks import Rows, blocks_of_users, songs_of_users
-from dcbmr.ranking.topk import TopSongs
+from dcbmr.ranking.topk import SongIndex, TopSongs
+
+if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
+
+    _Songs = tuple[NDArray[np.int64], NDArray[np.int32]]  # indptr and indices
+    _Block = tuple[slice, NDArray[np.float32], _Songs, _Songs, int]
+    _Ranked = tuple[slice, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +103,7 @@ def rank_heldout(
     n_listed: int,
     n_threads: int,
     progress: Progress,
+    engine: RayEngine | None = None,
 ) -> tuple[HeldoutRanks, TopSongs]:
     """Rank the held-out songs of each user by ``users @ songs.T`` among the songs that are not excluded.
 
@@ -106,25 +115,38 @@ def rank_heldout(
     songs : ndarray of shape (n_songs, n_factors), float32
     heldout, excluded : csr_array of shape (n_users, n_songs)
         Canonical, and without a pair that both have; every user holds out a song.
+    engine : RayEngine, optional
+        Rank on its workers.
     """
-    scores = SongScores(songs)
+    index = SongIndex(songs)
     ranked = np.empty(heldout.nnz, np.int32)
     above, level = np.empty((2, heldout.nnz), np.int64)
     shape = users.shape[0], min(n_listed, len(songs))
     top = TopSongs(np.empty(shape, np.int64), np.empty(shape, np.float32))
-    for rows, block in blocks_of_users(users, songs, n_threads):
+    tasks = (
+        (rows, block, songs_of_users(heldout, rows), songs_of_users(excluded, rows), top.songs.shape[1])
+        for rows, block in blocks_of_users(users, songs, n_threads)
+    )
+    found: Iterator[_Ranked]
+    if engine is None:
+        found = (_rank_block(task, index, n_threads) for task in tasks)
+    else:
+        found = engine.map(_rank_block, tasks, engine.share(index), what="users")
+    for rows, of_plays, of_users in found:
         mine = slice(heldout.indptr[rows.start], heldout.indptr[rows.stop])
-        scores.rank(
-            block,
-            *songs_of_users(heldout, rows),
-            *songs_of_users(excluded, rows),
-            ranked[mine],
-            above[mine],
-            level[mine],
-            top.songs[rows],
-            top.scores[rows],
-            n_threads,
-        )
+        ranked[mine], above[mine], level[mine] = of_plays
+        top.songs[rows], top.scores[rows] = of_users
         progress("rank", rows.stop, users.shape[0], {})
     n_candidates = len(songs) - np.diff(excluded.indptr)
     return HeldoutRanks(heldout.indptr.astype(np.int64), ranked, above, level, n_candidates), top
+
+
+def _rank_block(task: _Block, index: SongIndex, n_threads: int | None = None) -> _Ranked:
+    """Return the ranked songs of a block of users, what is above and level, and the best songs and scores."""
+    rows, users, heldout, excluded, n_listed = task
+    n_plays, shape = len(heldout[1]), (len(users), n_listed)
+    ranked, above, level = np.empty(n_plays, np.int32), *np.empty((2, n_plays), np.int64)
+    songs, scores = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    threads = resolve_n_threads(n_threads)
+    index.scores.rank(users, *heldout, *excluded, ranked, above, level, songs, scores, threads)
+    return rows, (ranked, above, level), (songs, scores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from dcbmr.ranking.checks import checked_factors, checked_k, not_zero
 from dcbmr.ranking.metrics import RANK_METRICS
 from dcbmr.ranking.ranks import HeldoutRanks, rank_heldout
 from dcbmr.ranking.topk import TopSongs
+
+if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,6 +128,7 @@ def evaluate_ranking(
     k: int = 500,
     n_listed: int | None = None,
     n_threads: int | None = None,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> RankingReport:
     """Rank the candidate songs of every user by ``user_factors @ song_factors.T``, and measure the ranks.
@@ -155,6 +159,8 @@ def evaluate_ranking(
         :func:`dcbmr.evaluate_lists`. It costs far less than :func:`dcbmr.top_songs`: the scores are there.
     n_threads : int, optional
         Threads; every core by default. The result does not depend on it.
+    engine : RayEngine, optional
+        Rank on its workers. The result does not depend on it, either.
     progress : Progress, optional
         Told of each block of users; it may raise to stop.
 
@@ -199,6 +205,7 @@ def evaluate_ranking(
         n_listed=n_listed,
         n_threads=threads,
         progress=progress or silent,
+        engine=engine,
     )
     return RankingReport(ranks, rows, len(songs), k, left_out, top if n_listed else None)
 

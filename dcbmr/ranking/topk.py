@@ -106,8 +106,12 @@ class SongIndex:
         self.song_factors = np.ascontiguousarray(song_factors, np.float32)
 
     @cached_property
-    def _scores(self) -> SongScores:
+    def scores(self) -> SongScores:
+        """The songs as the kernel takes them."""
         return SongScores(self.song_factors)
+
+    def __getstate__(self) -> dict[str, NDArray[np.float32]]:
+        return {"song_factors": self.song_factors}  # packed anew where it is unpickled
 
     def top(
         self,
@@ -127,7 +131,7 @@ class SongIndex:
         without = not_zero(excluded, (n_queries, len(songs)), "excluded")
         best = TopSongs(np.empty((n_queries, k), np.int64), np.empty((n_queries, k), np.float32))
         for rows, block in blocks_of_users(checked, songs, threads):
-            self._scores.top(
+            self.scores.top(
                 block, *songs_of_users(without, rows), best.songs[rows], best.scores[rows], threads
             )
             report("rank", rows.stop, n_queries, {})

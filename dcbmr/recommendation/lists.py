@@ -15,9 +15,10 @@ from dcbmr.base.text import write_lines
 from dcbmr.ranking.checks import checked_k
 
 if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.recommendation.recommender import Candidates, Ids, Recommender
 
-_BLOCK_ROWS = 1 << 20
+_BLOCK_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ def save_lists(
     candidates: Candidates = "unplayed",
     model: Path | str | None = None,
     overwrite: bool = False,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> ListsReport:
     """Write what :meth:`Recommender.recommend` gives, as a directory that is whole or absent.
 
     ``lists.parquet`` has a row for each user and song: user, rank (from 1), song, score; users in the order
     given, songs the best first. ``without_songs.txt`` names the users who get none. Beside the recommender,
-    memory holds the lists of some users at a time, about a million rows.
+    memory holds the lists of some users at a time, about 250,000 rows.
 
     Parameters
     ----------
@@ -67,6 +69,8 @@ def save_lists(
         a digest of it.
     overwrite : bool
         Replace earlier lists.
+    engine : RayEngine, optional
+        Rank on its workers; the lists are the same.
     progress : Progress, optional
         Told of each block of users.
 
@@ -87,8 +91,11 @@ def save_lists(
         config |= identity_of(model)
     with new_directory(Path(directory), kind="lists", config=config, overwrite=overwrite) as beside:
         with pq.ParquetWriter(beside / "lists.parquet", schema, compression="zstd") as writer:
-            for rows in blocks(len(users), max(1, _BLOCK_ROWS // k)):
-                top = recommender.recommend(users[rows], k=k, candidates=candidates)
+            of_block = list(blocks(len(users), max(1, _BLOCK_ROWS // k)))
+            tops = recommender.recommend_blocks(
+                (users[rows] for rows in of_block), k=k, candidates=candidates, engine=engine
+            )
+            for rows, top in zip(of_block, tops, strict=True):
                 user, place = np.nonzero(top.songs >= 0)
                 found = [
                     pa.array(users[rows], pa.string()).take(pa.array(user)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
@@ -18,12 +18,14 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import TopSongs
+from dcbmr.recommendation.choice import Choice, best_on_worker
 from dcbmr.recommendation.listeners import Listeners, plays_of_somebody, warn_of_heldout
-from dcbmr.recommendation.per_artist import PerArtist, best_per_artist
+from dcbmr.recommendation.per_artist import PerArtist
 from dcbmr.recommendation.pool import Pool
 from dcbmr.recommendation.usage import usage_vectors
 
 if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
     from dcbmr.recommendation.predicted import Predicted
@@ -233,9 +235,34 @@ class Recommender:
             ``[0]`` is the list of ids and scores for the first user.
         """
         self._tell_of_heldout(candidates)
+        users, excluded = self._query(user_ids, candidates)
+        return self._choice(candidates).best(users, excluded, k=k, n_threads=self.n_threads)
+
+    def recommend_blocks(
+        self,
+        blocks: Iterable[Ids],
+        *,
+        k: int = 10,
+        candidates: Candidates = "unplayed",
+        engine: RayEngine | None = None,
+    ) -> Iterator[TopSongs]:
+        """Yield what :meth:`recommend` returns for each block of users, from the workers of an engine."""
+        if engine is None:
+            for users in blocks:
+                yield self.recommend(users, k=k, candidates=candidates)
+            return
+        self._tell_of_heldout(candidates)
+        tasks = ((*self._query(users, candidates), k) for users in blocks)
+        choice = engine.share(self._choice(candidates))
+        for songs, scores in engine.map(best_on_worker, tasks, choice, what="users"):
+            yield TopSongs(songs, scores, self.song_ids)
+
+    def _query(self, user_ids: Ids, candidates: Candidates) -> tuple[NDArray[np.float32], csr_array | None]:
+        """Return the vectors of users, and the songs that they are not to get."""
         users, plays = self._users(user_ids)
-        played = in_columns(plays, self._row_of_column, len(self.song_ids))
-        return self._best(users, played, k, candidates)
+        if candidates == "all":
+            return users, None
+        return users, in_columns(plays, self._row_of_column, len(self.song_ids))
 
     def vectors_of(self, user_ids: Ids) -> NDArray[np.float32]:
         """Return users as they are ranked for, (n, width) float32: learned, or folded in from newer plays.
@@ -276,7 +303,8 @@ class Recommender:
         row = places(self.playable, self.row_of_song)
         played = in_columns(folded, row, len(self.song_ids))
         users = self._folding.fold_in_users(folded, n_threads=self.n_threads)
-        return self._best(users, played, k, candidates)
+        excluded = None if candidates == "all" else played
+        return self._choice(candidates).best(users, excluded, k=k, n_threads=self.n_threads)
 
     def as_plays(self, plays: Mapping[str, float] | Collection[str]) -> csr_array:
         """Return the songs that somebody played as a row in the columns of :attr:`playable`."""
@@ -376,10 +404,8 @@ class Recommender:
         """The column in the plays of fold-in of each column of the listeners' plays, or -1."""
         return places(self._listeners.song_ids, self.playable)
 
-    def _best(
-        self, users: NDArray[np.float32], played: csr_array, k: int, candidates: Candidates
-    ) -> TopSongs:
-        """Return the best songs of ``users``, whose ``played`` has a column for each of the songs."""
+    def _choice(self, candidates: Candidates) -> Choice:
+        """Return what there is to choose from, made ready once for many queries."""
         if candidates not in get_args(Candidates):
             raise InputError(
                 f"candidates must be one of {', '.join(get_args(Candidates))}; got {candidates!r}"
@@ -388,20 +414,7 @@ class Recommender:
             pool = self._pool("new", self.song_factors, lambda: self.is_new)
         else:
             pool = self._pool("all", self.song_factors, lambda: np.ones(len(self.song_ids), bool))
-        excluded = None if candidates == "all" else played
-        if self._per_artist is None:
-            top = pool.top(users, k=k, excluded=excluded, n_threads=self.n_threads)
-        else:
-
-            def best(queries: NDArray[np.int64], n: int) -> TopSongs:
-                some = None if excluded is None else excluded[queries]
-                return pool.top(users[queries], k=n, excluded=some, n_threads=self.n_threads)
-
-            top = best_per_artist(best, len(users), k=k, n=self._per_artist.n, artist_of=self._artist_of)
-        # To a user without plays no song is better than another.
-        nobody = ~users.any(axis=1)
-        top.songs[nobody], top.scores[nobody] = -1, np.nan
-        return top
+        return Choice(pool) if self._per_artist is None else Choice(pool, self._per_artist.n, self._artist_of)
 
     def _pool(
         self, name: str, vectors: NDArray[np.float32], allowed: Callable[[], NDArray[np.bool_]]

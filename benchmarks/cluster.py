@@ -1,0 +1,147 @@
+"""What a cluster costs: two workers of one thread against two threads, on one machine, once Ray is up.
+
+    python benchmarks/cluster.py factorize [--pairs 7300000] [--factors 128]
+    python benchmarks/cluster.py featurize [--clips 1000]
+    python benchmarks/cluster.py bytes
+
+`bytes` counts what crosses the loopback between two nodes of Ray on this machine in a sweep, beside the
+arithmetic: the fixed factors once to the other node, its solved rows once back.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from als import power_law
+from features import write_clips
+
+import dcbmr
+from dcbmr.factorization.half_sweep import ranges_of_equal_work
+
+SHAPE = 200_000, 60_000
+
+
+def total(task, array):
+    return float(array[:: 4096 // array.itemsize].sum())
+
+
+def rate_of_store(engine, n_bytes=1 << 28):
+    """Bytes a second to put an array into the object store, and to have a worker look at all of it."""
+    array = np.ones(n_bytes // 4, np.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        list(engine.map(total, [0], engine.share(array), what="arrays"))
+        seconds.append(time.perf_counter() - began)
+    return n_bytes / statistics.median(seconds)
+
+
+def factorize(args):
+    plays = power_law(*SHAPE, args.pairs)
+    als = {"n_factors": args.factors, "n_iterations": args.sweeps}
+    with dcbmr.RayEngine(n_workers=2, n_threads=1) as engine:
+        rate = rate_of_store(engine)
+        seconds, factors = {}, {}
+        for name, where, n_threads in (("2 threads", None, 2), ("2 workers", engine, 2)):
+            fitted = dcbmr.WeightedALS(**als, n_threads=n_threads).fit(plays, engine=where)
+            # The first sweep of workers has the plays sent.
+            seconds[name] = statistics.median(terms["seconds"] for terms in fitted.objective_[1:])
+            factors[name] = fitted.song_factors_
+    np.testing.assert_array_equal(*factors.values())
+    moved = 2 * sum(SHAPE) * args.factors * 4  # into the store, and the solved rows out of it
+    return {
+        **seconds,
+        "ratio": seconds["2 workers"] / seconds["2 threads"],
+        "store, GB/s": rate / 1e9,
+        "allowed, s": 1.1 * seconds["2 threads"] + moved / rate,
+    }
+
+
+def featurize(args):
+    root = Path(tempfile.mkdtemp())
+    try:
+        (root / "clips").mkdir()
+        write_clips(root / "clips", "mp3", args.clips)
+        with dcbmr.RayEngine(n_workers=2, n_threads=1) as engine:
+            dcbmr.featurize(root / "clips", root / "warm", engine=engine)  # workers import what they need
+            seconds = {name: [] for name in ("2 threads", "2 workers")}
+            for _ in range(args.rounds):
+                for name, where in (("2 threads", None), ("2 workers", engine)):
+                    report = dcbmr.featurize(
+                        root / "clips", root / "out", n_threads=2, overwrite=True, engine=where
+                    )
+                    assert report.n_done == args.clips
+                    seconds[name].append(report.seconds)
+        middle = {name: statistics.median(values) for name, values in seconds.items()}
+        return {**middle, "ratio": middle["2 workers"] / middle["2 threads"]}
+    finally:
+        shutil.rmtree(root)
+
+
+def loopback():
+    """Bytes that the loopback has taken so far."""
+    (line,) = (
+        line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:")
+    )
+    return int(line.split()[1])
+
+
+def bytes_moved(args):
+    from ray.cluster_utils import Cluster
+
+    plays = power_law(20_000, 6_000, 400_000)
+    n_factors = args.factors
+    node = {"num_cpus": 1, "object_store_memory": 200 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    cluster.wait_for_nodes()
+    marks = []
+
+    def mark(*_):
+        marks.append(loopback())
+
+    with dcbmr.RayEngine(cluster.address, n_workers=2) as engine:
+        dcbmr.WeightedALS(n_factors=n_factors, n_iterations=args.sweeps).fit(
+            plays, engine=engine, progress=mark
+        )
+        quiet = loopback()
+        time.sleep(2)
+        idle = (loopback() - quiet) / 2
+    cluster.shutdown()
+    blocks = [ranges_of_equal_work(some.indptr, n_factors, 2) for some in (plays, plays.T.tocsr())]
+    fixed = sum(plays.shape) * n_factors * 4
+    # Either worker may be the one on the other node.
+    back = sorted(sum(sides[i][1] - sides[i][0] for sides in blocks) * n_factors * 4 for i in (0, 1))
+    return {
+        "measured a sweep, MB": statistics.median(np.diff(marks)) / 1e6,
+        "arithmetic, MB": [(fixed + some) / 1e6 for some in back],
+        "idle, MB/s": idle / 1e6,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["factorize", "featurize", "bytes"])
+    parser.add_argument("--pairs", type=int, default=7_300_000)
+    parser.add_argument("--factors", type=int, default=128)
+    parser.add_argument("--sweeps", type=int, default=4)
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    row = {"factorize": factorize, "featurize": featurize, "bytes": bytes_moved}[args.part](args)
+    for name, value in row.items():
+        print(f"{name}: {value if isinstance(value, list) else round(value, 3)}")
+    if args.json:
+        args.json.write_text(json.dumps(row, indent=1))
+
+
+if __name__ == "__main__":
+    main()

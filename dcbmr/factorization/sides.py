@@ -1,0 +1,119 @@
+"""One side of the plays, users or songs, and where its rows are solved: here, or on the workers of an engine.
+
+Both take the rows from the same kernel and add the same sums in the same order, so that the factors and the
+objective have the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from dcbmr import _core
+from dcbmr.base.threads import resolve_n_threads
+from dcbmr.factorization.half_sweep import (
+    Problem,
+    fixed_factors,
+    gram_eigenvectors,
+    half_sweep,
+    ranges_of_equal_work,
+    solve,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dcbmr.engine.on_ray import RayEngine
+
+    Fixed = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
+
+
+class Side(Protocol):
+    """The rows of one side."""
+
+    def solve(
+        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+    ) -> NDArray[np.float64]:
+        """Solve all rows for the factors of the other side; ``out`` and sums as of :func:`half_sweep`."""
+        ...
+
+
+class SideHere:
+    """Rows that are solved by this process.
+
+    Parameters
+    ----------
+    plays : csr_array of shape (n_rows, n_others), float32
+        Surplus.
+    """
+
+    def __init__(self, plays: csr_array) -> None:
+        self._plays = plays
+
+    def solve(
+        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+    ) -> NDArray[np.float64]:
+        """Solve all rows."""
+        return half_sweep(
+            self._plays, fixed_factors(others, problem.n_threads), problem, out, objective=objective
+        )
+
+
+class SideOnWorkers:
+    """Rows that are solved by workers, each its own block of them, which takes as long as the others.
+
+    The plays of a block go to its worker once. A sweep then takes the fixed factors to each node, once, and
+    the solved rows back; and there, for conjugate gradients, where they were.
+
+    Parameters
+    ----------
+    engine : RayEngine
+    plays : csr_array of shape (n_rows, n_others), float32
+        Surplus.
+    n_factors : int
+    """
+
+    def __init__(self, engine: RayEngine, plays: csr_array, n_factors: int) -> None:
+        self._engine = engine
+        self._ranges = ranges_of_equal_work(plays.indptr, n_factors, engine.n_workers)
+        self._blocks = engine.place(_rows_of(plays, *some) for some in self._ranges)
+
+    def solve(
+        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+    ) -> NDArray[np.float64]:
+        """Solve all rows."""
+        fixed = self._engine.share((others, *gram_eigenvectors(others, problem.n_threads)))
+        tasks = [
+            (problem, out[begin:end] if problem.cg_steps else None, objective) for begin, end in self._ranges
+        ]
+        solved = self._blocks.map(_solve_block, tasks, fixed, what="rows")
+        sums = []
+        for (begin, end), (rows, some) in zip(self._ranges, solved, strict=True):
+            out[begin:end] = rows
+            sums.append(some)
+        total: NDArray[np.float64] = np.concatenate(sums).sum(axis=0)
+        return total
+
+
+def _rows_of(plays: csr_array, begin: int, end: int) -> csr_array:
+    """Return a range of rows, without a copy of the plays."""
+    some = slice(plays.indptr[begin], plays.indptr[end])
+    return csr_array(
+        (plays.data[some], plays.indices[some], plays.indptr[begin : end + 1] - some.start),
+        shape=(end - begin, plays.shape[1]),
+    )
+
+
+def _solve_block(
+    plays: csr_array, task: tuple[Problem, NDArray[np.float32] | None, bool], fixed: Fixed
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the rows of a block, (n_rows, n_factors), and the sums over each 16 of them."""
+    problem, start, objective = task
+    problem = replace(problem, n_threads=resolve_n_threads(None))
+    factors, eigenvalues, eigenvectors = fixed
+    out = np.zeros((plays.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
+    others = _core.FixedFactors(factors, eigenvalues, eigenvectors, problem.n_threads)
+    return out, solve(plays, others, problem, out, objective=objective)

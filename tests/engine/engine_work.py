@@ -1,0 +1,53 @@
+"""What workers are given to do in the tests: functions of a module, as they import it by its path."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def double(task, *shared):
+    return 2 * task + sum(shared)
+
+
+def slow_first(task):
+    time.sleep(0.3 if task == 0 else 0)
+    return task
+
+
+def add_to(kept, task, *shared):
+    return kept + task + sum(shared)
+
+
+def process(task):
+    return os.getpid()
+
+
+def process_of(kept, task):
+    return os.getpid()
+
+
+def fail_at_3(task):
+    if task == 3:
+        raise KeyError("three")
+    return task
+
+
+def die_once(task):
+    """End the worker with SIGKILL when the task of a file is done for the first time."""
+    number, folder = task
+    file = Path(folder) / str(number)
+    if number == 3 and not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die_always(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def small_blocks(users, songs, n_threads):
+    """Cut users into blocks of 500, where `blocks_of_users` would make one of them all."""
+    for begin in range(0, len(users), 500):
+        yield slice(begin, begin + 500), users[begin : begin + 500]

@@ -1,0 +1,180 @@
+"""The engine on two workers of one machine, and each command on it once. Faults: test_ray_faults.py."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import engine_work as work
+import numpy as np
+import pytest
+from scipy.sparse import random_array
+
+import dcbmr
+import dcbmr.engine.on_ray as on_ray
+from dcbmr.cli import main
+from dcbmr.errors import DcbmrError, InputError
+from dcbmr.ranking import ranks
+
+
+@pytest.fixture(scope="module")
+def plays():
+    rng = np.random.default_rng(0)
+    counts = random_array((300, 120), density=0.05, rng=rng, format="csr")
+    counts.data[:] = rng.integers(1, 9, len(counts.data))
+    return counts
+
+
+def test_results_come_in_the_order_of_the_tasks(engine):
+    assert list(engine.map(work.slow_first, range(20), what="numbers")) == list(range(20))
+    one, two = engine.share(1), engine.share(np.float64(2))
+    assert list(engine.map(work.double, range(5), one, two, what="numbers")) == [3, 5, 7, 9, 11]
+    assert list(engine.map(work.double, [], what="numbers")) == []
+
+
+def test_what_is_placed_stays_with_its_worker(engine):
+    placed = engine.place([10, 20])
+    assert list(placed.map(work.add_to, [1, 2], what="numbers")) == [11, 22]
+    assert list(placed.map(work.add_to, [1, 2], engine.share(100), what="numbers")) == [111, 122]
+    where = list(placed.map(work.process_of, [0, 0], what="numbers"))
+    assert len(set(where)) == 2
+    assert list(placed.map(work.process_of, [0, 0], what="numbers")) == where
+    more = engine.place([1, 2, 3, 4, 5])
+    assert list(more.map(work.add_to, [0] * 5, what="numbers")) == [1, 2, 3, 4, 5]
+
+
+def test_an_error_of_the_work_is_named_and_not_tried_again(engine):
+    done = []
+    with pytest.raises(DcbmrError, match=r"block 4 of the numbers failed on .*: KeyError: 'three'"):
+        done.extend(engine.map(work.fail_at_3, range(9), what="numbers"))
+    assert done in ([0, 1, 2], [0, 1], [0], [])  # it is told of as soon as it is known
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_workers_must_see_what_they_are_to_read(engine):
+    engine.check_sees(__file__, "the tests")
+    with open(__file__) as mine:  # under a path that leads elsewhere in another process
+        os.dup2(mine.fileno(), 987)
+    with pytest.raises(InputError, match="does not see the tests, /proc/self/fd/987: there is no such file"):
+        engine.check_sees("/proc/self/fd/987", "the tests")
+    os.close(987)
+
+
+def test_a_worker_of_another_version_is_refused(engine, monkeypatch):
+    monkeypatch.setattr(on_ray, "__version__", "9.9")
+    with pytest.raises(InputError, match=r"has dcbmr 0\..*, and this is 9.9: install the same version"):
+        engine._welcome(replace(engine._workers[0]))
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_factors_have_the_bits_of_one_machine(engine, plays, solver, tmp_path):
+    settings = {"n_factors": 9, "n_iterations": 3, "solver": solver}
+    alone = dcbmr.WeightedALS(**settings).fit(plays)
+    together = dcbmr.WeightedALS(**settings).fit(plays, engine=engine)
+    np.testing.assert_array_equal(together.user_factors_, alone.user_factors_)
+    np.testing.assert_array_equal(together.song_factors_, alone.song_factors_)
+    assert _without_time(together.objective_) == _without_time(alone.objective_)
+    # From one machine to many and back, a sweep each.
+    state = {"checkpoint": tmp_path / "state", "resume": True}
+    for n, where in enumerate([None, engine, None], 1):
+        there = dcbmr.WeightedALS(**settings | {"n_iterations": n}).fit(plays, engine=where, **state)
+    np.testing.assert_array_equal(there.song_factors_, alone.song_factors_)
+
+
+def _without_time(objective):
+    return [{name: value for name, value in terms.items() if name != "seconds"} for terms in objective]
+
+
+def test_a_row_that_cannot_be_solved_is_named(engine):
+    counts = np.ones((40, 4), np.float32)
+    als = dcbmr.WeightedALS(n_factors=3, n_iterations=1, alpha=1e30, regularization=1e-30)
+    with pytest.raises(DcbmrError, match=r"block 1 of 1 of the rows: row \d+: its system is singular"):
+        als.fit(counts, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "2"], "--workers and --ray-address go with --engine ray"),
+        (["--engine", "ray", "--workers", "0"], "0 is not in the range x>=1"),
+        (["--engine", "ray", "--ray-address", "127.0.0.1:1"], "Ray cluster to be reached: 127.0.0.1:1: Con"),
+        (["--engine", "ray", "--ray-address", "here:there"], "wanted HOST:PORT, as 10.0.0.1:6379, or auto"),
+    ],
+)
+def test_wrong_flags_of_an_engine(words, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "plays.tsv").write_text("a\tx\t1\nb\ty\t2\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["factorize", "plays.tsv", "-o", "factors", *words])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"needs Ray: pip install 'dcbmr\[ray\]'"):
+        dcbmr.RayEngine()
+
+
+def test_features_are_those_of_one_machine(engine, small_world, tmp_path):
+    audio = tmp_path / "audio"
+    shutil.copytree(small_world / "audio", audio)
+    (audio / "bad.wav").write_bytes(b"nothing")
+    alone = dcbmr.featurize(audio, tmp_path / "alone")
+    together = dcbmr.featurize(audio, tmp_path / "together", engine=engine)
+    assert together.audio_s == pytest.approx(alone.audio_s)
+    assert replace(together, seconds=0, audio_s=0) == replace(alone, seconds=0, audio_s=0)
+    stores = [dcbmr.FeatureStore.open(tmp_path / name) for name in ("alone", "together")]
+    for kind in stores[0]:
+        assert stores[1][kind].song_ids == stores[0][kind].song_ids
+        for song, frames in stores[0][kind].items():
+            np.testing.assert_array_equal(stores[1][kind][song], frames)
+    assert len(list((tmp_path / "together" / "mel").glob("*.bin"))) > 1
+    for name in ("sources.tsv", "failed.tsv"):
+        assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert not (tmp_path / "together" / "parts").exists()
+    # What is new or has changed is made on either, as is what a run that was killed has left.
+    first = audio / "song00.wav"
+    os.utime(first, ns=(1, 1))
+    shutil.copyfile(first, audio / "more.wav")
+    again = dcbmr.featurize(audio, tmp_path / "together", resume=True, engine=engine)
+    assert (again.n_done, again.n_changed) == (2, 1)
+    assert dcbmr.featurize(audio, tmp_path / "together", resume=True).n_done == 0
+
+
+def test_lists_are_those_of_one_machine(engine, small_world, tmp_path):
+    recommender = dcbmr.Recommender.from_factors(dcbmr.Factors.load(small_world / "factors"))
+    recommender = recommender.limited_to(per_artist=dcbmr.PerArtist(2, {}))
+    for candidates in ("unplayed", "all"):
+        for name, where in (("alone", None), ("together", engine)):
+            dcbmr.save_lists(
+                recommender, tmp_path / name, candidates=candidates, engine=where, overwrite=True
+            )
+        one, other = (tmp_path / name / "lists.parquet" for name in ("alone", "together"))
+        assert other.read_bytes() == one.read_bytes()
+
+
+def test_ranks_are_those_of_one_machine(engine, monkeypatch):
+    monkeypatch.setattr(ranks, "blocks_of_users", work.small_blocks)
+    rng = np.random.default_rng(1)
+    users = rng.standard_normal((3000, 8), dtype=np.float32)
+    songs = rng.standard_normal((50, 8), dtype=np.float32)
+    both = rng.random((3000, 50))
+    given = {"excluded": both > 0.9, "k": 10, "n_listed": 5}
+    alone, together = (
+        dcbmr.evaluate_ranking(users, songs, both < 0.1, **given, engine=where) for where in (None, engine)
+    )
+    assert together.means() == alone.means()
+    np.testing.assert_array_equal(together.top.songs, alone.top.songs)
+    np.testing.assert_array_equal(together.top.scores, alone.top.scores)
+    np.testing.assert_array_equal(together.ranks.ranks, alone.ranks.ranks)
+
+
+def test_command_on_an_engine(small_world, tmp_path):
+    """All of it, as it is called: Ray is started on this machine, and ended."""
+    words = ["factorize", str(small_world / "plays.tsv"), "-o", str(tmp_path / "factors")]
+    words += ["--iterations", "2", "--engine", "ray", "--workers", "2"]
+    done = subprocess.run([sys.executable, "-m", "dcbmr", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ray: 2 workers on 1 machine, 1 thread each" in done.stderr

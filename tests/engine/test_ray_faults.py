@@ -1,0 +1,181 @@
+"""Workers, machines and drivers that are lost: nothing is, and the result has the same bits."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import engine_work as work
+import numpy as np
+import pytest
+from scipy.sparse import random_array
+
+import dcbmr
+from dcbmr.errors import DcbmrError
+from dcbmr.features import parts
+from dcbmr.ranking import ranks
+
+pytestmark = pytest.mark.slow
+SETTINGS = {"n_factors": 9, "n_iterations": 3}
+
+
+def draw_plays():
+    rng = np.random.default_rng(0)
+    counts = random_array((300, 120), density=0.05, rng=rng, format="csr")
+    counts.data[:] = rng.integers(1, 9, len(counts.data))
+    return counts
+
+
+def test_what_a_lost_worker_did_is_done_again(engine, tmp_path):
+    tasks = [(number, str(tmp_path)) for number in range(10)]
+    with pytest.warns(UserWarning, match="was lost with block .* of the numbers: done again"):
+        assert list(engine.map(work.die_once, tasks, what="numbers")) == list(range(10))
+    # The one in its place works, too.
+    assert list(engine.map(work.double, range(20), what="numbers")) == list(range(0, 40, 2))
+
+
+def test_what_loses_every_worker_is_given_up(engine):
+    with (
+        pytest.warns(UserWarning, match="lost with block 1 of the numbers"),
+        pytest.raises(DcbmrError, match="block 1 of the numbers: 3 workers were lost with it"),
+    ):
+        list(engine.map(work.die_always, [1], what="numbers"))
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_factors_after_a_worker_was_killed(engine):
+    alone = dcbmr.WeightedALS(**SETTINGS).fit(draw_plays())
+
+    def kill_one(stage, sweep, n_sweeps, terms):
+        if sweep == 1:
+            os.kill(next(iter(engine.map(work.process, [0], what="processes"))), signal.SIGKILL)
+
+    with pytest.warns(UserWarning, match="done again"):
+        together = dcbmr.WeightedALS(**SETTINGS).fit(draw_plays(), engine=engine, progress=kill_one)
+    np.testing.assert_array_equal(together.song_factors_, alone.song_factors_)
+    np.testing.assert_array_equal(together.user_factors_, alone.user_factors_)
+
+
+def kill_at_step(engine, n):
+    """Return a progress that kills a worker that is at work, once, when so many steps are over."""
+    killed = []
+
+    def kill(stage, step, n_steps, figures):
+        if step >= n and not killed:
+            killed.append(next(worker.facts.process for worker in engine._workers if worker.calls))
+            os.kill(killed[0], signal.SIGKILL)
+
+    return kill
+
+
+def test_features_after_a_worker_was_killed(engine, small_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "_MOST_FILES", 2)
+    made = tmp_path / "features"
+    with pytest.warns(UserWarning, match="lost with block .* of the files"):
+        report = dcbmr.featurize(small_world / "audio", made, engine=engine, progress=kill_at_step(engine, 4))
+    assert report.n_done == 40
+    check_same(made, small_world / "features")
+
+
+def check_same(made, wanted):
+    stores = [dcbmr.FeatureStore.open(path) for path in (made, wanted)]
+    assert stores[0].check() == {"mel": [], "mfcc": []}
+    for kind in stores[1]:
+        assert sorted(stores[0][kind].song_ids) == sorted(stores[1][kind].song_ids)
+        for song, frames in stores[1][kind].items():
+            np.testing.assert_array_equal(stores[0][kind][song], frames)
+    lines = (made / "sources.tsv").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == len(stores[1]["mel"])
+
+
+def test_ranks_after_a_worker_was_killed(engine, monkeypatch):
+    monkeypatch.setattr(ranks, "blocks_of_users", work.small_blocks)
+    rng = np.random.default_rng(1)
+    users = rng.standard_normal((9000, 8), dtype=np.float32)
+    songs = rng.standard_normal((50, 8), dtype=np.float32)
+    heldout = rng.random((9000, 50)) < 0.1
+    alone = dcbmr.evaluate_ranking(users, songs, heldout)
+    with pytest.warns(UserWarning, match="lost with block .* of the users"):
+        together = dcbmr.evaluate_ranking(
+            users, songs, heldout, engine=engine, progress=kill_at_step(engine, 1)
+        )
+    np.testing.assert_array_equal(together.ranks.ranks, alone.ranks.ranks)
+
+
+def test_factors_after_a_machine_was_lost():
+    code = """
+        import sys, warnings
+        sys.path.insert(0, sys.argv[1])
+        import numpy as np
+        from ray.cluster_utils import Cluster
+        import dcbmr
+        from test_ray_faults import SETTINGS, draw_plays
+
+        alone = dcbmr.WeightedALS(**SETTINGS).fit(draw_plays())
+        of_node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args=of_node)
+        other = cluster.add_node(**of_node)
+        cluster.wait_for_nodes()
+
+        def lose_one(stage, sweep, n_sweeps, terms):
+            if sweep == 1:
+                cluster.remove_node(other, allow_graceful=False)
+
+        catch = warnings.catch_warnings(record=True)
+        with dcbmr.RayEngine(cluster.address, n_workers=2) as engine, catch as told:
+            together = dcbmr.WeightedALS(**SETTINGS).fit(draw_plays(), engine=engine, progress=lose_one)
+        cluster.shutdown()
+        np.testing.assert_array_equal(together.song_factors_, alone.song_factors_)
+        assert "was lost with" in str(told[-1].message)
+        """
+    here = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), here], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_factors_after_the_driver_was_killed(tmp_path):
+    matrix = draw_plays().tocoo()
+    lines = [f"u{u}\ts{s}\t{n:.0f}\n" for u, s, n in zip(*matrix.coords, matrix.data, strict=True)]
+    (tmp_path / "plays.tsv").write_text("".join(lines))
+    base = [sys.executable, "-m", "dcbmr", "factorize", str(tmp_path / "plays.tsv"), "--iterations", "60"]
+    subprocess.run([*base, "-o", str(tmp_path / "alone")], check=True, capture_output=True)
+    broken = [*base, "-o", str(tmp_path / "broken")]
+    checkpoint = tmp_path / ".broken.checkpoint" / "config.json"
+    with subprocess.Popen(
+        [*broken, "--engine", "ray", "--workers", "2"], stderr=subprocess.DEVNULL
+    ) as driver:
+        while not checkpoint.exists():
+            assert driver.poll() is None
+            time.sleep(0.01)
+        driver.kill()
+    assert not (tmp_path / "broken").exists()
+    subprocess.run([*broken, "--resume"], check=True, capture_output=True)
+    found, wanted = (dcbmr.Factors.load(tmp_path / name) for name in ("broken", "alone"))
+    np.testing.assert_array_equal(found.song_factors, wanted.song_factors)
+
+
+def test_features_after_the_driver_was_killed(small_world, tmp_path):
+    for n in range(20):
+        for song in (small_world / "audio").iterdir():
+            shutil.copyfile(song, tmp_path / f"{song.stem}-{n}.wav")
+    (tmp_path / "songs.tsv").write_text(
+        "song\tpath\n" + "".join(f"{path.stem}\t{path}\n" for path in sorted(tmp_path.glob("*.wav")))
+    )
+    base = [sys.executable, "-m", "dcbmr", "featurize", str(tmp_path / "songs.tsv")]
+    subprocess.run([*base, "-o", str(tmp_path / "alone")], check=True, capture_output=True)
+    broken = [*base, "-o", str(tmp_path / "broken")]
+    on_ray = [*broken, "--engine", "ray", "--workers", "2"]
+    with subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as driver:
+        while not list((tmp_path / "broken" / "parts").glob("0*")):
+            assert driver.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        driver.kill()
+    assert (tmp_path / "broken" / "unfinished.json").exists()
+    subprocess.run([*broken, "--resume"], check=True, capture_output=True)
+    check_same(tmp_path / "broken", tmp_path / "alone")
