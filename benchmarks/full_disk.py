@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_world import Undisturbed, make_world
 
 ROOM_KIB = 1 << 16
+EMPTY_KIB = 48  # what an empty Btrfs takes of its quota, and what it takes to change that
 # The last one is said before it begins.
 NAMES_IT = ("No space left on device", "Disk quota exceeded", " of disk in ")
 COMMANDS = {
@@ -144,7 +145,7 @@ class Quota(Disk):
 
     def resize(self, kib):
         call("btrfs", "filesystem", "sync", self.place)  # what was deleted counts until then
-        call("btrfs", "qgroup", "limit", f"{kib}k", "0/5", self.place)
+        call("btrfs", "qgroup", "limit", f"{kib + EMPTY_KIB}k", "0/5", self.place)
 
 
 def call(*words):

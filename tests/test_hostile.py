@@ -259,6 +259,7 @@ def test_results_whose_intervals_are_no_numbers(tmp_path, value):
         ("config.json", {"regressor": "gone"}),
         ("pipeline/config.json", {"feature": "gone"}),
         ("pipeline/config.json", {"source": "gone"}),
+        ("pipeline/config.json", {"source": ["stats"]}),
         ("regressor/linear.json", {"loss": "gone", "regularization_used": "gone", "leave_one_out": "gone"}),
     ],
 )

@@ -313,6 +313,8 @@ class FeaturePipeline:
                 n_threads=n_threads,
                 random_state=config["random_state"],
             )
+            if config["source"] not in (pipeline.source, pipeline._words):
+                raise InputError(f"{pipeline.kind!r} is not made of {config['source']!r:.80}")
             pipeline.source = config["source"]
             if pipeline._words is not None:
                 pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
