@@ -212,6 +212,20 @@ def window_scores(
     return found
 
 
+def check_explainable(model: Model) -> tuple[float, float, float]:
+    """Return sr, hop_length and n_fft of what a model hears; InputError where it cannot say what that is."""
+    if not model.spec.has_activations:
+        raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
+    settings = next(iter(model.sources.values())).settings
+    try:
+        return float(settings["sr"]), float(settings["hop_length"]), float(settings["n_fft"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, "
+            "hop_length and n_fft"
+        ) from None
+
+
 def seconds_of(model: Model, features: FeatureStore, song_ids: Sequence[str]) -> NDArray[np.float64]:
     """Return how long songs are as a model with activations hears them, (n_songs,) seconds."""
     heard = _Heard(model, features, song_ids)
@@ -222,16 +236,7 @@ class _Heard:
     """Songs as a model hears them, window by window."""
 
     def __init__(self, model: Model, store: FeatureStore, song_ids: Sequence[str] | None) -> None:
-        if not model.spec.has_activations:
-            raise InputError(f"regressor {model.spec.name!r} has no activations; models of 'cnn' can")
-        settings = next(iter(model.sources.values())).settings
-        try:
-            sr, hop, n_fft = (float(settings[name]) for name in ("sr", "hop_length", "n_fft"))
-        except (KeyError, TypeError, ValueError):
-            raise InputError(
-                f"frames of kind {model.kind!r} do not say when they are: their settings have no sr, "
-                "hop_length and n_fft"
-            ) from None
+        sr, hop, n_fft = check_explainable(model)
         self._model, self._offset_s, self.hop_s, self._frame_s = model, store.offset_s, hop / sr, n_fft / sr
         self.features = model.features_of(store, song_ids)
 

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.explain import Excerpt, WindowScores, explain, seconds_of, window_scores
+from dcbmr.models.explain import (
+    Excerpt,
+    WindowScores,
+    check_explainable,
+    explain,
+    seconds_of,
+    window_scores,
+)
 from dcbmr.models.model import Model
 from dcbmr.models.stack import Stack
 from dcbmr.recommendation.recommender import Recommender
@@ -86,13 +93,16 @@ class Hearing:
 
 def why_not(model: Model | Stack) -> str:
     """Say why a model cannot tell what it hears, "" where it can."""
-    if isinstance(model, Model) and model.spec.has_activations:
-        return ""
-    what = "a stack" if isinstance(model, Stack) else model.spec.name
-    return (
-        f"Which sounds lie at the two ends, and which seconds speak for a song, is shown for models on "
-        f"windows of frames, as cnn is; {what} takes a song as a whole."
-    )
+    if isinstance(model, Stack):
+        why = "a stack is several models"
+    else:
+        try:
+            check_explainable(model)
+        except InputError as error:
+            why = str(error)
+        else:
+            return ""
+    return f"Which sounds lie at the two ends, and which seconds speak for a song, is not shown: {why}."
 
 
 def store_with(model: Model, stores: Iterable[FeatureStore]) -> FeatureStore | None:
@@ -140,7 +150,8 @@ def listen(
     """
     report = progress or silent
     row_of = {song: row for row, song in enumerate(song_map.song_ids)}
-    songs = _chosen(model, store, song_map, row_of, sources.random_state)
+    there = [row_of[s] for s in model.songs_in(store) if s in row_of and s in recommender.row_of_song]
+    songs = _chosen(model, store, song_map, there, sources.random_state)
     if not songs:
         return Hearing(name, 0, {}, {}, 0, {})
 
@@ -149,15 +160,20 @@ def listen(
             model, store, song_ids=songs, layer=layer, k=k, progress=under(report, f"hear, {what}")
         )
 
-    of_factors, of_layer = excerpts(None, _OF_FACTORS, "factors"), excerpts(1, _OF_UNITS, "units")
+    of_factors = excerpts(None, _OF_FACTORS, "factors")
+    try:
+        of_layer = excerpts(1, _OF_UNITS, "units")
+    except InputError:  # a network without layers to be asked for
+        of_layer = []
     strongest = sorted((e for e in of_layer if e.rank == 1 and e.value > 0), key=lambda e: -e.value)
     kept = {excerpt.unit for excerpt in strongest[:_MOST_UNITS]}
     of_factors = [excerpt for excerpt in of_factors if excerpt.unit < _MOST_FACTORS]
     windows = [*of_factors, *(excerpt for excerpt in of_layer if excerpt.unit in kept)]
     pictures = _pictures(_frames(model, store, windows)) if model.kind == "mel" else [""] * len(windows)
     clips = sources.clips([(e.song, e.start_s, e.end_s) for e in windows], report)
+    names = song_map.names
     sounds = [
-        Sound(row_of[e.song], song_map.names[row_of[e.song]], e.start_s, e.end_s, picture, clip)
+        Sound(row_of[e.song], names[row_of[e.song]], e.start_s, e.end_s, picture, clip)
         for e, picture, clip in zip(windows, pictures, clips, strict=True)
     ]
     factors: dict[int, tuple[list[Sound], list[Sound]]] = {e.unit: ([], []) for e in of_factors}
@@ -173,16 +189,18 @@ def listen(
         factors=factors,
         units=units,
         n_units=len({e.unit for e in of_layer}),
-        seconds=_seconds(model, store, recommender, songs, sources.random_state, n_threads, report),
+        seconds={
+            row_of[of.song]: of
+            for of in _seconds(model, store, recommender, songs, sources.random_state, n_threads, report)
+        },
     )
 
 
 def _chosen(
-    model: Model, store: FeatureStore, song_map: SongMap, row_of: Mapping[str, int], random_state: int
+    model: Model, store: FeatureStore, song_map: SongMap, there: Sequence[int], random_state: int
 ) -> list[str]:
-    """Return the songs to listen to, those without plays first, by chance."""
-    there = np.array([row_of[song] for song in model.songs_in(store) if song in row_of], np.int64)
-    shuffled = np.random.default_rng(random_state).permutation(there)
+    """Return which songs of the map to listen to, those without plays first, by chance."""
+    shuffled = np.random.default_rng(random_state).permutation(np.array(there, np.int64))
     rows = shuffled[np.argsort(~song_map.is_cold[shuffled], kind="stable")][:_MOST_SONGS]
     songs = [song_map.song_ids[row] for row in rows]
     if not songs:
@@ -199,20 +217,17 @@ def _seconds(
     random_state: int,
     n_threads: int | None,
     report: Progress,
-) -> dict[int, WindowScores]:
+) -> list[WindowScores]:
     """Return what windows say for songs to those who should like them, above what these give any song."""
-    rows = [recommender.row_of_song[song] for song in songs]
     users = some_users(recommender, random_state).vectors
     if not len(users):
-        return {}
-    best = best_listeners(users, recommender.song_factors[rows], n_threads=n_threads)
+        return []
+    placed = recommender.song_factors[[recommender.row_of_song[song] for song in songs]]
+    best = best_listeners(users, placed, n_threads=n_threads)
     directions = np.stack([users[listeners].mean(axis=0, dtype=np.float64) for listeners in best])
     found = window_scores(model, store, directions, song_ids=songs, progress=under(report, "hear, seconds"))
     average = directions @ recommender.song_factors.mean(axis=0, dtype=np.float64)
-    return {
-        row: replace(of, scores=of.scores - usual)
-        for row, of, usual in zip(rows, found, average.tolist(), strict=True)
-    }
+    return [replace(of, scores=of.scores - usual) for of, usual in zip(found, average, strict=True)]
 
 
 def _frames(model: Model, store: FeatureStore, windows: Sequence[Excerpt]) -> list[NDArray[np.float32]]:

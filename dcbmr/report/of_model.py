@@ -74,7 +74,7 @@ def page_of_model(
     hearing = None
     if features is not None and isinstance(source, Model) and not why_not(source):
         hearing = listen(
-            title or directory.resolve().name,
+            directory.resolve().name,
             source,
             features,
             first,

@@ -196,7 +196,7 @@
     if (k < 0) return 0;
     const [starts, ends, scores] = ["starts", "ends", "scores"].map((part) => seconds[part].subarray(seconds.first[k], seconds.first[k + 1]));
     const middle = Array.from(starts, (start, j) => (start + ends[j]) / 2), end = ends[ends.length - 1];
-    // Windows overlap: each is drawn up to halfway to the middle of the next.
+    // Windows may overlap, or leave gaps: each is drawn up to halfway to the middle of the next.
     const edges = [starts[0], ...middle.slice(1).map((at, j) => (at + middle[j]) / 2), end];
     const high = Math.max(1e-9, ...scores), low = Math.min(0, ...scores); // what these listeners give the average song is 0
     const bars = (sign) => Array.from(scores, (score, j) => (score * sign > 0 ? `M${edges[j]} 0V${-score}H${edges[j + 1]}V0z` : "")).join("");

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dcbmr import InputError
 from dcbmr.experiment.config import (
     DataSettings,
     EvaluationSettings,
@@ -54,6 +55,7 @@ def test_seconds_speak_for_a_song_as_much_as_its_score(model, small_world, tmp_p
     made = page(model, small_world, tmp_path)
     heard, songs = made.hearing, made.songs
     assert heard.n_songs == len(heard.seconds) == 40
+    assert all(songs.song_ids[row] == one.song for row, one in heard.seconds.items())
     predicted = model.predict_store(FeatureStore.open(small_world / "features"), songs.song_ids)
     placed = model.factors.song_factors.copy()  # songs of training lie where their listeners put them
     row_of = {song: row for row, song in enumerate(model.factors.song_ids)}
@@ -123,7 +125,22 @@ def test_who_takes_songs_as_a_whole_says_so(small_world, tmp_path):
     linear = train(factors, store, regressor="linear", kind="stats", n_threads=1)
     made = page(linear, small_world, tmp_path)
     assert made.hearing is None
-    assert "linear takes a song as a whole" in draw(made)
+    assert "is not shown: regressor &#39;linear&#39; has no activations" in draw(made)
+
+
+def test_a_network_without_layers_has_seconds_and_no_units(model, small_world, tmp_path, monkeypatch):
+    whole = model.regressor.activations
+
+    def activations(songs, rows, *, layer=None):
+        if layer is not None:
+            raise InputError("layer 1: the network has none")
+        return whole(songs, rows)
+
+    monkeypatch.setattr(model.regressor, "activations", activations)
+    made = page(model, small_world, tmp_path)
+    assert made.hearing.units == {}
+    assert len(made.hearing.seconds) == 40
+    assert "What cnn hears" not in draw(made)
 
 
 @pytest.fixture(scope="module")
