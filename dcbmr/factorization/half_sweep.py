@@ -139,10 +139,15 @@ def ranges_of_equal_work(indptr: NDArray[Any], n_factors: int, n_ranges: int) ->
 
 
 def _work_until(indptr: NDArray[Any], n_factors: int) -> NDArray[np.float64]:
-    """Return the operations that all rows up to each one take, (n_rows,)."""
+    """Return the operations that all rows up to each one take, (n_rows,).
+
+    Beside those of its system, a row is rotated and its plays are gathered, which takes as long as some more
+    (by the rates of benchmarks/README.md for 16 to 400 plays).
+    """
     n = np.diff(indptr).astype(np.float64)
     size, depth = np.minimum(n, n_factors), np.maximum(n, n_factors)
-    return np.cumsum(size**2 * depth + size**3 / 3)
+    system = size**2 * depth + size**3 / 3
+    return np.cumsum(system + (3 * n_factors**2 + 28 * n * n_factors) * (n > 0))
 
 
 def _cut(work: NDArray[np.float64], n_ranges: int) -> Iterator[tuple[int, int]]:

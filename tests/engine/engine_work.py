@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from dcbmr.base.arrays import blocks
+
 
 def double(task, *shared):
     return 2 * task + sum(shared)
@@ -49,5 +51,5 @@ def die_always(task):
 
 def small_blocks(users, songs, n_threads):
     """Cut users into blocks of 500, where `blocks_of_users` would make one of them all."""
-    for begin in range(0, len(users), 500):
-        yield slice(begin, begin + 500), users[begin : begin + 500]
+    for rows in blocks(len(users), 500):
+        yield rows, users[rows]
