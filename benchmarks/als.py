@@ -250,7 +250,7 @@ def time_kernels(args):
     rng, rows = np.random.default_rng(0), []
     for n_factors in args.factors:
         fixed = fixed_factors((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
-        for n_plays in (16, 32, 64, 128, 256, 400, 1024, 8192):
+        for n_plays in (8, 16, 32, 48, 64, 128, 256, 400, 1024):
             small, large = sorted((n_plays, n_factors))
             flops = small**2 * large + small**3 / 3
             n_rows = max(4, int(1e9 / flops) if flops > 1e5 else 10_000)

@@ -1,11 +1,12 @@
 """The disk fills up, at every page that a command writes: it says so, and what there is afterwards is whole.
 
-    sudo python benchmarks/full_disk.py FOLDER [--step 4] [--commands featurize factorize ...]
+    sudo python benchmarks/full_disk.py FOLDER [--quota] [--step 4] [--commands featurize factorize ...]
 
 FOLDER gets the data and a file system in memory, whose size is raised by --step KiB from nothing to what a
-command needs. Each size is a run that has to end with a line that names the disk, and has to leave nothing
-that is taken for whole. Then there is room, and the same command has to end with the bits of an undisturbed
-run. Temporary files lie on the same disk.
+command needs. Each size is a run that has to end with a line that names the disk and what could not be
+written, and has to leave nothing that is taken for whole. Then there is room, and the same command has to end
+with the bits of an undisturbed run. Temporary files lie on the same disk. Before, the disk is read-only,
+which is said before any work. With --quota, it is a quota that is raised (btrfs-progs).
 """
 
 import argparse
@@ -19,11 +20,13 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import soundfile
+sys.path.insert(0, str(Path(__file__).parent))
+from small_world import Undisturbed, make_world
 
 ROOM_KIB = 1 << 16
-NAMES_IT = ("No space left on device", "the disk is full", " of disk in ")  # the last before it begins
+EMPTY_KIB = 48  # what an empty Btrfs takes of its quota, and what it takes to change that
+# The last one is said before it begins.
+NAMES_IT = ("No space left on device", "Disk quota exceeded", " of disk in ")
 COMMANDS = {
     "split": ["split", "../plays.tsv", "-o", "out", "--songs", "../songs.tsv"],
     "factorize": ["factorize", "../plays.tsv", "-o", "out", "--factors", "4", "--resume"],
@@ -61,17 +64,9 @@ regressor = "linear"
 def make_data(folder):
     if (folder / "model").exists():
         return
-    (folder / "music").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    plays, songs, vectors = [], ["song\tartist\ttitle"], ["song\tx\ty"]
-    for song in range(12):
-        soundfile.write(folder / "music" / f"s{song}.wav", 0.1 * rng.standard_normal(20_000), 22050)
-        songs.append(f"s{song}\ta{song // 2}\tTitle")
-        vectors.append(f"s{song}\t{rng.random()}\t{rng.random()}")
-    for user in range(40):
-        plays += [f"u{user}\ts{song}\t{rng.integers(1, 9)}" for song in rng.permutation(12)[:5]]
-    for name, lines in (("plays", plays), ("songs", songs), ("vectors", vectors)):
-        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    make_world(folder, n_songs=12, seconds=(0.8, 1), n_users=40)
+    vectors = [f"s{song}\t{song / 7}\t{song % 5}" for song in range(12)]
+    (folder / "vectors.tsv").write_text("\n".join(["song\tx\ty", *vectors]) + "\n")
     (folder / "experiment.toml").write_text(EXPERIMENT)
     for line in (
         "factorize plays.tsv -o factors --factors 4 --overwrite",
@@ -113,39 +108,70 @@ def _end(words):
         os._exit(status)
 
 
-def contents(directory):
-    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
-
-
 class Disk:
     """A file system in memory, of a size that can be changed."""
 
     def __init__(self, place):
         self.place = place
         place.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_KIB}k", "tmpfs", place], check=True)
+        call("mount", "-t", "tmpfs", "-o", f"size={ROOM_KIB}k", "tmpfs", place)
 
     def empty(self):
         for path in self.place.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def resize(self, kib):
-        subprocess.run(["mount", "-o", f"remount,size={kib}k", self.place], check=True)
+        call("mount", "-o", f"remount,size={kib}k", self.place)
+
+    def set_writable(self, is_writable):
+        call("mount", "-o", "remount,rw" if is_writable else "remount,ro", self.place)
 
     def close(self):
-        subprocess.run(["umount", self.place], check=True)
+        call("umount", self.place)
+
+
+class Quota(Disk):
+    """A file system with a quota that can be changed, and that holds for root, too: Btrfs."""
+
+    def __init__(self, place):
+        self.place = place
+        place.mkdir(exist_ok=True)
+        image = place.with_suffix(".img")
+        image.write_bytes(b"")
+        os.truncate(image, 256 << 20)
+        call("mkfs.btrfs", "-q", image)
+        call("mount", "-o", "loop", image, place)
+        call("btrfs", "quota", "enable", place)
+
+    def resize(self, kib):
+        call("btrfs", "filesystem", "sync", self.place)  # what was deleted counts until then
+        call("btrfs", "qgroup", "limit", f"{kib + EMPTY_KIB}k", "0/5", self.place)
+
+
+def call(*words):
+    subprocess.run(list(map(str, words)), check=True, stdout=subprocess.DEVNULL)
+
+
+def try_read_only(words, disk):
+    """Run a command where nothing can be written; return what is wrong with what it says."""
+    disk.empty()
+    disk.set_writable(False)
+    status, said = run(words, disk.place)
+    disk.set_writable(True)
+    is_said = status == 2 and said.splitlines()[-1].startswith("dcbmr: out cannot be written: ")
+    return [] if is_said else [f"read-only: status {status}, {said[-300:]}"]
 
 
 def try_sizes(words, disk, step):
     """Run a command on disks of growing sizes; yield what came of each size."""
-    unbroken = []
-    for _ in range(2):
+
+    def write():
         disk.empty()
         status, said = run(words, disk.place)
         assert status == 0, said
-        unbroken.append(contents(disk.place / "out"))
-    varies = {name for name in unbroken[0] if unbroken[0][name] != unbroken[1].get(name)}
+        return disk.place / "out"
+
+    wanted = Undisturbed(write)
     size = step
     while True:
         disk.empty()
@@ -157,22 +183,20 @@ def try_sizes(words, disk, step):
         faults = []
         if status not in (1, 2) or "Traceback" in said:
             faults.append(f"status {status}")
-        if not any(name in said.splitlines()[-1] for name in NAMES_IT):
+        last = said.splitlines()[-1]
+        if not any(name in last for name in NAMES_IT):
             faults.append("does not name the disk")
+        if "out" not in last and "temporary file" not in last:
+            faults.append("does not name what could not be written")
         status, said_again = run(words, disk.place)
         if status:
             faults.append(f"not to be gone on with: {said_again[-300:]}")
-        else:
-            found = contents(disk.place / "out")
-            differs = sorted(
-                name for name in {*found, *unbroken[0]} - varies if found.get(name) != unbroken[0].get(name)
-            )
-            if differs:
-                faults.append(f"differs: {differs[:5]}")
+        elif differs := wanted.differs(disk.place / "out"):
+            faults.append(f"differs: {differs[:5]}")
         left = sorted(path.name for path in disk.place.iterdir() if path.name != "out")
         if left:
             faults.append(f"left behind: {left}")
-        yield {"kib": size, "faults": faults, "said": said[-1500:] if faults else said.splitlines()[-1]}
+        yield {"kib": size, "faults": faults, "said": said[-1500:] if faults else last}
         size += step
 
 
@@ -181,16 +205,16 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--step", type=int, default=4)
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS))
+    parser.add_argument("--quota", action="store_true")
     options = parser.parse_args()
     folder = options.folder.resolve()
     make_data(folder)
-    disk = Disk(folder / "disk")
+    disk = Quota(folder / "quota") if options.quota else Disk(folder / "disk")
     n_faults = 0
     try:
         with (folder / "sizes.jsonl").open("a") as log:
             for name in options.commands:
-                found = Counter()
-                n_sizes = 0
+                found, n_sizes = Counter(try_read_only(COMMANDS[name], disk)), 0
                 for record in try_sizes(COMMANDS[name], disk, options.step):
                     n_sizes += 1
                     found.update(fault[:80] for fault in record["faults"])

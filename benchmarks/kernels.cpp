@@ -1,6 +1,8 @@
 // One kernel over and over, for who counts its instructions (counts.py) or takes its time.
 //
-//     kernels logmel TIMES | als PLAYS FACTORS TIMES
+//     kernels logmel TIMES | als PLAYS FACTORS TIMES | als-alone PLAYS FACTORS TIMES
+//
+// als solves rows as a sweep does, several at a time where they are short; als-alone one at a time.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -54,13 +56,16 @@ void log_mel(int times) {
 }
 
 // Rows of ALS with n plays and n_factors factors, exact.
-void als(int times, std::int64_t n, std::int64_t n_factors) {
-  constexpr int kOthers = 2000;
+void als(int times, std::int64_t n, std::int64_t n_factors, bool alone) {
+  constexpr int kOthers = 2000, kRows = 2048;
   const std::int64_t stride = dcbmr::padded(n_factors);
   const auto& kernel = dcbmr::linalg_kernel();
-  auto factors = lines(kOthers * stride), scale = lines(stride), w = lines(stride);
+  const auto& interleaved = dcbmr::interleaved_kernel();
+  const std::int64_t lanes = interleaved.lanes;
+  auto factors = lines(kOthers * stride), scale = lines(stride), w = lines(stride * lanes);
   auto system = lines(dcbmr::system_floats(n_factors));
   auto scratch = lines(dcbmr::scratch_floats(n_factors));
+  auto work = lines(dcbmr::interleaved_floats(n_factors, lanes));
   unsigned seed = 1;
   const auto draw = [&] { return seed = seed * 1664525U + 1013904223U, seed >> 8; };
   for (int i = 0; i < kOthers; ++i)
@@ -68,17 +73,24 @@ void als(int times, std::int64_t n, std::int64_t n_factors) {
       data(factors)[i * stride + c] = static_cast<float>(draw()) * 1e-8F;
   for (std::int64_t c = stride - n_factors; c < stride; ++c) data(scale)[c] = 1;
   std::vector<std::int32_t> songs;
-  for (std::int64_t i = 0; i < times * n; ++i)
+  for (std::int64_t i = 0; i < kRows * n; ++i)
     songs.push_back(static_cast<std::int32_t>(draw() % kOthers));
   const std::vector<float> surplus(static_cast<std::size_t>(n), 30);
-  for (int row = 0; row < times; ++row) {
-    const dcbmr::Plays plays{data(factors),          stride,         n_factors, data(scale),      1,
-                             songs.data() + row * n, surplus.data(), n,         (times - row) * n};
+  const auto plays = [&](int row) -> dcbmr::Plays {
+    row %= kRows;
+    return {data(factors),          stride,         n_factors, data(scale),      1,
+            songs.data() + row * n, surplus.data(), n,         (kRows - row) * n};
+  };
+  for (int row = 0; row < times;) {
     bool sound = true;
-    if (n <= n_factors) {
-      sound = kernel.solve_dual(plays, data(system), data(w), data(scratch));
+    if (!alone && dcbmr::is_interleaved(n, n_factors)) {
+      dcbmr::Plays rows[16];
+      for (std::int64_t u = 0; u < lanes; ++u) rows[u] = plays(row++);
+      sound = interleaved.solve(rows, data(w), data(work)) == 0;
+    } else if (n <= n_factors) {
+      sound = kernel.solve_dual(plays(row++), data(system), data(w), data(scratch));
     } else {
-      kernel.sum_plays(plays, data(system), data(w), data(scratch));
+      kernel.sum_plays(plays(row++), data(system), data(w), data(scratch));
       sound = kernel.solve_system(n_factors, data(system), data(w), data(scratch));
     }
     if (!sound) std::abort();
@@ -92,10 +104,10 @@ int main(int argc, char** argv) {
   const auto began = std::chrono::steady_clock::now();
   if (what == "logmel" && argc == 3)
     log_mel(std::atoi(argv[2]));
-  else if (what == "als" && argc == 5)
-    als(std::atoi(argv[4]), std::atoll(argv[2]), std::atoll(argv[3]));
+  else if ((what == "als" || what == "als-alone") && argc == 5)
+    als(std::atoi(argv[4]), std::atoll(argv[2]), std::atoll(argv[3]), what == "als-alone");
   else
-    return std::fputs("usage: kernels logmel TIMES | als PLAYS FACTORS TIMES\n", stderr), 2;
+    return std::fputs("usage: kernels logmel TIMES | als[-alone] PLAYS FACTORS TIMES\n", stderr), 2;
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
   std::printf("%s %.3f us each\n", what.c_str(), 1e6 * took.count() / std::atoi(argv[argc - 1]));
 }

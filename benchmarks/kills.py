@@ -4,8 +4,9 @@
 
 FOLDER holds the data, which are small, and the counts, a line a moment, so that a run that was stopped goes
 on. Each of featurize, factorize, train, codebook and experiment is started, killed at a random moment of its
-length, and started again by the same words, until it ends; then its output is compared with that of a run
-that nobody disturbed. Files that differ between two undisturbed runs, as they tell of seconds, are left out.
+length, and started again by the same words, up to three times in a row; then it is let to its end, and its
+output is compared with that of a run that nobody disturbed. Files that differ between two undisturbed runs,
+as they tell of seconds, are left out.
 
 kills: SIGKILL, over all commands. signals: SIGINT and SIGTERM, after which a command says one line, and ends
 with 130 or 143; how long that took is counted, in seconds of the clock and of the processors.
@@ -16,15 +17,17 @@ import json
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soundfile
+sys.path.insert(0, str(Path(__file__).parent))
+from small_world import Undisturbed, make_world
 
 DCBMR = [sys.executable, "-P", "-m", "dcbmr"]
 # What comes before, Python's own start, is not dcbmr's: signals are sent from here on.
@@ -91,23 +94,11 @@ COMMANDS = {
 
 
 def make_data(folder):
-    """Songs of three seconds to half a minute, and people who play them."""
+    """Write what the commands read, once."""
     if (folder / "features").exists():
         return
-    rng = np.random.default_rng(0)
-    (folder / "music").mkdir(parents=True, exist_ok=True)
-    songs, plays = ["song\tartist\ttitle"], []
-    for song in range(60):
-        t = np.arange(22050 * rng.integers(3, 30)) / 22050
-        sound = 0.1 * np.sin(2 * np.pi * 100 * (1 + song % 7) * t) + 0.02 * rng.standard_normal(len(t))
-        soundfile.write(folder / "music" / f"s{song}.wav", sound, 22050)
-        songs.append(f"s{song}\ta{song // 3}\tSong {song}")
+    make_world(folder, n_songs=60, seconds=(3, 30), n_users=1500)
     (folder / "music" / "bad.wav").write_bytes(b"no audio")
-    for user in range(1500):
-        for song in rng.choice(60, 12, replace=False):
-            plays.append(f"u{user}\ts{song}\t{rng.integers(1, 9)}")
-    (folder / "songs.tsv").write_text("\n".join(songs) + "\n")
-    (folder / "plays.tsv").write_text("\n".join(plays) + "\n")
     (folder / "experiment.toml").write_text(EXPERIMENT)
     run(
         folder,
@@ -125,14 +116,6 @@ def run(folder, words):
     return time.monotonic() - began
 
 
-def contents(directory):
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
-
-
 def clear(folder, command):
     """Take away what a command has left, and return the names of what is not its output."""
     left = []
@@ -143,60 +126,64 @@ def clear(folder, command):
     return left
 
 
-class Unbroken:
-    """What a command writes when nobody disturbs it, and how long that takes."""
+def undisturbed(folder, command):
+    """Return what a command writes, and the seconds that it took, run by run."""
+    seconds = []
 
-    def __init__(self, folder, command):
-        found = []
-        self.seconds = 0.0
-        for _ in range(2):
-            clear(folder, command)
-            self.seconds = run(folder, command.words)
-            found.append(contents(folder / command.output))
-        self.varies = sorted(name for name in found[0] if found[0][name] != found[1].get(name))
-        self.files = {name: data for name, data in found[0].items() if name not in self.varies}
+    def write():
+        clear(folder, command)
+        seconds.append(run(folder, command.words))
+        return folder / command.output
 
-    def differs(self, directory):
-        """Return the names of files that are not as they should be."""
-        found = contents(directory)
-        names = (set(found) | set(self.files)) - set(self.varies)
-        return sorted(name for name in names if found.get(name) != self.files.get(name))
+    return Undisturbed(write), seconds
 
 
-def until_over(folder, command, unbroken, rng, n_left, disturb):
-    """Disturb a command, start it again, and so on until it ends or that is enough; yield what came of it."""
+def until_over(folder, command, wanted, seconds, rng, n_left, disturb):
+    """Disturb a command once to three times in a row, let it end, and return what came of it all."""
     clear(folder, command)
-    for _ in range(min(n_left, 6)):
-        record = disturb(folder, command, rng.uniform(0, 1.1 * unbroken.seconds))
-        if record["ended"]:
+    records = []
+    for _ in range(min(n_left, rng.randint(1, 3))):
+        if not command.is_again and (folder / command.output).exists():
             break
-        yield record
+        began = time.monotonic()
+        record = disturb(folder, command, rng.uniform(0, 1.1 * statistics.median(seconds)), rng)
+        if record["ended"]:
+            if not records:
+                seconds.append(time.monotonic() - began)
+            break
+        records.append(record)
     if command.is_again or not (folder / command.output).exists():
         run(folder, command.words)
-    wrong = unbroken.differs(folder / command.output)
+    wrong = wanted.differs(folder / command.output)
     left = [name for name in clear(folder, command) if not name.endswith(".lock")]
-    yield {"over": True, "differs": wrong, "left": left}
+    return [*records, {"over": True, "n": len(records), "differs": wrong, "left": left}]
 
 
-def kill(folder, command, moment):
+def kill(folder, command, moment, rng):
     """Kill a command and say whether it had ended before."""
     words = [*DCBMR, *command.words]
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        time.sleep(moment)
+        wait(process, moment)
         process.kill()
         status = process.wait()
     return {"ended": status != -signal.SIGKILL, "moment": moment, "status": status}
 
 
-def stop(folder, command, moment):
+def wait(process, moment):
+    """Wait some seconds, or until the process has ended."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+
+
+def stop(folder, command, moment, rng):
     """Send SIGINT or SIGTERM, and see what is said, how it ends, and when."""
-    number = random.choice([signal.SIGINT, signal.SIGTERM])
+    number = rng.choice([signal.SIGINT, signal.SIGTERM])
     words = [*BEGUN, *command.words]
     with subprocess.Popen(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         process.stdout.readline()
-        time.sleep(moment)
+        wait(process, moment)
         began, used = time.monotonic(), processor_s(process.pid)
         process.send_signal(number)
         while used is not None and process.poll() is None:
@@ -238,7 +225,7 @@ def processor_s(pid):
 
 def summary(records):
     disturbed = [record for record in records if "ended" in record]
-    over = [record for record in records if "over" in record]
+    over = [record for record in records if record.get("n")]
     wrong = [record for record in over if record["differs"]]
     row = {
         "disturbed": len(disturbed),
@@ -250,6 +237,7 @@ def summary(records):
         seconds = [record["seconds"] for record in disturbed]
         row |= {
             "faults": dict(Counter(fault for record in disturbed for fault in record["faults"])),
+            "median_s": round(statistics.median(seconds), 3),
             "longest_s": round(max(seconds), 3),
             "longest_processor_s": max(record["processor_s"] or 0 for record in disturbed),
             "beyond_1_s": sum(s > 1 for s in seconds),
@@ -270,24 +258,23 @@ def main():
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     faults = 0
     for name in options.commands:
-        command, unbroken = COMMANDS[name], None
+        command, wanted = COMMANDS[name], None
         for what, disturb, n_all in (("kill", kill, options.kills), ("signal", stop, options.signals)):
             records = [record for record in done if (record["command"], record["what"]) == (name, what)]
             n_wanted = -(-n_all // len(options.commands))
             while (n_left := n_wanted - sum("ended" in record for record in records)) > 0:
-                unbroken = unbroken or Unbroken(options.folder, command)
+                if wanted is None:
+                    wanted, seconds = undisturbed(options.folder, command)
+                    print(f"{name}: {min(seconds):.1f} s; not compared: {wanted.varies}", flush=True)
                 rng = random.Random(f"{options.seed} {name} {what} {len(records)}")
-                random.seed(rng.random())
-                for record in until_over(options.folder, command, unbroken, rng, n_left, disturb):
-                    record |= {"command": name, "what": what}
-                    records.append(record)
-                    with log.open("a") as text:
-                        text.write(json.dumps(record) + "\n")
+                found = until_over(options.folder, command, wanted, seconds, rng, n_left, disturb)
+                found = [record | {"command": name, "what": what} for record in found]
+                records += found
+                with log.open("a") as text:
+                    text.writelines(json.dumps(record) + "\n" for record in found)
             row = summary(records)
             faults += row["differ"] + len(row.get("faults", ()))
             print(name, what, json.dumps(row), flush=True)
-        if unbroken:
-            print(f"  unbroken {unbroken.seconds:.1f} s; not compared: {unbroken.varies}", flush=True)
     sys.exit(faults > 0)
 
 

@@ -4,11 +4,13 @@
 
 Today has a twentieth more plays than yesterday, new users and songs among them, and a thirtieth more clips.
 "cold" begins with nothing; "warm" goes on from yesterday and trains again; "between" goes on from yesterday
-with the model that is there. Plays are by power laws (als.py), clips five seconds of tones.
+with the model that is there. Plays are by power laws (als.py), clips five seconds of tones. Yesterday is made
+once in DIRECTORY (--prepare stops after it); the nights measured start from copies of it.
 """
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -72,26 +74,47 @@ def objective(work):
     return [terms["total"] for terms in factors.config["objective"]]
 
 
+def clips_before(n_clips):
+    """Return how many clips there were yesterday."""
+    return n_clips * 29 // 30
+
+
+def prepare(root, sizes):
+    """Make the plays of both days, and yesterday's night, unless they are there."""
+    made = root / "made.json"
+    if made.exists():
+        assert json.loads(made.read_text()) == sizes, f"{root} holds yesterday in other sizes"
+        return
+    root.mkdir(parents=True)
+    make_plays(root, sizes["users"], sizes["songs"], sizes["pairs"])
+    make_clips(root / "audio", clips_before(sizes["clips"]), sizes["songs"])
+    night(root / "yesterday", root / "yesterday.parquet", root / "audio")
+    made.write_text(json.dumps(sizes))
+
+
 def main():
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("directory", type=Path)
     for name, default in (("users", 200_000), ("songs", 60_000), ("pairs", 7_300_000), ("clips", 3_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--prepare", action="store_true", help="make yesterday, and stop")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     root, audio = options.directory, options.directory / "audio"
-    root.mkdir(parents=True, exist_ok=True)
-    make_plays(root, options.users, options.songs, options.pairs)
-    before = options.clips * 29 // 30
-    make_clips(audio, before, options.songs)
-    night(root / "warm", root / "yesterday.parquet", audio)
-    shutil.copytree(root / "warm", root / "between")
-    make_clips(audio, options.clips, options.songs, first=before)
+    sizes = {name: getattr(options, name) for name in ("users", "songs", "pairs", "clips")}
+    prepare(root, sizes)
+    if options.prepare:
+        return
+    make_clips(audio, options.clips, options.songs, first=clips_before(options.clips))
     rows = []
     for name, every in (("cold", 1), ("warm", 1), ("between", 7)):
+        shutil.rmtree(root / name, ignore_errors=True)
+        if name != "cold":
+            shutil.copytree(root / "yesterday", root / name)
+        before = os.getloadavg()[0]
         seconds = night(root / name, root / "today.parquet", audio, "--train-every", every)
-        row = {"night": name, **seconds}
+        row = {"night": name, **seconds, "load": (round(before, 1), round(os.getloadavg()[0], 1))}
         if every == 1:
             totals = objective(root / name)
             row |= {"sweeps": len(totals), "objective": totals[-1]}

@@ -15,7 +15,7 @@ namespace {
 
 using Index = std::int64_t;
 
-constexpr Index kGrain = kSumRows;   // rows handed out at a time
+constexpr Index kGrain = 16;         // rows handed out at a time
 constexpr Index kHugeRow = 16384;    // plays from which all threads share one row
 constexpr Index kMinChunk = 8192;    // plays of a huge row that are one thread's share, and
 constexpr Index kMaxChunks = 64;     // how many shares there are at the most
@@ -26,10 +26,12 @@ struct Workspace {
   explicit Workspace(Index n_factors)
       : system(system_floats(n_factors)),
         scratch(scratch_floats(n_factors)),
-        scale(padded(n_factors)),
+        interleaved(Buffer::unset(interleaved_floats(n_factors, interleaved_kernel().lanes))),
+        scale(kGrain * padded(n_factors)),
         solved(kGrain * padded(n_factors)),
         rotated(kGrain * padded(n_factors)) {}
-  Buffer system, scratch, scale;
+  Buffer system, scratch, interleaved;
+  Buffer scale;            // (kGrain, stride), where each row has another
   Buffer solved, rotated;  // (kGrain, stride): a block's rows in the eigenbasis, and out of it
 };
 
@@ -119,59 +121,114 @@ class HalfSweep {
         pad_(stride_ - n_factors_),
         linalg_(linalg_kernel()),
         cg_(cg_kernel()),
+        interleaved_(interleaved_kernel()),
+        sums_(static_cast<std::size_t>(end - begin)),
         shared_scale_(stride_),
         spaces_(options.n_threads, n_factors_) {
-    if (!options.regularization_per_row) fill_scale(options.regularization[0], shared_scale_);
+    put_in_order();
+    if (!options.regularization_per_row)
+      fill_scale(options.regularization[0], shared_scale_.data());
   }
 
   std::vector<RowSums> run() {
-    const Index n_rows = end_ - begin_;
-    std::vector<RowSums> sums(static_cast<std::size_t>((n_rows + kGrain - 1) / kGrain));
-    const auto sums_of = [&](Index row) -> RowSums& {
-      return sums[static_cast<std::size_t>((row - begin_) / kGrain)];
-    };
     for (Index row = begin_; row < end_; ++row)
-      if (is_huge(row)) solve_huge_row(row, sums_of(row));
-    parallel_for(n_rows, kGrain, options_.n_threads, [&](Index begin, Index end, int thread) {
-      solve_block(begin_ + begin, begin_ + end, spaces_[thread], sums_of(begin_ + begin));
-    });
+      if (is_huge(row)) solve_huge_row(row);
+
+    parallel_for(static_cast<Index>(blocks_.size()), 1, options_.n_threads,
+                 [&](Index begin, Index, int thread) {
+                   solve_block(blocks_[static_cast<std::size_t>(begin)], spaces_[thread]);
+                 });
+    // In the order of the rows, whatever the one that they were solved in.
+    std::vector<RowSums> sums(static_cast<std::size_t>((end_ - begin_ + kSumRows - 1) / kSumRows));
+    for (Index row = begin_; row < end_; ++row) {
+      const RowSums& mine = sums_of(row);
+      RowSums& all = sums[static_cast<std::size_t>((row - begin_) / kSumRows)];
+      all.observed += mine.observed;
+      all.unobserved += mine.unobserved;
+      all.regularization += mine.regularization;
+      all.n_retried += mine.n_retried;
+    }
     return sums;
   }
 
  private:
-  bool is_huge(Index row) const { return rows_.indptr[row + 1] - rows_.indptr[row] >= kHugeRow; }
+  // At most kGrain rows of `order_`, from `begin` on.
+  struct Block {
+    Index begin, n_rows;
+    bool interleaved;
+  };
+
+  RowSums& sums_of(Index row) { return sums_[static_cast<std::size_t>(row - begin_)]; }
+  Index n_plays(Index row) const { return rows_.indptr[row + 1] - rows_.indptr[row]; }
+  bool is_huge(Index row) const { return n_plays(row) >= kHugeRow; }
+  bool is_interleaved(Index row) const {
+    return options_.cg_steps == 0 && n_plays(row) > 0 &&
+           dcbmr::is_interleaved(n_plays(row), n_factors_);
+  }
+
+  // First the rows that are solved one at a time, but for the huge ones; then those solved several
+  // at a time, by their length, so that the lanes of a vector have the same to do.
+  void put_in_order() {
+    std::vector<Index> of_length(kInterleavedPlays + 2);  // where the rows of each length begin
+    for (Index row = begin_; row < end_; ++row)
+      if (is_interleaved(row))
+        ++of_length[static_cast<std::size_t>(n_plays(row) + 1)];
+      else if (!is_huge(row))
+        order_.push_back(row);
+    add_blocks(0, static_cast<Index>(order_.size()), false);
+    of_length[0] = static_cast<Index>(order_.size());
+    for (std::size_t n = 1; n < of_length.size(); ++n) of_length[n] += of_length[n - 1];
+    order_.resize(static_cast<std::size_t>(of_length.back()));
+    // Systems of their number of plays, and of the factors' number, are not mixed.
+    const Index longest = std::min(n_factors_, kInterleavedPlays);
+    const Index first = of_length[0], middle = of_length[static_cast<std::size_t>(longest + 1)];
+    add_blocks(first, middle, true);
+    add_blocks(middle, of_length.back(), true);
+    for (Index row = begin_; row < end_; ++row)
+      if (is_interleaved(row))
+        order_[static_cast<std::size_t>(of_length[static_cast<std::size_t>(n_plays(row))]++)] = row;
+  }
+  void add_blocks(Index begin, Index end, bool interleaved) {
+    for (; begin < end; begin += kGrain)
+      blocks_.push_back({begin, std::min(kGrain, end - begin), interleaved});
+  }
 
   double regularization(Index row) const {
     return options_.regularization[options_.regularization_per_row ? row : 0];
   }
 
   // The padding of a row in the eigenbasis comes first.
-  void fill_scale(double regularization, Buffer& scale) const {
+  void fill_scale(double regularization, float* scale) const {
     for (Index c = 0; c < n_factors_; ++c)
-      scale.data()[pad_ + c] =
+      scale[pad_ + c] =
           static_cast<float>(1 / std::sqrt(options_.unobserved_weight *
                                                others_.eigenvalues_[static_cast<std::size_t>(c)] +
                                            regularization));
   }
 
   // Of one row; its scale is made in `own` where each row has another.
-  Plays plays_of(Index row, Buffer& own) const {
+  Plays plays_of(Index row, float* own) const {
     if (options_.regularization_per_row) fill_scale(regularization(row), own);
     const Index first = rows_.indptr[row];
     return {others_.rotated_.data(),
             stride_,
             n_factors_,
-            (options_.regularization_per_row ? own : shared_scale_).data(),
+            options_.regularization_per_row ? own : shared_scale_.data(),
             static_cast<float>(options_.unobserved_weight),
             rows_.indices + first,
             rows_.surplus + first,
-            rows_.indptr[row + 1] - first,
+            n_plays(row),
             rows_.indptr[end_] - first};
   }
 
   // From w to the row in the eigenbasis, x = scale w, and what the row adds to the objective but
-  // for its plays.
-  void finish_row(Index row, const Plays& plays, float* x, RowSums& sums) const {
+  // for its plays. A row that float32 did not solve is solved here.
+  void finish_row(Index row, const Plays& plays, bool solved, float* x) {
+    RowSums& sums = sums_of(row);
+    if (!solved) {
+      solve_in_double(plays, row, x);
+      ++sums.n_retried;
+    }
     double squares = 0, everywhere = 0;
     for (Index c = 0; c < n_factors_; ++c) {
       x[pad_ + c] *= plays.scale[pad_ + c];
@@ -183,13 +240,21 @@ class HalfSweep {
     sums.unobserved += options_.unobserved_weight * everywhere;
   }
 
-  void add_observed(const double* errors, RowSums& sums) const {
+  void add_observed(Index row, const double* errors) {
+    RowSums& sums = sums_of(row);
     sums.observed += errors[0];
     sums.unobserved -= options_.unobserved_weight * errors[1];
   }
 
-  void solve_row(Index row, Workspace& space, float* x, RowSums& sums) const {
-    const Plays plays = plays_of(row, space.scale);
+  void add_errors(Index row, const Plays& plays, const float* x) {
+    if (!options_.with_errors) return;
+    double errors[2] = {0, 0};
+    cg_.add_errors(plays, x, errors);
+    add_observed(row, errors);
+  }
+
+  void solve_row(Index row, Workspace& space, float* x) {
+    const Plays plays = plays_of(row, space.scale.data());
     float* const system = space.system.data();
     float* const scratch = space.scratch.data();
     if (plays.n == 0) {
@@ -205,30 +270,60 @@ class HalfSweep {
       linalg_.sum_plays(plays, system, x, scratch);
       solved = linalg_.solve_system(n_factors_, system, x, scratch);
     }
-    if (!solved) {
-      solve_in_double(plays, row, x);
-      ++sums.n_retried;
-    }
-    finish_row(row, plays, x, sums);
-    if (options_.with_errors) {
-      double errors[2] = {0, 0};
-      cg_.add_errors(plays, x, errors);
-      add_observed(errors, sums);
+    finish_row(row, plays, solved, x);
+    add_errors(row, plays, x);
+  }
+
+  // Of the rows that are likely to be next: sorted by length, they lie anywhere.
+  void prefetch_plays(const Index* rows) const {
+    const Index* const end = order_.data() + order_.size();
+    for (const Index* const last = rows + std::min(interleaved_.lanes, end - rows); rows < last;
+         ++rows)
+      for (Index i = rows_.indptr[*rows]; i < rows_.indptr[*rows + 1]; i += 16) {
+        __builtin_prefetch(rows_.indices + i);
+        __builtin_prefetch(rows_.surplus + i);
+      }
+  }
+
+  // As many rows as a vector has lanes, at most.
+  void solve_interleaved(const Index* rows, Index n_rows, Workspace& space, float* x) {
+    Plays plays[kGrain];
+    for (Index i = 0; i < interleaved_.lanes; ++i)
+      if (i < n_rows) {
+        plays[i] = plays_of(rows[i], space.scale.data() + i * stride_);
+      } else {
+        plays[i] = plays[0];
+        plays[i].n = 0;
+      }
+    prefetch_plays(rows + n_rows);
+    const unsigned failed = interleaved_.solve(plays, x, space.interleaved.data());
+    for (Index i = 0; i < n_rows; ++i, x += stride_) {
+      finish_row(rows[i], plays[i], !(failed >> i & 1), x);
+      add_errors(rows[i], plays[i], x);
     }
   }
 
-  // At most kGrain rows: into the eigenbasis where they are a start, solved there, and out of it.
-  void solve_block(Index begin, Index end, Workspace& space, RowSums& sums) const {
+  // Into the eigenbasis where the rows are a start, solved there, and out of it.
+  void solve_block(const Block& block, Workspace& space) {
+    const Index* const rows = order_.data() + block.begin;
     float* const solved = space.solved.data();
-    if (options_.cg_steps > 0)
-      linalg_.multiply_rows(out_ + begin * n_factors_, end - begin, n_factors_, n_factors_,
-                            others_.basis_.data(), stride_, solved);
-    for (Index row = begin; row < end; ++row)
-      if (!is_huge(row)) solve_row(row, space, solved + (row - begin) * stride_, sums);
-    const float* const rotated = rotate_back(solved, end - begin, space);
-    for (Index row = begin; row < end; ++row)
-      if (!is_huge(row))
-        std::copy_n(rotated + (row - begin) * stride_, n_factors_, out_ + row * n_factors_);
+    if (options_.cg_steps > 0) {
+      float* const start = space.rotated.data();
+      for (Index i = 0; i < block.n_rows; ++i)
+        std::copy_n(out_ + rows[i] * n_factors_, n_factors_, start + i * stride_);
+      linalg_.multiply_rows(start, block.n_rows, stride_, n_factors_, others_.basis_.data(),
+                            stride_, solved);
+    }
+    const Index together = block.interleaved ? interleaved_.lanes : 1;
+    for (Index i = 0; i < block.n_rows; i += together)
+      if (block.interleaved)
+        solve_interleaved(rows + i, std::min(together, block.n_rows - i), space,
+                          solved + i * stride_);
+      else
+        solve_row(rows[i], space, solved + i * stride_);
+    const float* const rotated = rotate_back(solved, block.n_rows, space);
+    for (Index i = 0; i < block.n_rows; ++i)
+      std::copy_n(rotated + i * stride_, n_factors_, out_ + rows[i] * n_factors_);
   }
 
   // Out of the eigenbasis: rows of stride_ floats, the padding last.
@@ -240,9 +335,9 @@ class HalfSweep {
 
   // A row that is worth sharing: each chunk of its plays is summed by one thread, and the sums are
   // added in the order of the chunks.
-  void solve_huge_row(Index row, RowSums& sums) {
+  void solve_huge_row(Index row) {
     Workspace& space = spaces_[0];
-    const Plays plays = plays_of(row, space.scale);
+    const Plays plays = plays_of(row, space.scale.data());
     const Index chunk = std::max(kMinChunk, (plays.n + kMaxChunks - 1) / kMaxChunks);
     const Index n_chunks = (plays.n + chunk - 1) / chunk;
     const Index system_size = system_floats(n_factors_);
@@ -267,17 +362,14 @@ class HalfSweep {
       for (Index c = 0; c < stride_; ++c) sides.data()[c] += sides.data()[k * stride_ + c];
     }
     float* const x = sides.data();
-    if (!linalg_.solve_system(n_factors_, systems.data(), x, space.scratch.data())) {
-      solve_in_double(plays, row, x);
-      ++sums.n_retried;
-    }
-    finish_row(row, plays, x, sums);
+    const bool solved = linalg_.solve_system(n_factors_, systems.data(), x, space.scratch.data());
+    finish_row(row, plays, solved, x);
     if (options_.with_errors) {
       std::vector<double> errors(static_cast<std::size_t>(2 * n_chunks));
       parallel_for(plays.n, chunk, options_.n_threads, [&](Index begin, Index end, int) {
         cg_.add_errors(part(begin, end), x, errors.data() + 2 * (begin / chunk));
       });
-      for (Index k = 0; k < n_chunks; ++k) add_observed(errors.data() + 2 * k, sums);
+      for (Index k = 0; k < n_chunks; ++k) add_observed(row, errors.data() + 2 * k);
     }
     std::copy_n(rotate_back(x, 1, space), n_factors_, out_ + row * n_factors_);
   }
@@ -290,6 +382,10 @@ class HalfSweep {
   const Index n_factors_, stride_, pad_;
   const LinalgKernel& linalg_;
   const CgKernel& cg_;
+  const InterleavedKernel& interleaved_;
+  std::vector<RowSums> sums_;  // of each row
+  std::vector<Index> order_;   // rows
+  std::vector<Block> blocks_;
   Buffer shared_scale_;
   Workspaces spaces_;
 };

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         FitRun,
         HasActivations,
         HasCheck,
+        HasMemory,
         HasUsers,
         Loss,
         LossSpec,
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
     from dcbmr.features.stored_kind import StoredKind
     from dcbmr.models.auto import train_auto
-    from dcbmr.models.explain import Excerpt, explain
+    from dcbmr.models.explain import Excerpt, WindowScores, explain, window_scores
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack, load_model
     from dcbmr.models.training import train
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.per_artist import PerArtist
     from dcbmr.recommendation.predicted import Predicted, predict_new
     from dcbmr.recommendation.recommender import Recommender
+    from dcbmr.report.write import write_report
     from dcbmr.tuning.factorization import tune_factorization
     from dcbmr.tuning.regressor import tune_regressor
     from dcbmr.tuning.search import Tuned
@@ -155,6 +157,7 @@ _HOME = {
     "FrameSettings": "audio.frames",
     "HasActivations": "contract.contract",
     "HasCheck": "contract.contract",
+    "HasMemory": "contract.contract",
     "HasUsers": "contract.contract",
     "HeldoutRanks": "ranking.ranks",
     "IdMatch": "plays.matching",
@@ -202,6 +205,7 @@ _HOME = {
     "Tuned": "tuning.search",
     "Uncertainty": "evaluation.statistics",
     "WeightedALS": "factorization.als",
+    "WindowScores": "models.explain",
     "bag_of_words": "features.bag_of_words",
     "bootstrap": "evaluation.statistics",
     "bring_vectors": "features.brought",
@@ -253,7 +257,9 @@ _HOME = {
     "train_auto": "models.auto",
     "tune_factorization": "tuning.factorization",
     "tune_regressor": "tuning.regressor",
+    "window_scores": "models.explain",
     "with_vectors": "features.in_hand",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -284,6 +290,7 @@ __all__ = [
     "FrameSettings",
     "HasActivations",
     "HasCheck",
+    "HasMemory",
     "HasUsers",
     "HeldoutRanks",
     "IdMatch",
@@ -328,6 +335,7 @@ __all__ = [
     "Tuned",
     "Uncertainty",
     "WeightedALS",
+    "WindowScores",
     "bag_of_words",
     "bootstrap",
     "bring_vectors",
@@ -380,7 +388,9 @@ __all__ = [
     "train_auto",
     "tune_factorization",
     "tune_regressor",
+    "window_scores",
     "with_vectors",
+    "write_report",
 ]
 
 

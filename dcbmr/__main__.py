@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 # Read by OpenMP runtimes as they are loaded. Threads that wait by spinning take the cores from whoever they
 # wait for: beside one other busy process on two cores, a small network trains ten to thirty times slower.
@@ -14,15 +15,10 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 
-# Those that read audio: a file that crashes its decoder costs itself, and not the command.
-DECODING = frozenset({"featurize", "codebook", "experiment", "recommend", "similar", "predict", "export"})
-
-
 def main() -> None:
     """Run the command line."""
     watch.begin()
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    if command not in DECODING or sys.platform != "linux":  # prctl and sigwaitinfo are Linux's
+    if sys.platform != "linux":  # prctl and sigwaitinfo are Linux's
         _run()
         return
     from dcbmr.base.crashes import outlive
@@ -33,7 +29,23 @@ def main() -> None:
 def _run() -> None:
     from dcbmr.cli import main as run
 
-    run()
+    try:
+        run()
+    except SystemExit as ended:
+        if watch.received is not None:
+            _end_at_once(int(ended.code or 0))
+        raise
+
+
+def _end_at_once(status: int) -> None:
+    """End this process after a signal, when all is tidy: to take down PyTorch would last a second more."""
+    from atexit import _run_exitfuncs
+
+    _run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _decode(path: str) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file, save_file
 
 import dcbmr
 from dcbmr.audio.decode import decode
+from dcbmr.experiment.experiment import plan_experiment
 from dcbmr.experiment.reading import read_experiment
 
 HOSTILE = Path(__file__).parents[1] / "benchmarks" / "hostile"
@@ -166,6 +168,18 @@ def test_factors_with_a_text_for_a_number(tmp_path, name):
         dcbmr.Factors.load(tmp_path / "f")
 
 
+def test_factors_whose_scores_overflow(tmp_path):
+    plays = dcbmr.PlayCounts.from_triplets(["a", "b"], ["s", "t"], [1, 2])
+    factors = dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(plays).factors_
+    factors.save(tmp_path / "f")
+    tensors = load_file(tmp_path / "f" / "factors.safetensors")
+    for name in ("user_factors", "song_factors"):
+        tensors[name] = np.full((2, 2), 3e30, np.float32)
+    save_file(tensors, tmp_path / "f" / "factors.safetensors")
+    with pytest.raises(dcbmr.InputError, match=r"f is damaged.* up to 3e\+30 and 3e\+30, .* overflow"):
+        dcbmr.Factors.load(tmp_path / "f")
+
+
 def change(file, **values):
     content = json.loads(file.read_text())
     content.update(values)
@@ -186,6 +200,9 @@ def kept(tmp_path_factory):
     factors = dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(plays).factors_
     store = dcbmr.FeatureStore.open(folder / "features")
     dcbmr.train(factors, store, regressor="linear", kind="stats").save(folder / "model")
+    words = dcbmr.FeaturePipeline("bow_pca", n_words=2)
+    with pytest.warns(UserWarning, match="fewer than 50 frames a codeword"):
+        dcbmr.train(factors, store, regressor="linear", pipeline=words).save(folder / "of_words")
     return folder
 
 
@@ -195,6 +212,7 @@ def kept(tmp_path_factory):
         {"made_of": 0.5},
         {"made_of": [1]},
         {"made_of": None},
+        {"settings": "x"},
         {"feature": ["stats"]},
         {"feature": 5},
         {"params": 8},
@@ -241,6 +259,7 @@ def test_results_whose_intervals_are_no_numbers(tmp_path, value):
         ("config.json", {"regressor": "gone"}),
         ("pipeline/config.json", {"feature": "gone"}),
         ("pipeline/config.json", {"source": "gone"}),
+        ("pipeline/config.json", {"source": ["stats"]}),
         ("regressor/linear.json", {"loss": "gone", "regularization_used": "gone", "leave_one_out": "gone"}),
     ],
 )
@@ -264,3 +283,81 @@ def test_json_that_is_deep(kept):
             dcbmr.Model.load(kept / "model")
     finally:
         file.write_text(whole)
+
+
+def test_a_codebook_of_other_frames_than_its_model_is(kept):
+    file = kept / "of_words" / "pipeline" / "codebook" / "config.json"
+    whole = file.read_text()
+    try:
+        change(file, frames=json.loads(whole)["frames"] | {"fmax": 8000.0})
+        with pytest.raises(dcbmr.InputError, match="of_words is damaged: .*fmax is none .wanted 8000.0"):
+            dcbmr.load_model(kept / "of_words")
+    finally:
+        file.write_text(whole)
+    assert dcbmr.load_model(kept / "of_words").pipeline.kind == "bow_pca"
+
+
+def test_rows_of_songs_that_the_factors_lack(kept, tmp_path):
+    shutil.copytree(kept / "model", tmp_path / "model")
+    rows = np.load(tmp_path / "model" / "training_songs.npy")
+    np.save(tmp_path / "model" / "training_songs.npy", np.where(rows == rows[0], 32767, rows))
+    model = dcbmr.load_model(tmp_path / "model")
+    with pytest.raises(
+        dcbmr.InputError, match="model is damaged: .* rows from [0-9]+ to 32767, and the factors 6"
+    ):
+        _ = model.song_ids
+    np.save(tmp_path / "model" / "training_songs.npy", rows[1:])
+    with pytest.raises(dcbmr.InputError, match=r"model is damaged: .*holds int64 \(5,\) for 6 songs"):
+        dcbmr.load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("weights", [["x", 0.5], [0.5], [float("inf"), 0.5], 8])
+def test_a_stack_whose_weights_are_nonsense(kept, tmp_path, weights):
+    models = [dcbmr.load_model(kept / name) for name in ("model", "of_words")]
+    dcbmr.Stack(models).save(tmp_path / "stack")
+    change(tmp_path / "stack" / "config.json", weights=weights)
+    with pytest.raises(dcbmr.InputError, match="stack is damaged: "):
+        dcbmr.load_model(tmp_path / "stack")
+
+
+def test_a_split_that_trains_on_what_it_holds_out(tmp_path):
+    plays = dcbmr.PlayCounts.from_triplets(["a"] * 9, [f"s{song}" for song in range(9)], [1] * 9)
+    split = dcbmr.split_plays(plays, by="song")
+    split.save(tmp_path / "s")
+    with (tmp_path / "s" / "heldout_songs.txt").open("a") as songs:
+        songs.write(f"{split.train.song_ids[0]}\n")
+    with pytest.raises(
+        dcbmr.InputError, match="s is damaged: .*1 of its held-out songs are trained on, as 's"
+    ):
+        dcbmr.Split.load(tmp_path / "s")
+
+
+def test_a_network_that_no_memory_holds(kept, tmp_path):
+    pytest.importorskip("torch")
+    store = dcbmr.FeatureStore.open(kept / "features")
+    small = {"epochs": 1, "window": 8, "channels": (4,), "pools": (2,), "hidden": (8,), "filter_length": 3}
+    factors = dcbmr.load_model(kept / "model").factors
+    dcbmr.train(factors, store, regressor="cnn", loss="mse", params=small).save(tmp_path / "m")
+    file = tmp_path / "m" / "regressor" / "network.json"
+    change(file, parameters=json.loads(file.read_text())["parameters"] | {"window": 1 << 45})
+    with pytest.raises((dcbmr.InputError, MemoryError), match=r"out of memory|Unable to allocate"):
+        dcbmr.load_model(tmp_path / "m").predict_store(store)
+
+
+@pytest.mark.parametrize("numbers", ["0\t9223372036854775808\t4", "0\t-1\t4", "0\t0\t9223372036854775808"])
+def test_an_index_of_numbers_that_are_none(kept, tmp_path, numbers):
+    shutil.copytree(kept / "features", tmp_path / "f")
+    index = tmp_path / "f" / "mel" / "songs.tsv"
+    index.write_text(f"s0\t{numbers}\t00000000\n")
+    with pytest.raises(dcbmr.InputError, match=r"songs\.tsv.* is damaged"):
+        _ = dcbmr.FeatureStore.open(tmp_path / "f")["mel"]
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
+def test_an_experiment_of_plays_that_no_file_can_be(tmp_path, path):
+    file = tmp_path / "config.toml"
+    (tmp_path / "a.wav").touch()
+    row = '[[rows]]\nname = "linear"\nregressor = "linear"\n'
+    file.write_text(f'[data]\nplays = {json.dumps(path)}\naudio = "."\n{row}')
+    with pytest.raises(dcbmr.InputError, match=r"data.* plays must be .* got|File name too long"):
+        plan_experiment(read_experiment(file), tmp_path / "out")

@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "features": {"safetensors", "threadpoolctl"},
     "models": {"threadpoolctl", "matplotlib"},
     "evaluation": {"threadpoolctl", "sklearn", "matplotlib", "pyarrow"},
-    "recommendation": {"pyarrow"},
+    "recommendation": {"pyarrow", "faiss"},
     "datasets": {"soundfile", "pyarrow"},
-    "report": {"bokeh", "jinja2", "openTSNE", "soundfile"},
+    "report": {"PIL", "bokeh", "jinja2", "openTSNE", "soundfile"},
     "testing": {"safetensors", "soundfile", "torch"},  # a loss takes tensors, so its checks make some
     # Looks at what there is, and runs the kernel of MLR beside the others.
     "doctor": {"threadpoolctl", "soundfile", "av", "torch", "dcbmr_mlr"},

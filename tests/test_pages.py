@@ -1,7 +1,7 @@
 """The pages' code: the tutorial and the lines of Python run, and every command line is one that there is.
 
 A block that needs what a test cannot have says so in the line before it, ``<!-- not run: needs a GPU -->``,
-and is counted here. README and the pages on plugins have tests of their own: test_readme.py, test_docs.py.
+and is counted here. README and the pages on plugins have tests of their own: test_own_data.py, test_docs.py.
 """
 
 import re
@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dcbmr.base.directory import FORMATS
+from dcbmr.base.version import __version__
 from dcbmr.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +62,7 @@ def test_every_command_line_is_one_that_there_is(page, monkeypatch, tmp_path):
 
 def test_what_is_not_run_is_marked_and_counted():
     needs = Counter(need for page in PAGES for need, *_ in blocks(page) if need)
-    assert needs == {"a package index": 2, "a GPU": 1, "a cluster": 1, "data": 1}
+    assert needs == {"a package index": 2, "a GPU": 1, "a cluster": 1, "data": 2, "faiss": 1}
 
 
 def in_small(text):
@@ -103,3 +104,16 @@ def test_the_page_on_files_has_every_format():
     page = PAGES["docs/reference/files.md"].read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.M))
     assert rows == {kind: str(version) for kind, version in FORMATS.items()}
+
+
+def test_the_version_is_one():
+    said = {
+        "pyproject.toml": f'\nversion = "{__version__}"\n',
+        "CITATION.cff": f"\nversion: {__version__}\n",
+        "docs/start/install.md": f"pip install dcbmr-{__version__}-cp",
+    }
+    assert not [file for file, text in said.items() if text not in (ROOT / file).read_text("utf-8")]
+    assert re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1].split()[0] in (
+        "Unreleased",
+        __version__,
+    )

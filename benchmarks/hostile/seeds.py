@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import pickle
+import shutil
 
 import numpy as np
 import soundfile
@@ -39,9 +40,9 @@ EXECUTED = "executed"  # a folder that a payload makes in the working directory
 CONFIG = """
 random_state = 3
 [data]
-plays = "plays.tsv"
-songs = "songs.tsv"
-audio = "music"
+plays = "../seeds/plays.tsv"
+songs = "../seeds/songs/a.tsv"
+audio = "../seeds/music"
 [split]
 by = "artist"
 [factorization]
@@ -73,6 +74,15 @@ def payloads():
     archive = io.BytesIO()
     np.savez(archive, ids=np.array([Payload()], object), vectors=np.array([[Payload()]], object))
     return [array.getvalue(), archive.getvalue(), pickle.dumps(Payload()), pickle.dumps([Payload()], 0)]
+
+
+def made_in(folder):
+    """Return the folder ``seeds`` in a folder, made where it is not there."""
+    if not (folder / "seeds").exists():
+        shutil.rmtree(folder / "partial", ignore_errors=True)
+        make(folder / "partial")
+        (folder / "partial").rename(folder / "seeds")
+    return folder / "seeds"
 
 
 def make(folder):
@@ -158,9 +168,9 @@ def _kept(folder, rng):
     dcbmr.featurize(music, store, kinds=("mel", "mfcc", "stats"), n_threads=1)
     users = np.repeat(np.arange(20), 5)
     songs = np.array([rng.permutation(12)[:5] for _ in range(20)]).ravel()
-    plays = dcbmr.PlayCounts.from_triplets(
-        [f"u{user}" for user in users], [f"s{song}" for song in songs], rng.integers(1, 9, len(users))
-    )
+    rows = zip(users, songs, rng.integers(1, 9, len(users)), strict=True)
+    (folder / "plays.tsv").write_text("".join(f"u{user}\ts{song}\t{n}\n" for user, song, n in rows))
+    plays = dcbmr.PlayCounts.read(folder / "plays.tsv")
     artists = {f"s{song}": f"a{song // 2}" for song in range(12)}
     split_plays(plays, by="artist", artists=artists).save(folder / "split" / "a")
     factors = dcbmr.WeightedALS(n_factors=4, n_iterations=3).fit(plays).factors_

@@ -74,6 +74,30 @@ struct LinalgKernel {
 };
 DCBMR_KERNEL(LinalgKernel, linalg_kernel)
 
+// Rows that are solved several at a time (kernels/interleaved.h): those whose system has at most
+// kInterleaved rows, and that have at most kInterleavedPlays plays. Which way a row goes depends on
+// its own length alone, and so do its bits.
+constexpr std::int64_t kInterleaved = 64;
+constexpr std::int64_t kInterleavedPlays = 256;
+constexpr bool is_interleaved(std::int64_t n_plays, std::int64_t n_factors) {
+  return n_plays <= kInterleavedPlays && (n_plays <= kInterleaved || n_factors <= kInterleaved);
+}
+// Floats of scratch for `lanes` of them: scales, three columns, 16 columns of strips, a triangle.
+constexpr std::int64_t interleaved_floats(std::int64_t n_factors, std::int64_t lanes) {
+  constexpr std::int64_t height = kInterleaved + 16;
+  return lanes * (padded(n_factors) + height * (3 + 16) + height * height / 2);
+}
+
+struct InterleavedKernel {
+  std::int64_t lanes;  // rows that are solved at a time
+
+  // w (lanes, stride) of as many rows, for which is_interleaved() holds; all of them have at most
+  // n_factors plays, or all have more, and the first has some. Returns a bit for each that float32
+  // does not do for.
+  unsigned (*solve)(const Plays* rows, float* w, float* scratch);
+};
+DCBMR_KERNEL(InterleavedKernel, interleaved_kernel)
+
 struct CgKernel {
   // n_steps of conjugate gradients from the row x = scale w; leaves w in x. A solver, as above.
   bool (*solve_cg)(const Plays& plays, int n_steps, float* x, float* scratch);

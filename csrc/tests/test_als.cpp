@@ -135,6 +135,24 @@ void rows_solve_the_normal_equations() {
   }
 }
 
+// Also where its own length is far from theirs, and where float32 does not do for one of them.
+void rows_do_not_depend_on_their_neighbours() {
+  for (const std::int64_t n_factors : {5, 50, 70}) {
+    Problem problem(40, 90, n_factors, 300);
+    std::fill(problem.surplus.begin() + problem.indptr[30],
+              problem.surplus.begin() + problem.indptr[31], 3e38F);
+    const dcbmr::FixedFactors others = fixed(problem);
+    std::vector<float> together(static_cast<size_t>(40 * n_factors)), alone(together);
+    CHECK(solve(problem, others, 0, 3, together).n_retried == 1);
+    const dcbmr::SolveOptions options{&kLambda, false, 1, 0, true, 1};
+    for (std::int64_t row = 0; row < 40; ++row)
+      others.solve_rows(problem.rows(), options, row, row + 1, alone.data());
+    CHECK(alone == together);
+    for (std::int64_t row = 0; row < 40; ++row)
+      CHECK(row == 30 || problem.residual(row, alone.data() + row * n_factors) < 1e-3);
+  }
+}
+
 void huge_row_is_shared() {
   const Problem problem(2, 20'000, 5, 20'000);
   const dcbmr::FixedFactors others = fixed(problem);
@@ -158,4 +176,5 @@ void failures_are_solved_in_double() {
 
 }  // namespace
 
-TESTS(rows_solve_the_normal_equations, huge_row_is_shared, failures_are_solved_in_double)
+TESTS(rows_solve_the_normal_equations, rows_do_not_depend_on_their_neighbours, huge_row_is_shared,
+      failures_are_solved_in_double)

@@ -269,7 +269,9 @@ def _open_sndfile(path: str, offset: float, duration: float | None, damage: list
                 _refuse_truncated_ogg(path)
             yield _Source(file.samplerate, _sndfile_blocks(path, file, offset, duration, damage))
     except soundfile.LibsndfileError as error:
-        says = f" (it says: {error.error_string.strip().rstrip('.')})"
+        said = error.error_string.strip().rstrip(".")
+        # So it calls a file, too, in which it finds no frame of MP3.
+        says = "" if said.startswith("File does not exist") else f" (it says: {said})"
         raise AudioError(path, "is damaged or no audio that libsndfile reads", says) from None
 
 

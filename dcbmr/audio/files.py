@@ -13,6 +13,7 @@ from pathlib import Path
 from dcbmr.audio.decode import AUDIO_ENDINGS, AudioError, is_audio
 from dcbmr.base.scratch import Scratch, as_text
 from dcbmr.errors import InputError
+from dcbmr.plays.columns import MANIFEST, choose_columns, is_header
 
 Source = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]]
 
@@ -194,15 +195,17 @@ def _read_manifest(file: Path) -> Iterator[tuple[str, str]]:
             if "\0" in first:
                 raise InputError(f"{file} is no manifest: it is not UTF-8 text")
             rows = csv.reader(chain([first], text), delimiter="\t" if "\t" in first else ",")
+            width, song, path = 2, 0, 1
             for row in rows:
-                is_header = rows.line_num == 1 and [cell.strip().lower() for cell in row] == ["song", "path"]
-                if not row or is_header:
-                    continue
-                if len(row) != 2 or not all(row):
-                    raise InputError(
-                        f"{file}, line {rows.line_num}: wanted two columns, song and path, got {row}"
-                    )
-                yield row[0], os.path.join(os.path.dirname(file), row[1])
+                if rows.line_num == 1 and is_header(MANIFEST, row, None):
+                    width = len(row)
+                    places = choose_columns(file, MANIFEST, row, width, None)
+                    song, path = [place for place in places if place is not None]
+                elif row:
+                    if len(row) != width or not row[song] or not row[path]:
+                        wanted = f"wanted {width} columns, with song and path"
+                        raise InputError(f"{file}, line {rows.line_num}: {wanted}, got {row}")
+                    yield row[song], os.path.join(os.path.dirname(file), row[path])
     except csv.Error as error:
         raise InputError(f"{file} is no manifest: {error}") from None
     except OSError as error:

@@ -1,8 +1,10 @@
-"""A library that crashes costs one file, not the command: who has which file in hand, and what follows.
+"""A library that crashes costs one file, not the command, and one that does not listen is not waited for.
 
-Decoders are C libraries, and a damaged file may end their process. Commands that decode run in a child of a
-parent that does nothing but wait: it sees which files were in hand, tries each of them in a process of its
-own, and starts the command again without the one that crashes. Light, since it is there before all else.
+Decoders are C libraries, and a damaged file may end their process; and while a library is loaded or
+computes, Python hears of no signal. So commands run in a child of a parent that does nothing but wait. It
+sees which files were in hand, tries each of them in a process of its own, and starts the command again
+without the one that crashes; and it ends a command that has not heard of a signal in time. Light, since it is
+there before all else.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ from functools import partial
 from mmap import mmap
 from typing import NoReturn
 
-from dcbmr.base.signals import watch
+from dcbmr.base.signals import SAID, watch
 
 _N_SLOTS = 256  # files in hand at once; those of more threads are not known
 _SLOT_BYTES = 4 + 4096  # the length of a path, and the longest there is
@@ -26,6 +29,7 @@ _CRASHES = {
     for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 }
 _MOST_UNEXPLAINED = 3
+_HEARS_IN_S = 0.6
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,7 +55,7 @@ class InHand:
 
     def share(self) -> None:
         """Keep what is in hand where children see it, too, and a parent what its child has."""
-        self._memory = mmap(-1, _N_SLOTS * _SLOT_BYTES)
+        self._memory = mmap(-1, _N_SLOTS * _SLOT_BYTES + 1)
         self.process = os.getpid()
 
     @contextmanager
@@ -71,11 +75,22 @@ class InHand:
             self._memory[at : at + 4] = bytes(4)
             self._free.append(slot)
 
+    @property
+    def answered(self) -> int:
+        """How far the child is with a signal: 0, or HEARD, while it tidies up, or SAID."""
+        assert self._memory is not None
+        return self._memory[-1]
+
+    @answered.setter
+    def answered(self, value: int) -> None:
+        assert self._memory is not None
+        self._memory[-1] = value
+
     def take(self) -> list[str]:
         """Return the files that a child had in hand when it ended, and forget them."""
         assert self._memory is not None
         found = []
-        for at in range(0, len(self._memory), _SLOT_BYTES):
+        for at in range(0, _N_SLOTS * _SLOT_BYTES, _SLOT_BYTES):
             if length := int.from_bytes(self._memory[at : at + 4], "little"):
                 found.append(os.fsdecode(self._memory[at + 4 : at + 4 + length]))
                 self._memory[at : at + 4] = bytes(4)
@@ -88,7 +103,9 @@ in_hand = InHand()
 def outlive(work: Callable[[], None], trial: Callable[[str], object]) -> NoReturn:
     """Run ``work`` in a child process, again after each crash without the file that caused it.
 
-    For the first lines of a command: of a process with threads, a fork leaves nothing that could be used.
+    A signal is answered by the child; by this process, as by a kill, where the child has not heard of it
+    within 0.6 s. For the first lines of a command: of a process with threads, a fork leaves nothing that
+    could be used.
 
     Parameters
     ----------
@@ -129,20 +146,35 @@ def _in_child(work: Callable[[], object]) -> int:
     waited = {signal.SIGCHLD, *watch.watched}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     parent = os.getpid()
+    in_hand.answered = 0
     child = os.fork()
     if child == 0:
         _die_with(parent)
+        watch.answers = partial(setattr, in_hand, "answered")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited)
         work()
         sys.exit()
+    told, deadline = 0, None
     while True:
-        came = signal.sigwaitinfo(waited)
-        if came.si_signo == signal.SIGCHLD:
+        left_s = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        came = signal.sigtimedwait(waited, left_s)
+        if came is None:
+            if deadline is not None and not in_hand.answered:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                if in_hand.answered == SAID:  # meanwhile
+                    os._exit(128 + told)
+                watch.leave(told)
+            deadline = None
+        elif came.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-        elif came.si_code <= 0:  # sent to this process; Ctrl-C comes to the child as well
-            os.kill(child, came.si_signo)
+        else:
+            if came.si_code <= 0:  # sent to this process; Ctrl-C comes to the child as well
+                os.kill(child, came.si_signo)
+            if deadline is None:
+                told, deadline = came.si_signo, time.monotonic() + _HEARS_IN_S
 
 
 def _die_with(parent: int) -> None:

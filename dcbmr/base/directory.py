@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,6 +38,16 @@ FORMATS = {
     "lists": 1,
     "vectors": 1,
     "experiment": 4,
+}
+# What a machine lacks: nobody's fault.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What makes some of them, for who has one of another version.
+_MADE_BY = {
+    "split": "split PLAYS",
+    "factors": "factorize PLAYS",
+    "features": "featurize AUDIO",
+    "codebook": "codebook SOURCE",
+    "songs": "predict MODEL --features FEATURES",
 }
 HEADER = ("kind", "format_version", "dcbmr_version")  # of every config.json
 
@@ -143,6 +154,8 @@ def sole_writer(output: Path) -> Iterator[None]:
             with watch.later():  # else nobody would remove a lock that is there already
                 lock = _locked(file, output)
                 watch.temporary.add(str(file))
+            place = Path(os.path.realpath(output))
+            tidy_after_kills(place.parent, of=place.name)
         except OSError as error:
             raise InputError(f"{output} cannot be written: {error.strerror}") from error
         yield
@@ -283,25 +296,39 @@ def new_directory(
             old.rename(place)
         for left in (beside, old):
             shutil.rmtree(left, ignore_errors=True)
-        # Who was called to write here may have wrapped what the disk had against it.
-        if reason := _why_not_written(error, beside) or _why_not_written(error.__cause__, beside):
+        if reason := _why_not_written(error, beside):
             raise DcbmrError(f"{_known_as(path)} could not be written: {reason}") from error
         raise
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
 def _why_not_written(error: BaseException | None, beside: Path) -> str | None:
     """Return what the disk had against it; None for an error that has nothing to do with writing."""
-    if isinstance(error, OSError) and (
-        error.errno in _NO_ROOM or str(error.filename).startswith(str(beside))
-    ):
+    if isinstance(error, OSError) and (error.errno in NO_ROOM or str(error.filename).startswith(str(beside))):
         return error.strerror
     # safetensors has an error of its own, which names the system's in its text.
     if type(error).__name__ == "SafetensorError" and "os error" in str(error):
         return str(error)
-    return None
+    # Who was called to write here may have wrapped what the disk had against it.
+    return None if error is None else _why_not_written(error.__cause__, beside)
+
+
+_LEFT = re.compile(r"\.(?P<of>.+)\.\d+\.(?:partial|old)")
+
+
+def tidy_after_kills(folder: Path, *, of: str | None = None) -> None:
+    """Take away what :func:`new_directory` was filling, and put back what it was about to replace.
+
+    For whoever is the only writer in ``folder``, or of the output ``of`` in it.
+    """
+    for left in list(folder.iterdir()):
+        found = _LEFT.fullmatch(left.name)
+        if found is None or of not in (None, found["of"]):
+            continue
+        place = folder / found["of"]
+        if left.suffix == ".old" and not place.exists():
+            left.rename(place)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1) -> None:
@@ -315,7 +342,7 @@ def write_config(directory: Path, *, kind: str, config: Mapping[str, Any], versi
 def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") -> dict[str, Any]:
     """Return the settings of a directory, after checking that it is of this kind and version.
 
-    ``remedy`` says what to do about another version.
+    ``remedy`` says what to do about another version; by default, the command that makes it anew.
     """
     path = Path(path)
     file = path / CONFIG
@@ -330,6 +357,8 @@ def read_config(path: Path, *, kind: str, version: int = 1, remedy: str = "") ->
     if found_kind != kind:
         raise InputError(f"{path} holds {found_kind!r}, not {kind!r}")
     if found_version != version:
+        if not remedy and kind in _MADE_BY:
+            remedy = f"dcbmr {_MADE_BY[kind]} -o {path} --overwrite makes it anew"
         raise InputError(
             f"{path}: format_version is {found_version}, this dcbmr reads {version}; "
             f"it was written by dcbmr {config.get('dcbmr_version')}{remedy and '; '}{remedy}"
@@ -356,10 +385,22 @@ def write_json(file: Path, value: Any) -> None:
     """Write readable JSON, whole or not at all; NaN is refused, since it is not JSON."""
     partial = _partial_of(file)
     try:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+        with naming(file):
+            partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Write to a file in this block: an error of the disk names the file, as it does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
         raise
 
 

@@ -13,9 +13,11 @@ from dcbmr.errors import InputError
 
 GIB = 2**30
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": GIB}
-# Measured (tests/base/test_needs.py): the interpreter with its libraries; a pair of user and song in the
-# matrices that a command holds at a time; an id as a str in a list and a table of places.
+# Measured (tests/base/test_needs.py): the interpreter with its libraries, and without pyarrow, which what
+# trains has no use for; a pair of user and song in the matrices that a command holds at a time; an id as a
+# str in a list and a table of places.
 _PROGRAM = 200 * 2**20
+_WITHOUT_PYARROW = 90 * 2**20
 _PAIR = 32
 _ID = 200
 
@@ -53,27 +55,66 @@ def of_factorize(sizes: Sizes) -> Need:
     return Need(_PROGRAM + sizes.plays + 2 * sizes.factors, 3 * sizes.factors + 12 * sizes.n_pairs)
 
 
-def of_codebook(n_frames: int, n_dims: int, n_words: int) -> Need:
-    """Return it for a sample of frames, which is held twice."""
-    return Need(_PROGRAM + 8 * n_frames * n_dims, 8 * n_words * n_dims)
+@dataclass(frozen=True)
+class FeatureNeed:
+    """What the features of songs take.
+
+    Attributes
+    ----------
+    n_songs, n_dims : int
+        Songs, and numbers of a song's vector or of a frame.
+    held : float
+        Bytes that they are once they are made; frames stay on disk.
+    making : float
+        Bytes at the peak until then, beside nothing of them.
+    """
+
+    n_songs: int
+    n_dims: int
+    held: float
+    making: float
 
 
-def of_train(sizes: Sizes, n_numbers: int) -> Need:
-    """Return it for ``n_numbers`` of vectors in memory, which the fit holds thrice; frames stay on disk."""
+def of_sample(n_frames: int, n_dims: int, n_words: int) -> float:
+    """Return the bytes that a codebook is learned in: frames, some to begin from, their words, distances."""
+    in_float64 = min(n_frames, 1 << 16)  # a block, to find deviations
+    frames = 4 * (n_frames + min(n_frames, 64 * n_words)) + 16 * in_float64
+    return n_dims * (frames + 40 * n_words) + 16 * n_frames
+
+
+def of_codebook(n_frames: int, n_dims: int, n_words: int, *, is_streamed: bool) -> Need:
+    """Return it for a sample of frames; of what streams by, twice as many are held as are kept."""
+    sample = of_sample(n_frames, n_dims, n_words) + (4 * n_frames * n_dims if is_streamed else 0)
+    return Need(_WITHOUT_PYARROW + sample, 8 * n_words * n_dims)
+
+
+def of_train(sizes: Sizes, features: FeatureNeed, fit: float) -> Need:
+    """Return it for plays in five forms, features, and a fit that takes so many bytes beside them."""
     return Need(
-        2 * _PROGRAM + sizes.plays + 2 * sizes.factors + 12 * n_numbers,
+        _WITHOUT_PYARROW
+        + sizes.plays
+        + 8 * sizes.n_pairs
+        + sizes.factors
+        + max(features.making, features.held + fit),
         2 * (sizes.factors + 12 * sizes.n_pairs),
     )
 
 
-def of_lists(sizes: Sizes, k: int) -> Need:
+def of_lists(sizes: Sizes, k: int, *, n_newer: int = 0) -> Need:
     """Return it for the lists of all users: factors as read and as ranked by, plays, a block of rows."""
-    return Need(_PROGRAM + sizes.plays + 2.5 * sizes.factors, 8 * k * sizes.n_users)
+    memory = _PROGRAM + sizes.plays + 2.5 * sizes.factors + _of_newer(sizes, n_newer)
+    return Need(memory, 8 * k * sizes.n_users)
 
 
-def of_export(sizes: Sizes) -> Need:
+def of_export(sizes: Sizes, *, n_newer: int = 0) -> Need:
     """Return it for vectors of all users and songs, which stand beside the factors."""
-    return Need(_PROGRAM + sizes.plays / 2 + 2.5 * sizes.factors, 1.1 * sizes.factors)
+    memory = _PROGRAM + sizes.plays / 2 + 2.5 * sizes.factors + _of_newer(sizes, n_newer)
+    return Need(memory, 1.1 * sizes.factors)
+
+
+def _of_newer(sizes: Sizes, n_newer: int) -> float:
+    """Return the bytes more where so many newer pairs stand beside those of the factors, and are joined."""
+    return 40 * n_newer + 24 * sizes.n_pairs + 2 * _ID * (sizes.n_users + sizes.n_songs) if n_newer else 0
 
 
 def check_need(need: Need, output: Path, *, force: bool) -> None:

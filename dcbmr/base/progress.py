@@ -20,7 +20,7 @@ class Progress(Protocol):
         stage : str
             What is being done: "factorize", "featurize", "k-means", ... One call may go through several.
         step : int
-            Steps of the stage that are over.
+            Steps of the stage that are over: 0, or where it goes on, to say that it begins.
         n_steps : int or None
             Steps that the stage has; None where that is not known.
         figures : mapping of str to float

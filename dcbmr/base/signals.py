@@ -16,14 +16,15 @@ from contextlib import contextmanager, suppress
 # For type checkers it is true; `typing` takes a while to import, in which Ctrl-C is not watched for.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
-    from typing import Any
+    from typing import Any, NoReturn
 
 _TWICE_S = 0.5
 _PATIENCE_S = 0.4  # of the processor, with an import; that of PyTorch takes more than two
 _SHOW_CURSOR = b"\x1b[?25h\n"  # which a bar of progress hides
-SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+HEARD, SAID = 1, 2  # what a parent that waits is told
 
 
 class Stopped(BaseException):
@@ -37,6 +38,7 @@ class _Watch:
         self.watched: list[signal.Signals] = []
         self.received: signal.Signals | None = None
         self.temporary: set[str] = set()  # files to remove where there is no time to unwind
+        self.answers: Callable[[int], None] = lambda _: None  # tells a parent that waits
         self._received_at = 0.0
         self._postponed_at: float | None = None
         self._is_held = False
@@ -44,7 +46,7 @@ class _Watch:
     def begin(self) -> None:
         """End the process at once when a signal comes: there is nothing yet to tidy up."""
         # One that is ignored, as nohup's and background jobs' are, stays ignored.
-        self.watched = [number for number in SAID if signal.getsignal(number) != signal.SIG_IGN]
+        self.watched = [number for number in WORDS if signal.getsignal(number) != signal.SIG_IGN]
         for number in self.watched:
             signal.signal(number, self._leave)
         # While Python ends it gives signals back to the system, which would kill a command that is through.
@@ -75,11 +77,13 @@ class _Watch:
         for number in self.watched:
             signal.signal(number, signal.SIG_IGN)
 
-    def _leave(self, number: int, _: object) -> None:
-        os.write(2, f"{SAID[signal.Signals(number)]}\n".encode())
+    def _leave(self, number: int, _: object) -> NoReturn:
+        os.write(2, f"{WORDS[signal.Signals(number)]}\n".encode())
+        self.answers(SAID)
         os._exit(128 + number)
 
-    def _leave_untidy(self, number: int) -> None:
+    def leave(self, number: int) -> NoReturn:
+        """Say what came and end the process at once, without unwinding anything."""
         for file in self.temporary:
             with suppress(OSError):
                 os.unlink(file)
@@ -100,10 +104,11 @@ class _Watch:
             if self._postponed_at is None:
                 self._postponed_at = time.process_time()
             if not self._is_held and time.process_time() - self._postponed_at > _PATIENCE_S:
-                self._leave_untidy(number)
+                self.leave(number)
             start_new_thread(_send_later, (get_ident(), number))
             return
         self.received, self._received_at = signal.Signals(number), time.monotonic()
+        self.answers(HEARD)
         raise Stopped
 
     def _unraisable(self, what: Any) -> None:

@@ -1,7 +1,8 @@
-"""Lists of ids as text files, and rows as text."""
+"""Lists of ids as text files, rows as text, and text of others made harmless."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,35 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield line.removesuffix("\n")
         except UnicodeDecodeError as error:
             raise InputError(f"{path} is no text in UTF-8: {error}") from error
+
+
+_BREAKS = re.compile(r"[\0\t\r\n]")
+# What a terminal obeys, or what turns the rest of the line round: controls of ASCII and of Latin-1, but for
+# tab and line break, separators of lines and paragraphs, embeddings, overrides and isolates of direction.
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def one_line(text: str) -> str:
+    """Return a text with spaces in the place of tabs, line breaks and NUL, as a cell of a table has it."""
+    return _BREAKS.sub(" ", text)
+
+
+def harmless(text: str) -> str:
+    """Return a text of others, such as a title, with what a terminal would obey shown in its place.
+
+    Controls of ASCII become their pictures (ESC is U+241B), others, and those that turn the direction of what
+    follows, U+FFFD. Tabs and line breaks stay: see :func:`one_line`.
+    """
+    return _CONTROLS.sub(lambda found: _picture(ord(found[0])), text)
+
+
+def _picture(code: int) -> str:
+    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+
+
+def escaped(json_text: str) -> str:
+    """Return JSON that means the same, with escapes in the place of what a terminal would obey."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

@@ -15,7 +15,8 @@ from functools import partial
 
 import click
 
-from dcbmr.base.signals import SAID, watch
+from dcbmr.base.signals import WORDS, watch
+from dcbmr.base.text import harmless
 from dcbmr.base.version import __version__
 from dcbmr.cli import (
     codebook,
@@ -126,7 +127,7 @@ def _show_warning(message: Warning | str, *_: object, debug: bool, **__: object)
     cause = message.__cause__ if isinstance(message, Warning) else None
     if debug and cause is not None:
         click.echo("".join(traceback.format_exception(cause)), err=True, nl=False)
-    click.echo(f"dcbmr: warning: {message}", err=True)
+    click.echo(f"dcbmr: warning: {harmless(str(message))}", err=True)
 
 
 def _in_words(error: Exception) -> str:
@@ -164,7 +165,7 @@ def _status_of(error: BaseException, run: Run) -> int | None:
     if stopped is None and isinstance(error, click.Abort | KeyboardInterrupt):
         stopped = signal.SIGINT
     if stopped is not None:
-        click.echo(f"{SAID[stopped]}{run.what_is_left()}", err=True)
+        click.echo(f"{WORDS[stopped]}{run.what_is_left()}", err=True)
         return 128 + stopped
     if isinstance(error, click.ClickException):
         error.show()
@@ -175,5 +176,5 @@ def _status_of(error: BaseException, run: Run) -> int | None:
         return 1
     if run.debug or not isinstance(error, DcbmrError | OSError | MemoryError):
         return None
-    click.echo(f"dcbmr: {_in_words(error)}", err=True)
+    click.echo(f"dcbmr: {harmless(_in_words(error))}", err=True)
     return 2 if isinstance(error, InputError) else 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from dcbmr.cli._common import begin, print_rows, say_finished, show_progress
+from dcbmr.cli._common import begin, say_finished, show_progress
+from dcbmr.cli._tables import print_rows
+
+if TYPE_CHECKING:
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 AUTO = "auto"
 _OWN = {"loss", "settings", "kinds", "validation_fraction", "artist_weight", "n_words", "variance"} | {
@@ -43,14 +48,15 @@ def train_chosen(
     overwrite: bool,
     force: bool,
     resume: bool,
-) -> None:
-    """Choose and train, print the trials, and write what was chosen."""
+) -> Model | Stack | None:
+    """Choose and train, and print the trials; None where that is finished."""
     from dcbmr.base.directory import checkpoint_of
-    from dcbmr.base.needs import check_need, of_train
+    from dcbmr.base.needs import check_need
     from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.auto import train_auto
-    from dcbmr.models.candidates import candidates, n_numbers
+    from dcbmr.models.candidates import candidates
+    from dcbmr.models.memory import need_of_auto
     from dcbmr.models.model import KIND, KINDS
     from dcbmr.models.stack import load_model
     from dcbmr.plays.songs import read_songs
@@ -59,30 +65,29 @@ def train_chosen(
     if not begin(output, kind=KIND, replaces=KINDS, overwrite=overwrite, resume=resume):
         choice = load_model(output).config.get("choice", {})
         say_finished(output, {"random_state": random_state}, choice)
-        return
-    checkpoint = checkpoint_of(output)
+        return None
     store = FeatureStore.open(features)
     tried, _ = candidates(store)
     if tried:
-        check_need(of_train(sizes_of(factors), n_numbers(store, tried)), output, force=force)
+        check_need(need_of_auto(store, tried, sizes_of(factors)), output, force=force)
+    named = read_songs(songs) if songs else None
+    learned = Factors.load(factors)
     with show_progress() as progress:
         model = train_auto(
-            Factors.load(factors),
+            learned if named is None else learned.named_by(named),
             store,
             seconds=seconds,
             split=Split.load(split) if split else None,
-            artists=read_songs(songs).artist_of() if songs else None,
-            checkpoint=checkpoint,
+            artists=None if named is None else named.artist_of(),
+            checkpoint=checkpoint_of(output),
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite or resume)
-    shutil.rmtree(checkpoint)
     choice = model.config["choice"]
     print_rows(choice["trials"], form=None)
     for name, why in choice["not_tried"].items():
         click.echo(f"not tried: {name}: {why}", err=True)
     click.echo(f"chosen: {choice['why']}", err=True)
-    click.echo(f"wrote {output}", err=True)
+    return model

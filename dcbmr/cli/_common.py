@@ -1,21 +1,22 @@
-"""What the commands share: options, tables, progress."""
+"""What the commands share: options, outputs, progress."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from dcbmr.base.signals import watch
+from dcbmr.base.text import harmless
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -274,89 +275,53 @@ def output_option(what: str, *, required: bool = True) -> Callable[[Any], Any]:
     )
 
 
-def table_options(command: Any) -> Any:
-    """``--json`` and ``--tsv``: how a command prints its rows; a table for people when neither is given."""
-    command = click.option(
-        "--tsv", "form", flag_value="tsv", type=click.UNPROCESSED, help="Print tab-separated values."
-    )(command)
-    return click.option("--json", "form", flag_value="json", type=click.UNPROCESSED, help="Print JSON.")(
-        command
-    )
+@dataclass
+class _Stage:
+    """A stage of long work: when it began, at which step, and where it is."""
 
+    task: TaskID
+    began: float
+    first: int
+    last: int
+    is_told: bool = False
 
-def print_rows(
-    rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str | None = None, header: bool = True
-) -> None:
-    """Print rows, which share their keys, as JSON, as TSV (without ``header``: more of it) or as a table."""
-    if form == "json":
-        readable = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
-        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=not readable))
-        return
-    columns = list(rows[0]) if rows else []
-    if form == "tsv":
-        if header:
-            click.echo("\t".join(columns))
-        lines = ("\t".join(_cell(row[column], exact=True) for column in columns) + "\n" for row in rows)
-        click.echo("".join(lines), nl=False)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        numeric = all(isinstance(row[column], int | float | None) for row in rows)
-        # Where it is narrow, words are folded; no figure is cut.
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(column, justify=justify, no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row[column], exact=False)) for column in columns))
-    # Not a terminal: as wide as the rows are, so that nothing is cut when piped.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _cell(value: Any, *, exact: bool) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value) if exact else f"{value:.5f}"
-    return str(value).replace("\t", " ").replace("\n", " ")
+    def left(self, n_steps: int | None) -> float | None:
+        """Return the seconds that it will take, as fast as it was; None before a percent is over."""
+        done = self.last - self.first
+        if not n_steps or done <= 0 or 100 * done < n_steps - self.first:
+            return None
+        return (time.monotonic() - self.began) / done * (n_steps - self.last)
 
 
 class Bars:
     """A bar for each stage of long work, made when it begins; a :class:`dcbmr.Progress`.
 
-    Where there is no terminal, a line tells after the first percent of a stage how long it will take, unless
-    that is less than a minute.
+    After the first percent of a stage it says how long the rest will take. Where there is no terminal a line
+    says so once, unless that is less than a minute.
     """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, tuple[float, int]] = {}  # when, and at which step
+        self._stages: dict[str, _Stage] = {}
 
     def __call__(
         self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
     ) -> None:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=n_steps, figures="")
-            self._began[stage] = time.monotonic(), step
+        at = self._stages.get(stage)
+        if at is None or step < at.last:  # the next of several of one name
+            task = at.task if at else self._bars.add_task(stage, total=n_steps, figures="", left="")
+            at = self._stages[stage] = _Stage(task, time.monotonic(), step, step)
+        at.last = step
+        left = at.left(n_steps)
         shown = shown or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self._bars.update(self._tasks[stage], completed=step, total=n_steps, figures=shown)
-        if self._bars.disable and n_steps and n_steps <= 100 * step:
-            self._tell_once(stage, step, n_steps)
-
-    def _tell_once(self, stage: str, step: int, n_steps: int) -> None:
-        began, first = self._began.get(stage, (0.0, step))
-        if step == first:  # told, or only begun
-            return
-        del self._began[stage]
-        left = (time.monotonic() - began) / (step - first) * (n_steps - step)
-        if left >= 60:
-            hours, minutes = divmod(round(left / 60), 60)
-            click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
+        to_go = "" if left is None else f"{timedelta(seconds=round(left))} to go"
+        self._bars.update(at.task, completed=step, total=n_steps, figures=shown, left=to_go)
+        if self._bars.disable and left is not None and not at.is_told:
+            at.is_told = True
+            if left >= 60:
+                hours, minutes = divmod(round(left / 60), 60)
+                click.echo(f"{stage}: about {hours} h {minutes:02} min to go", err=True)
 
     def print(self, line: str) -> None:
         """Print a line above the bars, or to a plain log."""
@@ -373,7 +338,6 @@ def show_progress() -> Iterator[Bars]:
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     watch.unwind()
@@ -383,7 +347,8 @@ def show_progress() -> Iterator[Bars]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # Rich would forget what is longer ago than half a minute, which a step may take.
+        TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     ) as bars:
@@ -396,4 +361,4 @@ directory_argument = click.Path(path_type=Path)
 
 def some(names: Sequence[str], n: int = 5) -> str:
     """Return the first few of many names."""
-    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
+    return ", ".join(map(harmless, names[:n])) + (", ..." if len(names) > n else "")

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from dcbmr.base.progress import Progress
-from dcbmr.cli._common import Bars, print_rows
+from dcbmr.cli._common import Bars
+from dcbmr.cli._tables import print_evaluation
 
 
 def with_names(bars: Bars) -> Progress:
@@ -27,9 +28,9 @@ def with_names(bars: Bars) -> Progress:
 
 def print_experiment(results: Mapping[str, Any], *, form: str | None) -> None:
     """Print the table of an experiment, what it means, and what it took."""
-    from dcbmr.evaluation.table import shown_rows, who_was_ranked
+    from dcbmr.evaluation.table import who_was_ranked
 
-    print_rows(results["rows"] if form else shown_rows(results["rows"]), form=form)
+    print_evaluation(results["rows"], form=form)
     click.echo("\n".join([who_was_ranked(results["rows"]), *results["words"]]), err=form is not None)
     words = "" if results["n_words"] is None else f"{results['n_words']} words in the codebook; "
     took = f"{sum(results['seconds'].values()):.0f} s, at most {results['peak_memory_mib']} MiB"

@@ -1,15 +1,27 @@
-"""What recommend, similar and predict share."""
+"""What recommend, export, similar, explain and predict share."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.base.spelling import close_names
-from dcbmr.cli._common import directory_argument, flags_of, read_plays, show_progress, some
+from dcbmr.base.text import harmless
+from dcbmr.cli._common import (
+    directory_argument,
+    flags_of,
+    plays_options,
+    read_plays,
+    show_progress,
+    some,
+)
+from dcbmr.cli._tables import of_column, print_rows
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +30,7 @@ if TYPE_CHECKING:
     from dcbmr.models.model import Model
     from dcbmr.models.stack import Stack
     from dcbmr.plays.counts import PlayCounts
+    from dcbmr.plays.songs import SongTable
     from dcbmr.ranking.topk import TopSongs
     from dcbmr.recommendation.heard import Heard
     from dcbmr.recommendation.recommender import Recommender
@@ -30,7 +43,8 @@ names_option = click.option(
     "names_file",
     type=click.Path(path_type=Path),
     metavar="SONGS.tsv",
-    help="Show artist and title (columns song, artist, title) beside the ids.",
+    help="Artists and titles (columns song, artist, title) to show beside the ids, before those that are "
+    "remembered from the training plays; --tsv shows those of this file alone.",
 )
 features_option = click.option(
     "--features",
@@ -49,14 +63,14 @@ from_audio_option = click.option(
     is_flag=True,
     help="Place the songs that have plays by their audio too, not by their listeners.  (needs a model)",
 )
-audio_option = click.option(
+_audio_option = click.option(
     "--audio",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
     help="Audio file, or folder of them, to put among the songs; repeatable.  (needs a model)",
 )
-newer_plays_option = click.option(
+_newer_plays_option = click.option(
     "--plays",
     "plays_files",
     multiple=True,
@@ -65,8 +79,7 @@ newer_plays_option = click.option(
     help="Every play as of now, where the training plays are older or a split's: a user in it is known by "
     "these plays instead, and what anybody played in it is not new; repeatable, as for `dcbmr factorize`.",
 )
-
-new_plays_option = click.option(
+_new_plays_option = click.option(
     "--new-plays",
     "new_plays_files",
     multiple=True,
@@ -74,83 +87,108 @@ new_plays_option = click.option(
     metavar="FILE",
     help="In place of --plays: the plays since training alone, which are added to those of each user.",
 )
-predicted_option = click.option(
+_predicted_option = click.option(
     "--predicted",
     type=directory_argument,
     help="From `dcbmr predict -o`, by this model: songs without plays enter, and are not predicted again.",
 )
 
 
-def read_newer_plays(
-    files: Sequence[Path], reading: Mapping[str, Any], since: Sequence[Path] = ()
-) -> PlayCounts | None:
-    """Read ``--plays`` or ``--new-plays``; None without any, and then nothing may say how to read them."""
-    if files and since:
-        raise click.UsageError("--plays are all plays, --new-plays those since training: give one of them")
-    if reading and not (files or since):
-        raise click.UsageError(f"{flags_of(reading)} says how to read --plays FILE, which is missing")
-    return read_plays(files or since, reading) if files or since else None
+@dataclass(frozen=True)
+class Serving:
+    """What users and songs are taken from, beside the model or the factors; fields are named as options."""
+
+    features: Path | None = None
+    predicted: Path | None = None
+    vectors: tuple[str, ...] = ()
+    audio: tuple[Path, ...] = ()
+    from_audio: bool = False
+    plays_files: tuple[Path, ...] = ()
+    new_plays_files: tuple[Path, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def plays(self) -> PlayCounts | None:
+        """Read ``--plays`` or ``--new-plays``; None without any: nothing may say how to read them then."""
+        files, since = self.plays_files, self.new_plays_files
+        if files and since:
+            raise click.UsageError(
+                "--plays are all plays, --new-plays those since training: give one of them"
+            )
+        if self.reading and not (files or since):
+            raise click.UsageError(
+                f"{flags_of(self.reading)} says how to read --plays FILE, which is missing"
+            )
+        return read_plays(files or since, self.reading) if files or since else None
+
+    def recommender(
+        self, source: Path, plays: PlayCounts | None = None, *, n_threads: int | None
+    ) -> tuple[Recommender, list[str]]:
+        """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
+        from dcbmr.factorization.factors import Factors
+        from dcbmr.recommendation.listeners import plays_to_date
+        from dcbmr.recommendation.newer import NewerPlays
+        from dcbmr.recommendation.predicted import Predicted
+        from dcbmr.recommendation.recommender import Recommender
+
+        loaded = load_source(source, n_threads)
+        if plays is not None:
+            factors = loaded if isinstance(loaded, Factors) else loaded.factors
+            if self.new_plays_files:
+                plays = plays_to_date(factors, plays)
+            if newer := NewerPlays.of(factors, plays):
+                click.echo(newer.words(), err=True)
+        if isinstance(loaded, Factors):
+            if self.features or self.vectors or self.audio or self.from_audio or self.predicted:
+                raise InputError(
+                    f"{source} holds factors: songs cannot be placed by their audio without a model; "
+                    "give the directory that `dcbmr train` wrote"
+                )
+            return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
+        opened = open_features([loaded], self.features, self.vectors)
+        with show_progress() as progress:
+            recommender = Recommender.from_model(
+                loaded,
+                features=None if self.audio and not self.features else opened,
+                predicted=None if self.predicted is None else Predicted.load(self.predicted, model=source),
+                plays=plays,
+                from_audio=self.from_audio,
+                n_threads=n_threads,
+                progress=progress,
+            )
+        if not self.audio:
+            return recommender, []
+        heard = hear_files(loaded, self.audio, opened)
+        return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+
+
+def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of :class:`Serving`, which the command gets as one argument, ``serving``."""
+
+    @wraps(command)
+    def gathering(*args: Any, **given: Any) -> Any:
+        serving = Serving(**{one.name: given.pop(one.name) for one in fields(Serving)})
+        return command(*args, serving=serving, **given)
+
+    with_options: Callable[..., Any] = gathering
+    for option in (
+        from_audio_option,
+        _audio_option,
+        vectors_option,
+        _predicted_option,
+        features_option,
+        plays_options,
+        _new_plays_option,
+        _newer_plays_option,
+    ):
+        with_options = option(with_options)
+    return with_options
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
     """Read a factors directory, a model or a stack, whichever it is."""
-    from dcbmr.base.directory import kind_of
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.models.stack import load_model
+    from dcbmr.models.stack import load_model_or_factors
 
-    kind = kind_of(path)
-    if kind not in (None, "factors", "model", "stack"):
-        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
-    # What cannot be read is reported by the reader of models.
-    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
-
-
-def make_recommender(
-    source: Path,
-    features: Path | None,
-    vectors: Sequence[str],
-    audio: Sequence[Path],
-    *,
-    from_audio: bool,
-    n_threads: int | None,
-    plays: PlayCounts | None = None,
-    since_training: bool = False,
-    predicted: Path | None = None,
-) -> tuple[Recommender, list[str]]:
-    """Return the recommender of a factors directory or of a model, and the songs of the audio given."""
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.recommendation.listeners import plays_to_date
-    from dcbmr.recommendation.newer import NewerPlays
-    from dcbmr.recommendation.predicted import Predicted
-    from dcbmr.recommendation.recommender import Recommender
-
-    loaded = load_source(source, n_threads)
-    if plays is not None:
-        factors = loaded if isinstance(loaded, Factors) else loaded.factors
-        if since_training:
-            plays = plays_to_date(factors, plays)
-        if newer := NewerPlays.of(factors, plays):
-            click.echo(newer.words(), err=True)
-    if isinstance(loaded, Factors):
-        if features or vectors or audio or from_audio or predicted:
-            raise InputError(
-                f"{source} holds factors: songs cannot be placed by their audio without a model; "
-                "give the directory that `dcbmr train` wrote"
-            )
-        return Recommender.from_factors(loaded, plays=plays, n_threads=n_threads), []
-    opened = open_features([loaded], features, vectors)
-    recommender = Recommender.from_model(
-        loaded,
-        features=None if audio and not features else opened,
-        predicted=None if predicted is None else Predicted.load(predicted, model=source),
-        plays=plays,
-        from_audio=from_audio,
-        n_threads=n_threads,
-    )
-    if not audio:
-        return recommender, []
-    heard = hear_files(loaded, audio, opened)
-    return recommender.with_songs(heard.song_ids, heard.song_factors), heard.song_ids
+    return load_model_or_factors(path, n_threads)
 
 
 def open_features(
@@ -180,63 +218,67 @@ def hear_files(model: Model | Stack, audio: Sequence[Path], vectors: FeatureStor
     with show_progress() as progress:
         heard = hear(model, audio, vectors=vectors, progress=progress)
     for file, reason in heard.failed.items():
-        click.echo(f"skipped {file}: {reason}", err=True)
+        click.echo(harmless(f"skipped {file}: {reason}"), err=True)
     return heard
 
 
-class Names:
-    """Artists and titles of songs, from SONGS.tsv; without a file, songs are called by their ids."""
+def read_names(file: Path | None) -> SongTable:
+    """Return the table of songs of ``--songs``; an empty one without it."""
+    from dcbmr.plays.songs import SongTable, read_songs
 
-    def __init__(self, file: Path | None) -> None:
-        self._known: dict[str, tuple[str, str]] | None = None
-        if file is not None:
-            from dcbmr.plays.songs import read_songs
-
-            table = read_songs(file)
-            titles = zip(table.artists, table.titles, strict=True)
-            self._known = dict(zip(table.song_ids, titles, strict=True))
-            self._has_titles = any(table.titles)
-
-    def columns(self, song: str) -> dict[str, str]:
-        """Return the columns that say which song it is."""
-        if self._known is None:
-            return {"song": song}
-        artist, title = self._known.get(song, ("", ""))
-        return {"song": song, "artist": artist} | ({"title": title} if self._has_titles else {})
-
-    def check(self, songs: Iterable[str], ids: Container[str]) -> None:
-        """Raise InputError for a name that was given where an id is wanted, with the ids of that name.
-
-        A name that is nobody's is left to who looks the id up.
-        """
-        for song in songs:
-            if self._known is None or song in ids:
-                continue
-            ids_of: dict[str, list[str]] = {}
-            for known, names in self._known.items():
-                if known in ids:
-                    for name in filter(None, names):
-                        ids_of.setdefault(name.casefold(), []).append(known)
-            close = close_names(song.casefold(), ids_of, n=2, cutoff=0.75)
-            if close:
-                found = [
-                    f"{i} ({' - '.join(filter(None, self._known[i]))})"
-                    for name in close
-                    for i in ids_of[name]
-                ]
-                raise InputError(f"{song!r} is no song id; did you mean {some(found)}?")
-
-    def called(self, song: str) -> dict[str, str]:
-        """Return the column that names, in words, the song that was asked about."""
-        if self._known is None:
-            return {}
-        return {"called": " - ".join(filter(None, self._known.get(song, ())))}
+    return SongTable([], [], []) if file is None else read_songs(file)
 
 
-def rows_of_top(queries: Sequence[Mapping[str, str]], top: TopSongs, names: Names) -> list[dict[str, Any]]:
+def check_songs(songs: Iterable[str], names: SongTable, ids: Container[str]) -> None:
+    """Raise InputError for a name that was given where an id is wanted, with the ids of that name.
+
+    A name that is nobody's is left to who looks the id up.
+    """
+    for song in songs:
+        if song not in ids and (found := names.songs_called(song, ids)):
+            raise InputError(f"{song!r} is no song id; did you mean {some(names.with_names(found))}?")
+
+
+def shown_names(given: SongTable, known: SongTable, form: str | None) -> SongTable:
+    """Return the names to show: those given, and before people and in JSON those that are remembered.
+
+    The columns of TSV, which are counted by who reads it, depend on nothing but what was asked for.
+    """
+    return given if form == "tsv" else given.over(known)
+
+
+def name_columns(song: str, names: SongTable) -> dict[str, str]:
+    """Return the columns that say which song it is: its id, and what it is called where names are known."""
+    if not names.song_ids:
+        return {"song": song}
+    artist, title = names.artist_and_title(song)
+    return {"song": song, "artist": artist} | ({"title": title} if names.has_titles else {})
+
+
+def called(song: str, names: SongTable) -> dict[str, str]:
+    """Return the column that names, in words, a song beside the one of the row."""
+    return {"called": names.called(song)} if names.song_ids else {}
+
+
+def rows_of_top(
+    queries: Sequence[Mapping[str, str]], top: TopSongs, names: SongTable
+) -> list[dict[str, Any]]:
     """Return one row for each song found: what was asked, rank, song, score."""
     return [
-        {**query, "rank": rank, **names.columns(song), "score": score}
+        {**query, "rank": rank, **name_columns(song, names), "score": score}
         for query, found in zip(queries, top, strict=True)
         for rank, (song, score) in enumerate(found, 1)
     ]
+
+
+def print_songs(rows: Sequence[Mapping[str, Any]], *, form: str | None, title: str, asked: str) -> None:
+    """Print songs with their scores; on a terminal as a list for each thing that was ``asked``."""
+    lists = [list(rows) for _, rows in groupby(rows, lambda row: row[asked])]
+    if form is not None or not sys.stdout.isatty() or len(lists) == len(rows):
+        print_rows(rows, form=form, bars=of_column(rows, "score"))
+        return
+    for found in lists:
+        called = f" ({found[0]['called']})" if found[0].get("called") else ""
+        shown = [{name: row[name] for name in row if name not in (asked, "called")} for row in found]
+        bars = of_column(shown, "score")
+        print_rows(shown, form=form, title=f"{title} {found[0][asked]}{called}", bars=bars)

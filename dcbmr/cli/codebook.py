@@ -89,12 +89,18 @@ def command(
     """
     from dcbmr.base.directory import CONFIG
     from dcbmr.base.needs import check_need, of_codebook
+    from dcbmr.features.store import FeatureStore
     from dcbmr.plays.songs import read_song_list
 
     begin(output, kind="codebook", overwrite=overwrite)
-    check_need(of_codebook(max_frames, _N_DIMS, settings["n_words"]), output, force=force)
     left_out = read_song_list(without) if without else set()
-    learn = _from_store if (source / CONFIG).is_file() else _from_audio
+    is_store = (source / CONFIG).is_file()
+    n_frames = (
+        min(max_frames, int(FeatureStore.open(source)["mfcc"].n_frames.sum())) if is_store else max_frames
+    )
+    need = of_codebook(n_frames, _N_DIMS, settings["n_words"], is_streamed=not is_store)
+    check_need(need, output, force=force)
+    learn = _from_store if is_store else _from_audio
     with show_progress() as bar:
         codebook = learn(source, left_out, max_frames=max_frames, progress=bar, **settings)
     codebook.save(output, overwrite=overwrite)

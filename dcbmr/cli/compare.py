@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import directory_argument, print_rows, seed_option, show_progress, table_options
+from dcbmr.cli._bars import Mark
+from dcbmr.cli._common import directory_argument, seed_option, show_progress
+from dcbmr.cli._tables import print_rows, table_options
 
 
 @click.command("compare", short_help="Put evaluations side by side, with tests.")
@@ -42,7 +44,8 @@ def command(
 
     Prints each row with its 95 % interval over users and artists, its distance from the best row and the
     p-value of that (corrected after Holm for the number of pairs), and in words which rows are better than
-    which. Rows of one name in several evaluations are told apart by these, unless pooled.
+    which; of rows that were ranked among other candidates, which figure is higher and no more. Rows of one
+    name in several evaluations are told apart by these, unless pooled.
 
     \b
     Example:  dcbmr compare eval-cnn eval-linear
@@ -75,5 +78,6 @@ def command(
         if form == "latex":
             click.echo(latex_table(shown))
         else:
-            print_rows(shown, form=None)
+            marks = [Mark(row[found.metric], row["low"], row["high"]) for row in found.rows]
+            print_rows(shown, form=None, bars={found.metric: marks}, digits={"below best": 4})
     click.echo("\n".join(found.words), err=form is not None)

@@ -13,10 +13,10 @@ from dcbmr.cli._common import (
     say_finished,
     seed_option,
     show_progress,
-    table_options,
     threads_option,
 )
 from dcbmr.cli._experiment import print_experiment, with_names
+from dcbmr.cli._tables import table_options
 from dcbmr.errors import InputError
 
 _ABOUT = (
@@ -93,7 +93,7 @@ def command(
     )
     from dcbmr.experiment.experiment import KIND
     from dcbmr.report.of_experiment import page_of_experiment
-    from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.report import REPORT, require_report, save_page
     from dcbmr.report.sources import Sources
 
     no_report = ""
@@ -128,7 +128,7 @@ def command(
                 n_threads=n_threads,
                 progress=show,
             )
-            write_report(output / REPORT, page)
+            save_page(output / REPORT, page)
             show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     if size == "small":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows
+from dcbmr.cli._tables import print_rows
 
 if TYPE_CHECKING:
     from dcbmr.doctor.selftest import Outcome

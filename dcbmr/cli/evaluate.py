@@ -15,14 +15,13 @@ from dcbmr.cli._common import (
     engine_options,
     output_option,
     overwrite_option,
-    print_rows,
     seed_option,
     show_progress,
     some,
-    table_options,
     threads_option,
 )
 from dcbmr.cli._serving import open_features, vectors_option
+from dcbmr.cli._tables import of_column, print_evaluation, print_rows, table_options
 
 if TYPE_CHECKING:
     from dcbmr.evaluation.groups import By
@@ -124,9 +123,10 @@ def command(
     """
     from dcbmr.base.directory import kind_of
     from dcbmr.evaluation.evaluation import evaluate_models
+    from dcbmr.evaluation.figures import metric_name
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
-    from dcbmr.evaluation.table import shown_lists, shown_rows, who_was_ranked
+    from dcbmr.evaluation.table import shown_groups, shown_lists, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors
     from dcbmr.models.stack import load_model
@@ -181,15 +181,19 @@ def command(
             )
     if output is not None:
         evaluation.save(output, overwrite=overwrite)
-    rows = evaluation.rows if form else shown_rows(evaluation.rows)
-    print_rows(rows_by_group(evaluation, data, by) if form and by else rows, form=form)
+    if form and by:
+        print_rows(rows_by_group(evaluation, data, by), form=form)
+    else:
+        print_evaluation(evaluation.rows, form=form)
     click.echo("\n".join([who_was_ranked(evaluation.rows), *evaluation.words]), err=form is not None)
     if n_listed and not form:
         click.echo()
         print_rows(shown_lists(evaluation.rows, n_listed), form=None, title=f"lists of {n_listed}")
     if by and not form:
         click.echo()
-        print_rows(rows_by_group(evaluation, data, by), form=None, title=f"by {by}")
+        groups = shown_groups(rows_by_group(evaluation, data, by))
+        bars = of_column(groups, metric_name("map_at_k", k))
+        print_rows(groups, form=None, title=f"by {by}", bars=bars, digits={"auc": 4, "lift": 2})
     report = next(iter(evaluation.reports.values()))
     reasons = ", ".join(f"{n} {why}" for why, n in report.left_out.items())
     click.echo(f"{report.n_users_left_out} users are not in the means: {reasons}", err=True)
@@ -198,6 +202,6 @@ def command(
         (evaluation.candidates.without_plays, "songs have features but no plays"),
     ):
         if songs:
-            click.echo(f"{len(songs)} {what}: {some(songs)}", err=True)
+            click.echo(f"{len(songs)} {what}: {some(data.songs.with_names(songs))}", err=True)
     if output is not None:
         click.echo(f"wrote {output}", err=True)

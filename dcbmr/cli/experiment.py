@@ -8,16 +8,9 @@ from typing import Any
 
 import click
 
-from dcbmr.cli._common import (
-    claim,
-    flags_of,
-    plays_options,
-    print_rows,
-    show_progress,
-    table_options,
-    threads_option,
-)
+from dcbmr.cli._common import claim, flags_of, plays_options, show_progress, threads_option
 from dcbmr.cli._experiment import print_experiment, with_names
+from dcbmr.cli._tables import print_rows, table_options
 from dcbmr.errors import InputError
 
 _path = click.Path(path_type=Path)
@@ -112,7 +105,7 @@ def command(
     from dcbmr.experiment.experiment import run_experiment
     from dcbmr.report.due import why_report
     from dcbmr.report.of_experiment import page_of_experiment
-    from dcbmr.report.report import REPORT, require_report, write_report
+    from dcbmr.report.report import REPORT, require_report, save_page
     from dcbmr.report.sources import Sources
 
     if wanted.evaluation.report:
@@ -127,7 +120,7 @@ def command(
         if wanted.evaluation.report and why_report(place, wanted):
             show("report", 0, None, {})
             page = page_of_experiment(place, Sources(place / REPORT), n_threads=n_threads, progress=show)
-            write_report(place / REPORT, page)
+            save_page(place / REPORT, page)
             show("report", 1, 1, {})
     print_experiment(experiment.results, form=form)
     wrote = f"{place / RESULTS}" + (f" and {place / REPORT}" if wanted.evaluation.report else "")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dcbmr.cli._common import directory_argument, print_rows, table_options, threads_option
-from dcbmr.cli._serving import Names, names_option
+from dcbmr.cli._common import directory_argument, threads_option
+from dcbmr.cli._serving import name_columns, names_option, read_names, shown_names
+from dcbmr.cli._tables import of_column, print_rows, table_options
 
 
 @click.command("explain", short_help="List the sounds to which a network responds the most.")
@@ -55,17 +56,19 @@ def command(
     from dcbmr.models.explain import draw, explain
     from dcbmr.models.model import Model
 
+    given = read_names(names_file)
     model = Model.load(model_directory, n_threads=n_threads)
     store = FeatureStore.open(features)
     excerpts = explain(model, store, layer=layer, units=units or None, k=k)
-    names = Names(names_file)
-    hidden = ("start", "n_frames")
-    rows = [
-        {name: value for name, value in asdict(excerpt).items() if name not in hidden}
-        | names.called(excerpt.song)
-        for excerpt in excerpts
-    ]
-    print_rows(rows, form=form)
+    names = shown_names(given, model.factors.songs, form)
+    rows: list[dict[str, Any]] = []
+    for excerpt in excerpts:
+        when: dict[str, Any] = {"start_s": excerpt.start_s, "end_s": excerpt.end_s}
+        if form is None:
+            when = {"seconds": f"{excerpt.start_s:.1f}-{excerpt.end_s:.1f}"}
+        song = name_columns(excerpt.song, names)
+        rows.append({"unit": excerpt.unit, "rank": excerpt.rank, **song, **when, "value": excerpt.value})
+    print_rows(rows, form=form, bars=of_column(rows, "value"))
     if pictures is not None:
         for file in draw(excerpts, model.features_of(store), pictures):
             click.echo(file, err=True)

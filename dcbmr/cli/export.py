@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,21 +13,11 @@ from dcbmr.cli._common import (
     force_option,
     output_option,
     overwrite_option,
-    plays_options,
+    show_progress,
     some,
     threads_option,
 )
-from dcbmr.cli._serving import (
-    audio_option,
-    features_option,
-    from_audio_option,
-    make_recommender,
-    new_plays_option,
-    newer_plays_option,
-    predicted_option,
-    read_newer_plays,
-    vectors_option,
-)
+from dcbmr.cli._serving import Serving, serving_options
 
 if TYPE_CHECKING:
     from dcbmr.recommendation.export import Format, Metric
@@ -48,19 +37,12 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["parquet", "npy"]),
+    type=click.Choice(["parquet", "npy", "faiss"]),
     default="parquet",
     show_default=True,
-    help="Parquet, or NumPy's arrays with ids beside them.",
+    help="Parquet, or NumPy's arrays with ids beside them, or the songs as an index of faiss (extra faiss).",
 )
-@features_option
-@predicted_option
-@vectors_option
-@audio_option
-@from_audio_option
-@newer_plays_option
-@new_plays_option
-@plays_options
+@serving_options
 @overwrite_option
 @force_option("little memory or disk.")
 @threads_option
@@ -69,14 +51,7 @@ def command(
     output: Path,
     metric: Metric,
     file_format: Format,
-    features: Path | None,
-    predicted: Path | None,
-    vectors: tuple[str, ...],
-    audio: tuple[Path, ...],
-    from_audio: bool,
-    plays_files: tuple[Path, ...],
-    new_plays_files: tuple[Path, ...],
-    reading: Mapping[str, Any],
+    serving: Serving,
     overwrite: bool,
     force: bool,
     n_threads: int | None,
@@ -91,33 +66,34 @@ def command(
     \b
     parquet: users.parquet (user, vector), songs.parquet (song, is_predicted, vector)
     npy:     users.txt, user_vectors.npy, songs.txt, song_vectors.npy, song_is_predicted.npy
+    faiss:   the same, but songs.faiss, an exact index, in the place of song_vectors.npy
 
     \b
     Example:  dcbmr export cnn --features features -o vectors
               dcbmr export cnn --features features --metric cosine --plays plays-of-today.tsv -o vectors
               dcbmr export factors --format npy -o vectors
     """
-    plays = read_newer_plays(plays_files, reading, new_plays_files)
     from dcbmr.base.needs import check_need, of_export
     from dcbmr.factorization.factors import sizes_of
-    from dcbmr.recommendation.export import export_vectors
+    from dcbmr.recommendation.export import export_vectors, require_faiss
 
+    if file_format == "faiss":
+        require_faiss()
     begin(output, kind="vectors", overwrite=overwrite)
-    check_need(of_export(sizes_of(source)), output, force=force)
-    recommender, _ = make_recommender(
-        source,
-        features,
-        vectors,
-        audio,
-        from_audio=from_audio,
-        n_threads=n_threads,
-        plays=plays,
-        since_training=bool(new_plays_files),
-        predicted=predicted,
-    )
-    report = export_vectors(
-        recommender, output, metric=metric, format=file_format, model=source, overwrite=overwrite
-    )
+    plays = serving.plays()
+    need = of_export(sizes_of(source), n_newer=0 if plays is None else plays.counts.nnz)
+    check_need(need, output, force=force)
+    recommender, _ = serving.recommender(source, plays, n_threads=n_threads)
+    with show_progress() as progress:
+        report = export_vectors(
+            recommender,
+            output,
+            metric=metric,
+            format=file_format,
+            model=source,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if report.left_out:
         click.echo(
             f"left out {len(report.left_out):,} users, who have no plays of songs that are known here: "

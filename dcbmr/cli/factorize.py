@@ -85,6 +85,14 @@ if TYPE_CHECKING:
     help="Start from the factors of earlier plays, of the same settings: with a --tolerance, a few sweeps "
     "suffice.",
 )
+@click.option(
+    "--songs",
+    "names_file",
+    type=click.Path(path_type=Path),
+    metavar="SONGS.tsv",
+    help="Artists and titles (columns song, artist, title), to be remembered and shown beside the ids; those "
+    "of a split are.",
+)
 @force_option("little memory or disk, and --warm-start where less than half of the earlier plays is left.")
 @threads_option
 @seed_option
@@ -95,6 +103,7 @@ def command(
     plays: tuple[Path, ...],
     output: Path,
     warm_start: Path | None,
+    names_file: Path | None,
     force: bool,
     reading: Mapping[str, Any],
     overwrite: bool,
@@ -130,6 +139,7 @@ def command(
     from dcbmr.factorization.factors import Factors
     from dcbmr.factorization.warm_start import PlaysChange
     from dcbmr.plays.confidence import confidence_quantiles
+    from dcbmr.plays.songs import read_songs
     from dcbmr.plays.split import Split
 
     als = WeightedALS(**settings)
@@ -138,6 +148,7 @@ def command(
         say_finished(output, wanted, read_config(output, kind="factors"))
         return
     checkpoint = checkpoint_of(output)
+    named = read_songs(names_file) if names_file else None
     if len(plays) == 1 and kind_of(plays[0]) is not None:
         if reading:
             raise InputError(f"{plays[0]} was written by dcbmr: {flags_of(reading)} is for files of plays")
@@ -174,7 +185,10 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
+        if not resume:
+            bars("factorize", 0, als.n_iterations, {})
         als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume, engine=engine)
-    als.factors_.save(output, overwrite=overwrite or resume)
+    factors = als.factors_ if named is None else als.factors_.named_by(named)
+    factors.save(output, overwrite=overwrite or resume)
     shutil.rmtree(checkpoint)
     click.echo(f"wrote {output}", err=True)

@@ -16,7 +16,6 @@ from dcbmr.cli._common import (
     flags_of,
     force_option,
     output_option,
-    overwrite_option,
     plays_options,
     read_plays,
     show_progress,
@@ -91,7 +90,12 @@ if TYPE_CHECKING:
     help="With --resume, take songs out also where more than half of the files are gone: else a disk may be "
     "missing.",
 )
-@overwrite_option
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace what was made of audio, if it exists, or with --vectors the vectors of that name; other "
+    "vectors that were brought stay.",
+)
 @force_option("little disk.")
 @threads_option
 @engine_options
@@ -124,10 +128,11 @@ def command(
 
     With --vectors, add vectors of any origin to the features: what is known of tags, lyrics, years.
 
-    AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path. In a
-    folder, a song's id is its file's name without the ending; hidden files and folders, and files whose
-    endings are no audio's, are skipped. WAV, FLAC, MP3, Ogg, Opus, AIFF and others are read as they are;
-    m4a, AAC and WMA need pip install 'dcbmr[av]'. Channels are mixed by their mean; samples are not clipped.
+    AUDIO is a folder, searched recursively, or a manifest: TSV or CSV with the columns song and path (from
+    the manifest's folder on), and others that are passed over. In a folder, a song's id is its file's name
+    without the ending; hidden files and folders, and files whose endings are no audio's, are skipped. WAV,
+    FLAC, MP3, Ogg, Opus, AIFF and others are read as they are; m4a, AAC and WMA need pip install
+    'dcbmr[av]'. Channels are mixed by their mean; samples are not clipped.
 
     A file that cannot be used is left out and listed, with the reason, in failed.tsv of the output; one that
     is damaged, but can be read, is listed in damaged.tsv. Copies of a file, byte for byte, count as one. What

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import Run, print_rows, table_options
+from dcbmr.cli._common import Run
+from dcbmr.cli._tables import print_rows, table_options
 
 if TYPE_CHECKING:
     from dcbmr.contract.loading import Skipped, Spec

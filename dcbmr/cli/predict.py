@@ -6,15 +6,9 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import (
-    begin,
-    directory_argument,
-    overwrite_option,
-    print_rows,
-    table_options,
-    threads_option,
-)
+from dcbmr.cli._common import begin, directory_argument, overwrite_option, show_progress, threads_option
 from dcbmr.cli._serving import hear_files, open_features, vectors_option
+from dcbmr.cli._tables import print_rows, table_options
 
 
 @click.command("predict", short_help="Predict the factors of songs from their audio.")
@@ -71,7 +65,8 @@ def command(
     loaded = load_model(model, n_threads=n_threads)
     store = open_features([loaded], features, vectors)
     if store is not None and not audio:
-        made = predict_new(loaded, store, kept=kept)
+        with show_progress() as progress:
+            made = predict_new(loaded, store, kept=kept, progress=progress)
     else:
         new = hear_files(loaded, audio, store)
         made = Predicted(new.song_ids, new.song_factors)

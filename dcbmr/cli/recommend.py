@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,31 +17,28 @@ from dcbmr.cli._common import (
     engine_options,
     force_option,
     overwrite_option,
-    plays_options,
-    print_rows,
     show_progress,
     some,
-    table_options,
     threads_option,
 )
 from dcbmr.cli._serving import (
-    Names,
-    audio_option,
-    features_option,
-    from_audio_option,
+    Serving,
+    called,
+    check_songs,
     k_option,
-    make_recommender,
+    name_columns,
     names_option,
-    new_plays_option,
-    newer_plays_option,
-    predicted_option,
-    read_newer_plays,
+    print_songs,
+    read_names,
     rows_of_top,
-    vectors_option,
+    serving_options,
+    shown_names,
 )
+from dcbmr.cli._tables import print_rows, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
+    from dcbmr.plays.songs import SongTable
     from dcbmr.recommendation.recommender import Candidates, Ids, Recommender
 
 BLOCK_USERS = 32768
@@ -69,14 +68,7 @@ BLOCK_USERS = 32768
     metavar="SONG[=COUNT]",
     help="Instead of a user: a song that somebody new has played; repeatable.",
 )
-@newer_plays_option
-@new_plays_option
-@plays_options
-@features_option
-@predicted_option
-@vectors_option
-@audio_option
-@from_audio_option
+@serving_options
 @click.option(
     "--candidates",
     type=click.Choice(["unplayed", "all", "new"]),
@@ -107,7 +99,8 @@ BLOCK_USERS = 32768
     "--max-per-artist",
     type=click.IntRange(min=1),
     metavar="N",
-    help="At most so many songs of an artist in a list; artists are those of --songs.",
+    help="At most so many songs of an artist in a list; artists are those of --songs, or those "
+    "that MODEL knows.",
 )
 @click.option(
     "--from-date",
@@ -134,14 +127,7 @@ def command(
     all_users: bool,
     new_users_files: tuple[Path, ...],
     played: tuple[str, ...],
-    plays_files: tuple[Path, ...],
-    new_plays_files: tuple[Path, ...],
-    reading: Mapping[str, Any],
-    features: Path | None,
-    predicted: Path | None,
-    vectors: tuple[str, ...],
-    audio: tuple[Path, ...],
-    from_audio: bool,
+    serving: Serving,
     candidates: Candidates,
     only_file: Path | None,
     without_file: Path | None,
@@ -183,10 +169,12 @@ def command(
         raise click.UsageError(
             "say for whom: --user ID, --all-users, or of somebody new --new-users PLAYS or --played SONG"
         )
-    if new_users_files and (plays_files or new_plays_files):
-        raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
-    if (max_per_artist or from_date) and names_file is None:
-        raise click.UsageError("--max-per-artist and --from-date need --songs SONGS.tsv")
+    if new_users_files:
+        if serving.plays_files or serving.new_plays_files:
+            raise click.UsageError("--new-users PLAYS are the plays: leave out --plays, --new-plays")
+        serving = replace(serving, plays_files=new_users_files)
+    if from_date and names_file is None:
+        raise click.UsageError("--from-date needs --songs SONGS.tsv")
     names_unused = names_file is not None and not (max_per_artist or from_date)
     if output is not None and (played or names_unused or form or why):
         raise click.UsageError(
@@ -196,27 +184,20 @@ def command(
         raise click.UsageError("--overwrite and --force are for -o DIR")
     if cluster["engine"] != "local" and output is None:
         raise click.UsageError("--engine ray is for the lists of many users: -o DIR")
+    from dcbmr.base.arrays import blocks
     from dcbmr.base.needs import check_need, of_lists
     from dcbmr.factorization.factors import sizes_of
     from dcbmr.plays.dates import songs_from
-    from dcbmr.plays.songs import read_songs
     from dcbmr.recommendation.per_artist import PerArtist
 
-    plays = read_newer_plays(plays_files or new_users_files, reading, new_plays_files)
+    given = read_names(names_file)
     if output is not None:
         begin(output, kind="lists", overwrite=overwrite)
-        check_need(of_lists(sizes_of(source), k), output, force=force)
-    recommender, _ = make_recommender(
-        source,
-        features,
-        vectors,
-        audio,
-        from_audio=from_audio,
-        n_threads=n_threads,
-        plays=plays,
-        since_training=bool(new_plays_files),
-        predicted=predicted,
-    )
+    plays = serving.plays()
+    if output is not None:
+        need = of_lists(sizes_of(source), k, n_newer=0 if plays is None else plays.counts.nnz)
+        check_need(need, output, force=force)
+    recommender, _ = serving.recommender(source, plays, n_threads=n_threads)
     wanted: Ids = users
     if all_users:
         wanted = recommender.user_ids
@@ -226,9 +207,11 @@ def command(
         recommender = _filtered(recommender, only_file, without_file)
     if names_file and from_date:
         recommender = recommender.limited_to(songs_from(names_file, from_date))
-    if names_file and max_per_artist:
-        per_artist = PerArtist(max_per_artist, read_songs(names_file).artist_of())
-        recommender = recommender.limited_to(per_artist=per_artist)
+    known = given.over(recommender.factors.songs)
+    if max_per_artist:
+        if not (artists := known.artist_of()):
+            raise click.UsageError(f"--max-per-artist needs --songs SONGS.tsv: {source} knows no artists")
+        recommender = recommender.limited_to(per_artist=PerArtist(max_per_artist, artists))
     if output is not None:
         from dcbmr.recommendation.lists import save_lists
 
@@ -247,42 +230,61 @@ def command(
         _tell_of(report.without_songs)
         click.echo(f"{output}: {report.n_users:,} users, {report.n_rows:,} rows of user and song")
         return
-    names = Names(names_file)
+    names = shown_names(given, known, form)
     if played:
         counts = _counts(played, recommender)
-        names.check(counts, recommender.playable)
+        check_songs(counts, known, recommender.playable)
         top = recommender.recommend_for(counts, k=k, candidates=candidates)
         found = rows_of_top([{"user": "(new)"}], top, names)
         if why:
             found = _with_reasons(found, recommender, {"(new)": recommender.as_plays(counts)}, names)
-        print_rows(found, form=form)
+        _print(found, names, form)
         return
     ids = list(wanted)
     rows: list[dict[str, Any]] = []
     nothing: list[str] = []
     printed = False
-    for start in range(0, len(ids), BLOCK_USERS):
-        block = ids[start : start + BLOCK_USERS]
-        top = recommender.recommend(block, k=k, candidates=candidates)
-        found = rows_of_top([{"user": user} for user in block], top, names)
-        if why:
-            plays_of = recommender.fold_in_plays(block)
-            found = _with_reasons(
-                found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
-            )
-        rows += found
-        nothing += [user for user, found in zip(block, top, strict=True) if not found]
-        if form == "tsv" and rows:
-            # A line needs nothing of the others: a million users take the memory of a block.
-            print_rows(rows, form=form, header=not printed)
-            printed, rows = True, []
+    with show_progress() as progress:
+        for place in blocks(len(ids), BLOCK_USERS):
+            block = ids[place]
+            top = recommender.recommend(block, k=k, candidates=candidates)
+            found = rows_of_top([{"user": user} for user in block], top, names)
+            if why:
+                plays_of = recommender.fold_in_plays(block)
+                found = _with_reasons(
+                    found, recommender, {user: plays_of[[row]] for row, user in enumerate(block)}, names
+                )
+            rows += found
+            nothing += [user for user, found in zip(block, top, strict=True) if not found]
+            if form == "tsv" and rows:
+                # A line needs nothing of the others: a million users take the memory of a block.
+                print_rows(rows, form=form, header=not printed)
+                printed, rows = True, []
+            if not sys.stdout.isatty():  # where the lists scroll by, a bar would be among them
+                progress("recommend", place.stop, len(ids), {})
     if not printed:
-        print_rows(rows, form=form)
+        _print(rows, names, form)
     _tell_of(nothing)
 
 
+def _print(rows: list[dict[str, Any]], names: SongTable, form: str | None) -> None:
+    """Print what is recommended; for people, reasons stand below their song, as parts of its score."""
+    if form is None and rows and "because" in rows[0]:
+        shown: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in rows:
+            song = {"user": row["user"], "rank": str(row["rank"]), **name_columns(row["song"], names)}
+            lines = shown.setdefault(
+                (row["user"], row["rank"]), [song | {"score": row["score"], "alike": None}]
+            )
+            reason = {"user": row["user"], "rank": "" if lines[1:] else "because"}
+            reason |= name_columns(row["because"], names)
+            lines.append(reason | {"score": row["part"], "alike": row["alike"]})
+        rows = [line for lines in shown.values() for line in lines]
+    print_songs(rows, form=form, title="songs for", asked="user")
+
+
 def _with_reasons(
-    rows: Sequence[dict[str, Any]], recommender: Recommender, plays: Mapping[str, Any], names: Names
+    rows: Sequence[dict[str, Any]], recommender: Recommender, plays: Mapping[str, Any], names: SongTable
 ) -> list[dict[str, Any]]:
     """Return each row once for each song played that speaks for it."""
     from dcbmr.recommendation.reasons import reasons
@@ -293,7 +295,7 @@ def _with_reasons(
         speak = reasons(recommender, of_user, [row["song"] for row in mine])
         for row, because in zip(mine, speak, strict=True):
             for reason in because:
-                told = {"because": reason.song, **names.called(reason.song)}
+                told = {"because": reason.song, **called(reason.song, names)}
                 found.append({**row, **told, "part": reason.contribution, "alike": reason.similarity})
     return found
 

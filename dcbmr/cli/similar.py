@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import (
-    directory_argument,
-    print_rows,
-    show_progress,
-    table_options,
-    threads_option,
-)
+from dcbmr.cli._common import directory_argument, show_progress, threads_option
 from dcbmr.cli._serving import (
-    Names,
+    Serving,
+    called,
+    check_songs,
     features_option,
     from_audio_option,
     k_option,
-    make_recommender,
     names_option,
+    print_songs,
+    read_names,
     rows_of_top,
+    shown_names,
     vectors_option,
 )
+from dcbmr.cli._tables import table_options
 
 if TYPE_CHECKING:
+    from dcbmr.plays.songs import SongTable
     from dcbmr.ranking.topk import TopSongs
     from dcbmr.recommendation.recommender import Likeness
 
@@ -84,7 +84,7 @@ def command(
 
     if not songs and not audio:
         raise click.UsageError("say what to compare with: --song ID or --audio FILE")
-    names = Names(names_file)
+    names = read_names(names_file)
     queries = [*songs]
     if kind_of(source) == FEATURES:
         given = {
@@ -98,14 +98,16 @@ def command(
     else:
         if kind:
             raise click.UsageError(f"--kind is for features, which {source} does not hold")
-        recommender, heard = make_recommender(
-            source, features, vectors, audio, from_audio=from_audio, n_threads=n_threads
-        )
-        names.check(songs, recommender.row_of_song)
+        serving = Serving(features=features, vectors=vectors, audio=audio, from_audio=from_audio)
+        recommender, heard = serving.recommender(source, n_threads=n_threads)
+        known = recommender.factors.songs
+        check_songs(songs, names.over(known), recommender.row_of_song)
+        names = shown_names(names, known, form)
         queries += heard
-        top = recommender.similar(queries, k=k, by=by or "usage")
-    asked = [{"to": song, **names.called(song)} for song in queries]
-    print_rows(rows_of_top(asked, top, names), form=form)
+        with show_progress() as progress:
+            top = recommender.similar(queries, k=k, by=by or "usage", progress=progress)
+    asked = [{"to": song, **called(song, names)} for song in queries]
+    print_songs(rows_of_top(asked, top, names), form=form, title="songs like", asked="to")
     if not any(top):
         click.echo("there is no other song to compare with", err=True)
 
@@ -114,7 +116,7 @@ def _by_features(
     source: Path,
     kind: str | None,
     songs: tuple[str, ...],
-    names: Names,
+    names: SongTable,
     given: dict[str, Any],
     *,
     k: int,
@@ -132,6 +134,6 @@ def _by_features(
     if kind is None:
         fitting = " and ".join(kinds_of_shape(store, "vectors")) or "none with one vector a song"
         raise click.UsageError(f"say which --kind to compare; {source} has {fitting}")
-    names.check(songs, set(store.song_ids))
+    check_songs(songs, names, set(store.song_ids))
     with show_progress() as progress:
         return similar_features(store, kind, songs, k=k, n_threads=n_threads, progress=progress)

@@ -34,7 +34,8 @@ from dcbmr.cli._common import (
 @click.option(
     "--songs",
     type=click.Path(path_type=Path),
-    help="Table of song, artist, title and date (TSV or CSV); needed for --by artist.",
+    help="Table of song, artist, title and date (TSV or CSV); needed for --by artist. What is made of the "
+    "split remembers artists and titles, and shows them.",
 )
 @click.option(
     "--fraction",
@@ -95,7 +96,8 @@ def command(
         raise click.UsageError("--by list needs --heldout FILE, ids one a line")
     begin(output, kind="split", overwrite=overwrite)
     listed = read_song_list(heldout) if heldout else set()
-    artists = read_songs(songs).artist_of() if songs else None
+    named = read_songs(songs) if songs else None
+    artists = named.artist_of() if named else None
     days = _dates(plays, songs, dates, reading) if by == "time" else {}
     table = read_plays(plays, reading)
     if by == "time" and after is not None:
@@ -105,10 +107,17 @@ def command(
     else:
         assert by in ("song", "artist", "play")
         split = split_plays(table, by=by, artists=artists, fraction=fraction, random_state=random_state)
+    if named is not None:
+        split = split.named_by(named)
     split.save(output, overwrite=overwrite)
     for name, part in (("train", split.train), ("held out", split.heldout)):
         n_users, n_songs = part.counts.shape
-        click.echo(f"{name}: {n_users:,} users, {n_songs:,} songs, {part.counts.nnz:,} pairs", err=True)
+        by_artists = ""
+        if split.artists is not None:
+            n_artists = len({split.artists[song] for song in part.song_ids if song in split.artists})
+            by_artists = f" by {n_artists:,} artists"
+        told = f"{n_users:,} users, {n_songs:,} songs{by_artists}, {part.counts.nnz:,} pairs"
+        click.echo(f"{name}: {told}", err=True)
     click.echo(f"wrote {output}", err=True)
 
 

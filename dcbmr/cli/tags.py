@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcbmr.cli._common import print_rows, seed_option, show_progress, some, table_options
+from dcbmr.cli._common import seed_option, show_progress, some
+from dcbmr.cli._tables import print_rows, table_options
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:

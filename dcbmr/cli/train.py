@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,10 @@ from dcbmr.cli._common import (
     threads_option,
     words_options,
 )
+
+if TYPE_CHECKING:
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
 
 
 @click.command("train", short_help="Train a regressor from features to song factors.")
@@ -50,7 +54,7 @@ from dcbmr.cli._common import (
     type=click.Path(path_type=Path),
     default=None,
     help="SONGS.tsv (song, artist, title): validation songs, and those that auto holds out, are chosen by "
-    "artist, and --artist-weight finds the songs of one.",
+    "artist, --artist-weight finds the songs of one, and the model remembers artists and titles.",
 )
 @click.option(
     "--set",
@@ -152,14 +156,15 @@ def command(
                   --set epochs=5 -o cnn-tonight
     """
     from dcbmr.base.directory import checkpoint_of, read_config
-    from dcbmr.base.needs import check_need, of_train
+    from dcbmr.base.needs import check_need
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
     from dcbmr.factorization.factors import Factors, sizes_of
     from dcbmr.features.codebook import Codebook
-    from dcbmr.features.joined import pipeline_to
+    from dcbmr.features.joined import need_of, pipeline_to
     from dcbmr.features.store import FeatureStore
     from dcbmr.models.kinds import check_kinds
+    from dcbmr.models.memory import need_of_training
     from dcbmr.models.model import KIND, KINDS, VERSION, Model
     from dcbmr.models.training import train, training_songs
     from dcbmr.models.warm_start import check_can_start
@@ -169,7 +174,7 @@ def command(
     given = [name for name in context.params if is_given(name)]
     if regressor == AUTO:
         check_options_of_auto(given)
-        train_chosen(
+        trained = train_chosen(
             factors,
             features,
             output,
@@ -182,6 +187,8 @@ def command(
             force=force,
             resume=resume,
         )
+        if trained is not None:
+            _keep(trained, output, overwrite=overwrite or resume)
         return
     if "seconds" in given:
         raise click.UsageError(f"--seconds is for --regressor {AUTO}; leave it out")
@@ -219,8 +226,13 @@ def command(
         pipeline = start.pipeline
     store = FeatureStore.open(features)
     check_kinds(spec, pipeline, store)
-    check_need(of_train(sizes_of(factors), pipeline.n_numbers(store)), output, force=force)
+    to_fit = registry.get_regressor(regressor, **params, **({} if loss is None else {"loss": loss}))
+    need = need_of_training(spec, to_fit, need_of(pipeline, store), sizes_of(factors))
+    check_need(need, output, force=force)
+    named = read_songs(songs) if songs else None
     learned = Factors.load(factors)
+    if named is not None:
+        learned = learned.named_by(named)
     both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
     with show_progress() as progress:
@@ -234,7 +246,7 @@ def command(
             pipeline=pipeline if start is None else None,
             warm_start=start,
             split=Split.load(split) if split else None,
-            artists=read_songs(songs).artist_of() if songs else None,
+            artists=None if named is None else named.artist_of(),
             validation_fraction=validation_fraction,
             artist_weight=artist_weight,
             device=device,
@@ -244,8 +256,15 @@ def command(
             random_state=random_state,
             progress=progress,
         )
-    model.save(output, overwrite=overwrite or resume)
-    shutil.rmtree(checkpoint)
+    _keep(model, output, overwrite=overwrite or resume)
+
+
+def _keep(model: Model | Stack, output: Path, *, overwrite: bool) -> None:
+    """Write a model, and do away with the checkpoints that it was made by."""
+    from dcbmr.base.directory import checkpoint_of
+
+    model.save(output, overwrite=overwrite)
+    shutil.rmtree(checkpoint_of(output))
     click.echo(f"wrote {output}", err=True)
 
 

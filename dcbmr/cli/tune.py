@@ -14,21 +14,19 @@ from dcbmr.cli._common import (
     is_given,
     output_option,
     plays_options,
-    print_rows,
     read_plays,
     seed_option,
     show_progress,
-    table_options,
     threads_option,
     words_options,
 )
+from dcbmr.cli._tables import print_rows, table_options
 
 if TYPE_CHECKING:
     from dcbmr.tuning.search import Tuned
 
 _path = click.Path(path_type=Path)
 _SHOWN = 5  # trials
-_OF_REGRESSORS = "With --regressor: "
 _OF_PLAYS = ("columns", "since", "until", "min_seconds")
 _OF_A_REGRESSOR = (
     "features", "loss", "settings", "kinds", "songs", "device", "n_words", "variance", "standardize",
@@ -36,7 +34,29 @@ _OF_A_REGRESSOR = (
 )  # fmt: skip
 
 
-@click.command("tune", short_help="Choose settings of the factorization, or of a regressor.")
+class _TwoUses(click.Command):
+    """Says apart what settings of the factorization take, and what parameters of a regressor."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each use."""
+        formatter.write_usage(ctx.command_path, "PLAYS... [OPTIONS]")
+        takes = "FACTORS --regressor NAME --features FEATURES [OPTIONS]"
+        formatter.write_usage(ctx.command_path, takes, prefix="or:".rjust(len("Usage:")) + " ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of both uses, and those of each."""
+        uses = {"Options of PLAYS": _OF_PLAYS, "Options with --regressor": (*_OF_A_REGRESSOR, "regressor")}
+        of = {name: heading for heading, names in uses.items() for name in names}
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], **{heading: [] for heading in uses}}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+                sections[of.get(param.name or "", "Options")].append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+@click.command("tune", cls=_TwoUses, short_help="Choose settings of the factorization, or of a regressor.")
 @click.argument("source", metavar="PLAYS...|FACTORS", type=_path, nargs=-1, required=True)
 @output_option("the trials, which another run goes on from, and their table", required=False)
 @click.option(
@@ -66,27 +86,27 @@ _OF_A_REGRESSOR = (
 )
 @plays_options
 @click.option("--regressor", help="Choose its parameters; one of those that `dcbmr plugins` lists.")
-@click.option("--features", type=_path, help=_OF_REGRESSORS + "from `dcbmr featurize`.")
-@click.option("--loss", help=_OF_REGRESSORS + "its objective.")
+@click.option("--features", type=_path, help="What it learns from, of `dcbmr featurize`.")
+@click.option("--loss", help="Its objective.")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help=_OF_REGRESSORS + "a parameter that is given, as for `dcbmr train`; repeatable.",
+    help="A parameter that is given, as for `dcbmr train`; repeatable.",
 )
 @click.option(
     "--kind",
     "kinds",
     multiple=True,
-    help=_OF_REGRESSORS + "kind of feature, as for `dcbmr train`; repeatable.",
+    help="Kind of feature, as for `dcbmr train`; repeatable.",
 )
 @click.option(
     "--songs",
     type=_path,
-    help=_OF_REGRESSORS + "table of song and artist: artists are held out, where FACTORS know none.",
+    help="Table of song and artist: artists are held out, where FACTORS know none.",
 )
-@click.option("--device", help=_OF_REGRESSORS + "where to compute.")
+@click.option("--device", help="Where to compute.")
 @words_options
 @seed_option
 @threads_option
@@ -108,12 +128,12 @@ def command(
 ) -> None:
     """Try settings on what is held out of training, and say which did best, and how to use them.
 
-    Of PLAYS, as `dcbmr factorize` takes them, or of the training plays of a directory that `dcbmr split`
-    wrote, settings of the factorization are tried, by the recall of plays of known songs.
+    Of the factorization: give PLAYS, as `dcbmr factorize` takes them, or a directory that `dcbmr split`
+    wrote, whose training plays are used. Settings are judged by the recall of plays of known songs.
 
-    With --regressor and FACTORS, from `dcbmr factorize`, parameters of a regressor are tried, by the mAP of
-    songs, whole artists where artists are known, that are held out of the training plays: of factors of a
-    split never of its held-out songs.
+    Of a regressor: give FACTORS, from `dcbmr factorize`, with --regressor and --features. Its parameters are
+    judged by the mAP of songs, whole artists where artists are known, that are held out of the training
+    plays; the held-out songs of a split are never among them.
 
     What is behind after a few sweeps or epochs is given up. Prints what was chosen, how much of it mattered
     (a share of the variance of the figure), the best trials, and how to use them.

@@ -179,7 +179,8 @@ class FitRun:
     checkpoint : Path or None
         A directory the fit may write its checkpoints to; None to write none.
     resume : bool
-        Continue from what lies in ``checkpoint``, if anything does.
+        Continue from what lies in ``checkpoint``, if anything does. A fit that reports ``validation_map``
+        reports that of the epochs in it once more: whoever noted it may have been killed with the fit.
     n_threads : int or None
         Threads to use; None for every core of the process.
     report : Progress
@@ -219,8 +220,8 @@ class Regressor(Protocol):
     ``random_state`` : int
         The seed of every random choice, from ``--seed``.
 
-    A regressor may be more than that, which its spec declares: :class:`HasCheck`, :class:`HasUsers`,
-    :class:`HasActivations`.
+    A regressor may be more than that, which its spec declares: :class:`HasCheck`, :class:`HasMemory`,
+    :class:`HasUsers`, :class:`HasActivations`.
     """
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
@@ -249,6 +250,24 @@ class HasCheck(Regressor, Protocol):
 
         ``dcbmr.get_regressor`` calls it on what it made, so that nobody waits for features to be prepared
         before a mistake is named.
+        """
+        ...
+
+
+class HasMemory(Regressor, Protocol):
+    """A regressor that can tell how much memory its fit takes; its spec says ``has_memory``."""
+
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes ``fit`` takes at its peak beside what it is given; rather more than less.
+
+        `dcbmr train` compares them with what the machine has, before features are prepared.
+
+        Parameters
+        ----------
+        n_songs, n_dims : int
+            Songs, and numbers of a song's vector or of a frame.
+        n_users, n_pairs, n_factors : int
+            Of the target: rows of ``user_factors``, plays in ``surplus``, factors.
         """
         ...
 
@@ -284,7 +303,7 @@ class HasActivations(Regressor, Protocol):
         rows : ndarray of shape (n,), int64
             Which of them.
         layer : int, optional
-            One of its layers, from 1; None for the factors.
+            One of its layers, from 1, the nearest to the input first; None for the factors.
 
         Returns
         -------
@@ -293,6 +312,8 @@ class HasActivations(Regressor, Protocol):
         length : int
             Frames in a window.
         values : ndarray of shape (n_windows, n_units), float32
+            Of the factors, what each window says for them: the mean over the windows of a song is its
+            prediction.
         """
         ...
 
@@ -349,6 +370,8 @@ class RegressorSpec:
         where there is nothing to choose.
     has_check : bool
         It can say before the work what is wrong with its parameters: :class:`HasCheck`.
+    has_memory : bool
+        It can say before the work how much memory its fit takes: :class:`HasMemory`.
     has_users : bool
         The model has users of its own: :class:`HasUsers`.
     has_activations : bool
@@ -372,6 +395,7 @@ class RegressorSpec:
     kind: str = "bow_pca"
     losses: tuple[str, ...] | None = ()
     has_check: bool = False
+    has_memory: bool = field(default=False, kw_only=True)
     has_users: bool = False
     has_activations: bool = False
     has_warm_start: bool = False

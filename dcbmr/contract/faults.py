@@ -6,20 +6,17 @@ Every call of what a plugin offers is made inside :func:`calling`; what comes ba
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dcbmr.base.directory import NO_ROOM
 from dcbmr.contract.contract import LossSpec, RegressorSpec
 from dcbmr.errors import DcbmrError
 
 if TYPE_CHECKING:
     from dcbmr.contract.features import FeatureSpec
-
-# What the machine lacks is nobody's fault.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -54,7 +51,7 @@ def calling(
     except (DcbmrError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        if error in mine or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+        if error in mine or (isinstance(error, OSError) and error.errno in NO_ROOM):
             raise
         culprit, where = spec, what
         if loss is not None and _comes_from(error.__traceback__, loss):

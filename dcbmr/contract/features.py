@@ -77,8 +77,9 @@ class FeatureConfig:
         if "settings" not in values:
             values = _from_before(values)
         own = {name: values[name] for name in ("shape", "dtype", "n_dims", "settings", "params")}
-        if not isinstance(own["params"], dict | None):
-            raise TypeError(f"params of {values['feature']!r:.80} are {own['params']!r:.80}")
+        for name, kinds in (("params", dict | None), ("settings", dict)):
+            if not isinstance(own[name], kinds):
+                raise TypeError(f"{name} of {values['feature']!r:.80} are {own[name]!r:.80}")
         sources = [cls.from_json(source) for source in values["made_of"]]
         return cls(
             kind=values["feature"],

@@ -224,7 +224,7 @@ def typed(value: Any, annotation: Any, *, folder: Path = Path()) -> Any:
         return {name: typed(one, args[1], folder=folder) for name, one in value.items()}
     if annotation is Any:
         return value
-    if annotation is Path and isinstance(value, str) and value:
+    if annotation is Path and isinstance(value, str) and value and "\0" not in value:
         return folder / value
     if annotation is date:
         return _date(value)

@@ -47,10 +47,14 @@ class Shuffles:
     figures: dict[str, NDArray[np.float64]]
 
     def interval(self, metric: str, *, confidence: float = 0.95) -> tuple[float, float]:
-        """Return where the mean over all shuffles that there are lies: Student's t over those drawn."""
+        """Return where the mean over all shuffles that there are lies: Student's t over those drawn.
+
+        It ends at 0 and 1, where metrics do.
+        """
         drawn = self.figures[metric]
         half = stats.t.ppf((1 + confidence) / 2, len(drawn) - 1) * drawn.std(ddof=1) / math.sqrt(len(drawn))
-        return float(drawn.mean() - half), float(drawn.mean() + half)
+        low, high = np.clip([drawn.mean() - half, drawn.mean() + half], 0, 1).tolist()
+        return low, high
 
     def p(self, metric: str, figure: float) -> float:
         """Return the chance that a model that hears nothing reaches ``figure``: a permutation test.

@@ -11,7 +11,7 @@ import numpy as np
 from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.evaluation.candidates import numbered
-from dcbmr.evaluation.figures import contributions, metric_name, play_figures, share
+from dcbmr.evaluation.figures import BOUNDS, contributions, metric_name, play_figures, share
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.play_figures import PlayFigures, pool_folds
 from dcbmr.evaluation.rows import BOUND, MEAN
@@ -34,11 +34,14 @@ class ComparedRows:
         None for the best itself), ``below_best_low`` and ``below_best_high``, and ``p_holm`` of that test.
     uncertainty : Uncertainty
         Every interval, and the test of every pair.
+    candidates : dict of str to int
+        A number for the candidates that each row was ranked among: rows of other ones are not like for like.
     """
 
     metric: str
     rows: list[dict[str, Any]]
     uncertainty: Uncertainty
+    candidates: dict[str, int]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{row['model']!r}: {row[self.metric]:.4f}" for row in self.rows)
@@ -47,7 +50,7 @@ class ComparedRows:
     @property
     def words(self) -> list[str]:
         """Which rows are better than which, which cannot be told apart, and what a reader should know."""
-        return self.uncertainty.words().splitlines()
+        return self.uncertainty.words(self.candidates).splitlines()
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it for JSON: metric, rows, comparisons (every pair) and words."""
@@ -105,15 +108,18 @@ def compare_evaluations(
     depth = _cut_off(evaluations, k)
     chosen = _chosen(evaluations, rows, depth)
     numbers = _Numbers(evaluations)
-    put_together = _pooled if pool and len(evaluations) > 1 else _side_by_side
+    pooled = pool and len(evaluations) > 1
+    put_together = _pooled if pooled else _side_by_side
     uncertainty = bootstrap(
         put_together(evaluations, chosen, metric, numbers),
         n_resamples=n_resamples,
+        bounds=BOUNDS,
         random_state=random_state,
         progress=progress,
     )
     name = metric_name(metric, depth)
-    return ComparedRows(name, _rows(uncertainty, name), uncertainty)
+    among = {} if pooled else _candidates(evaluations, chosen)
+    return ComparedRows(name, _rows(uncertainty, name), uncertainty, among)
 
 
 def _cut_off(evaluations: Mapping[str, Evaluation], k: int | None) -> int:
@@ -173,14 +179,32 @@ def _side_by_side(
     numbers: _Numbers,
 ) -> PlayFigures:
     """Put the rows of all evaluations beside each other; one name in several is told apart by theirs."""
-    every = [row for reports in chosen.values() for row in reports]
     notes = _notes(evaluations)
-    tables = []
-    for name, reports in chosen.items():
-        called = {(f"{name}: {row}" if every.count(row) > 1 else row): of for row, of in reports.items()}
-        if called:
-            tables.append(numbers.figures(name, called, metric, notes))
+    tables = [
+        numbers.figures(name, reports, metric, notes) for name, reports in _called(chosen).items() if reports
+    ]
     return contributions(share(tables, metric), metric)
+
+
+def _called(chosen: Mapping[str, Mapping[str, RankingReport]]) -> dict[str, dict[str, RankingReport]]:
+    """Return the reports of each evaluation by the names of their rows, which are different ones."""
+    every = [row for reports in chosen.values() for row in reports]
+    return {
+        name: {(f"{name}: {row}" if every.count(row) > 1 else row): of for row, of in reports.items()}
+        for name, reports in chosen.items()
+    }
+
+
+def _candidates(
+    evaluations: Mapping[str, Evaluation], chosen: Mapping[str, Mapping[str, RankingReport]]
+) -> dict[str, int]:
+    """Return a number for the candidates of each row, the same for the same ones."""
+    numbers: dict[frozenset[str], int] = {}
+    of = {
+        name: numbers.setdefault(frozenset(evaluation.candidates.song_ids), len(numbers))
+        for name, evaluation in evaluations.items()
+    }
+    return {row: of[name] for name, reports in _called(chosen).items() for row in reports}
 
 
 def _notes(evaluations: Mapping[str, Evaluation]) -> list[str]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+BOUNDS = (0.0, 1.0)
+"""Of every metric of ranks."""
+
+
 def metric_name(metric: str, k: int) -> str:
     """Return what a metric of ``RANK_METRICS`` is called with its cut-off: "map_at_500"."""
     return f"{metric.removesuffix('k')}{k}" if metric.endswith("_at_k") else metric

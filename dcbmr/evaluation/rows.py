@@ -27,7 +27,7 @@ from dcbmr.evaluation.candidates import (
     artists_on_both_sides,
     numbered,
 )
-from dcbmr.evaluation.figures import metric_name, play_figures
+from dcbmr.evaluation.figures import BOUNDS, metric_name, play_figures
 from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.scoring import evaluate_model, evaluate_upper_bound, plays_between, score
 from dcbmr.evaluation.statistics import Comparison, Interval, bootstrap
@@ -111,7 +111,8 @@ class Table:
     def add_model(self, name: str, model: Model | Stack, features: FeatureStore) -> None:
         """Rank the candidates by what a model predicts of their audio."""
         began = perf_counter()
-        self.predictions[name] = model.predict_store(features, self.candidates.song_ids)
+        songs = self.candidates.song_ids
+        self.predictions[name] = model.predict_store(features, songs, progress=self.progress)
         self._add(name, partial(evaluate_model, model, self.predictions[name]), began, model.loss)
 
     def add_upper_bound(self, factors: Factors) -> None:
@@ -266,6 +267,7 @@ class Table:
                 found = bootstrap(
                     play_figures(reports, metric, users=users, songs=songs, artists=by),
                     n_resamples=n_resamples,
+                    bounds=BOUNDS,
                     random_state=self.random_state,
                     progress=under(self.progress, f"resample {metric_name(metric, self.k)}"),
                 )

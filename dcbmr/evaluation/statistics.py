@@ -44,6 +44,8 @@ from dcbmr.evaluation.play_figures import PlayFigures
 from dcbmr.evaluation.resampling import cells_of, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -129,18 +131,30 @@ class Uncertainty:
     n_plays: int
     notes: tuple[str, ...] = field(default=())
 
-    def words(self) -> str:
-        """Say, a sentence a line, which rows are better than which and which are alike; then the notes."""
-        better: dict[tuple[str, str], list[str]] = {}
+    def words(self, candidates: Mapping[str, int] | None = None) -> str:
+        """Say, a sentence a line, which rows are better than which and which are alike; then the notes.
+
+        Parameters
+        ----------
+        candidates : mapping of str to int, optional
+            A number for the candidates of each row, where they are not the same: of rows that were ranked
+            among other ones it is said which figure is higher, and not that a row is better.
+        """
+        among = candidates or {}
+        better: dict[tuple[str, str, bool], list[str]] = {}
         alike: dict[str, list[Comparison]] = {}
         for pair in self.comparisons:
             if pair.p_holm < 1 - self.confidence:
-                better.setdefault((pair.first, _p_in_words(pair.p_holm)), []).append(pair.second)
+                alike_ranked = among.get(pair.first) == among.get(pair.second)
+                key = (pair.first, _p_in_words(pair.p_holm), alike_ranked)
+                better.setdefault(key, []).append(pair.second)
             elif not math.isnan(pair.p_holm):
                 alike.setdefault(pair.first, []).append(pair)
-        told = [
-            f"{first} is better than {_listed(others, 'and')} ({p})" for (first, p), others in better.items()
-        ]
+        told = []
+        for (first, p, alike_ranked), others in better.items():
+            how = "is better" if alike_ranked else "has a higher figure"
+            note = "" if alike_ranked else ", of other candidates: it need not be better"
+            told.append(f"{first} {how} than {_listed(others, 'and')} ({p}){note}")
         for first, pairs in alike.items():
             others = [pair.second for pair in pairs]
             apart = f"{first} and {others[0]} cannot be told apart"
@@ -169,6 +183,7 @@ def bootstrap(
     n_resamples: int = 1000,
     confidence: float = 0.95,
     power: float = 0.8,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Uncertainty:
@@ -185,6 +200,9 @@ def bootstrap(
         Of the intervals, between 0 and 1.
     power : float
         Chance with which ``Comparison.detectable`` would have been found, between 0 and 1.
+    bounds : tuple of float
+        What no figure can be beyond, as (0, 1) for metrics of ranks. Intervals end there, and those of
+        differences at how far two figures can be apart; standard errors and tests stay as they are.
     random_state : int
         Seed of the draws.
     progress : Progress, optional
@@ -207,11 +225,14 @@ def bootstrap(
     figures = _without_nan(figures)
     spread = _Spread(figures, n_resamples, random_state, progress)
     names = list(figures.rows)
-    intervals = {name: spread.interval({row: 1}, confidence) for row, name in enumerate(names)}
+    low, high = bounds
+    intervals = {
+        name: _within(spread.interval({row: 1}, confidence), low, high) for row, name in enumerate(names)
+    }
     pairs = []
     for i, j in combinations(np.argsort(-spread.estimates, kind="stable"), 2):
         difference = spread.interval({i: 1, j: -1}, confidence)
-        pairs.append((names[i], names[j], difference, _p_of(difference)))
+        pairs.append((names[i], names[j], _within(difference, low - high, high - low), _p_of(difference)))
     corrected = holm([p for *_, p in pairs])
     level = (1 - confidence) / max(len(pairs), 1)
     comparisons = [
@@ -242,6 +263,15 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     times = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * times))
     return corrected
+
+
+def _within(interval: Interval, low: float, high: float) -> Interval:
+    """Return the part of an interval where the figure can be: it covers the true one as often as the whole.
+
+    Student's t is symmetric, and of few users or artists goes beyond what a metric can be.
+    """
+    ends = ("low", "high", "low_of_users", "high_of_users")
+    return replace(interval, **{end: float(np.clip(getattr(interval, end), low, high)) for end in ends})
 
 
 def _p_of(difference: Interval) -> float:

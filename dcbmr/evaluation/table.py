@@ -10,9 +10,14 @@ FIGURES = ("coverage", "gini", "mean_popularity")
 """Of lists; in rows with their length: "coverage_at_10"."""
 
 
+def map_column(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the mean average precision is called in rows, with its cut-off."""
+    return next(name for name in rows[0] if name.startswith("map_at_"))
+
+
 def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return of the rows what fits a terminal: mAP and AUC with their intervals, and lift."""
-    metric = next(name for name in rows[0] if name.startswith("map_at_"))
+    metric = map_column(rows)
     shown = []
     for row in rows:
         cells = {"model": row["model"]}
@@ -22,6 +27,12 @@ def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 cells[title] = interval(row[f"{name}_low"], row[f"{name}_high"], form=form)
         shown.append(cells | {"lift": row["lift"]})
     return shown
+
+
+def shown_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of the rows of groups what fits a terminal."""
+    names = ("model", "group", "n_users", "n_plays", map_column(rows), "auc", "lift")
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def shown_lists(rows: Sequence[Mapping[str, Any]], k: int) -> list[dict[str, Any]]:
@@ -48,7 +59,7 @@ def shown_comparison(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dic
         {
             "model": row["model"],
             metric: row[metric],
-            f"{metric}, 95 %": interval(row["low"], row["high"]),
+            "95 %": interval(row["low"], row["high"]),
             "below best": row["below_best"],
             "below best, 95 %": interval(row["below_best_low"], row["below_best_high"]),
             "p (Holm)": None if row["p_holm"] is None else p_in_words(row["p_holm"]),

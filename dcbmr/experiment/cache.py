@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dcbmr.base.directory import CONFIG, read_config, write_config, write_json
+from dcbmr.base.directory import CONFIG, read_config, tidy_after_kills, write_config, write_json
 from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import differences
 from dcbmr.base.usage import Meter, Usage
@@ -151,6 +151,7 @@ class Stages:
         path = self.path(stage)
         before = self.usage(stage)
         path.mkdir(parents=True, exist_ok=True)
+        tidy_after_kills(path)
         write_json(path / _UNFINISHED, {"usage": before.as_dict()})  # for whoever is killed
         self.report(stage.label, 0, None, {})
         meter = Meter()

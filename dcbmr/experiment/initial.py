@@ -196,6 +196,28 @@ def _relative(value: Any, folder: Path) -> Any:
     return os.path.relpath(value, folder) if isinstance(value, Path) else value
 
 
+def as_toml(settings: Mapping[str, Any]) -> str:
+    """Return the settings of an experiment, as results.json holds them, as a CONFIG.toml without comments."""
+    plain, tables = [], []
+    for name, value in settings.items():
+        if name == "rows":
+            tables += [("[[rows]]", row) for row in value]
+        elif name == "factorization":
+            tables.append(
+                (f"[{name}]", {key: of for key, of in value.items() if key not in NOT_OF_FACTORIZATION})
+            )
+        elif isinstance(value, Mapping):
+            tables.append((f"[{name}]", value))
+        else:
+            plain.append(f"{name} = {toml(value)}")
+    sections = ["\n".join([head, *_lines(table)]) for head, table in tables]
+    return "\n\n".join(["\n".join(plain), *sections]) + "\n"
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_toml_key(name)} = {toml(value)}" for name, value in table.items() if value is not None]
+
+
 def toml(value: Any) -> str:
     """Return a value as TOML; nothing for None."""
     if value is None:

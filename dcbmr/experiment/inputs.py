@@ -19,7 +19,7 @@ def checksum(path: Path, what: str) -> str:
     InputError
         There is none; ``what`` is the key that names it.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # which, unlike Path.is_dir, takes what is too long for a name for none
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return _of_stats((file.relative_to(path).as_posix(), file) for file in files)
     try:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.audio.files import find_songs
-from dcbmr.base.directory import checkpoint_of, new_directory, read_config
+from dcbmr.base.directory import checkpoint_of, naming, new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.base.tensors import load_tensors, save_tensors
 from dcbmr.contract import registry
@@ -86,6 +86,7 @@ def make_split(
         split = split_plays(
             plays, by=chosen.by, artists=artists, fraction=chosen.fraction, random_state=random_state
         )
+    split = split.named_by(songs) if songs else split
     if not (path / SPLIT).exists():
         split.save(path / SPLIT)
     return split
@@ -261,24 +262,22 @@ def make_model(
     n_threads: int | None,
     progress: Progress,
 ) -> Model:
-    """Train a row, and write down what its fit reports: once more what it reported before it was stopped."""
+    """Train a row, and write down its figures as it reports them: once more where it goes on."""
     if (path / MODEL).exists():
         return Model.load(path / MODEL, n_threads=n_threads)
     params = dict(row.params)
     checkpoint, file = checkpoint_of(path / MODEL), path / CURVE
-    curve = read_curve(path) if checkpoint.exists() else []
     with file.open("w", encoding="utf-8") as log:
 
-        def write(entry: Mapping[str, Any]) -> None:
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-
         def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            write({"stage": stage, "step": step, "n_steps": n_steps, **figures})
+            if figures:  # words, say, are counted here only if an earlier run has learned the codebook
+                with naming(file):
+                    log.write(
+                        json.dumps({"stage": stage, "step": step, "n_steps": n_steps, **figures}) + "\n"
+                    )
+                    log.flush()
             progress(stage, step, n_steps, figures)
 
-        for entry in curve:  # once more: whoever was killed may have left half a line behind them
-            write(entry)
         model = train(
             factors,
             features,
@@ -303,12 +302,9 @@ def make_model(
 
 
 def read_curve(path: Path) -> Curve:
-    """Return what the fit of a stage reported, an entry a line; a last line without its end is none."""
+    """Return what the fit of a stage reported, an entry a line."""
     file = path / CURVE
-    if not file.exists():
-        return []
-    *lines, _ = file.read_text("utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
 
 def keep_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -227,6 +227,7 @@ class WeightedALS(Estimator):
             song_ids=table.song_ids,
             heldout_songs=() if split is None else tuple(split.heldout_songs),
             artists=None if split is None else split.artists,
+            titles=None if split is None else split.titles,
             **objective,
             config={**settings, "objective": self.objective_},
         )

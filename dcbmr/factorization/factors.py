@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,7 @@ from dcbmr.errors import InputError
 from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import check_confidence, is_finite, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
+from dcbmr.plays.songs import SongTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 TENSORS = "factors.safetensors"
 # Fields that say what the factors minimise, and so how the factors of new users and songs are found.
 OBJECTIVE = ("alpha", "epsilon", "regularization", "unobserved_weight", "frequency_exponent")
+_NAMES = ("artists", "titles")
 _HEADER = ("kind", "format_version", "dcbmr_version", "n_factors")
+
+
+_MOST_SCORE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -49,6 +54,8 @@ class Factors:
         Songs that a split kept from the fit; empty where there was none.
     artists : dict of str to str, or None
         The artist of each song, where artists are known; also of songs without factors, as those held out.
+    titles : dict of str to str, or None
+        The title of each song, as for artists.
     alpha, epsilon : float
         Confidence of the plays, c = 1 + alpha log(1 + r / epsilon).
     regularization, unobserved_weight, frequency_exponent : float
@@ -70,6 +77,7 @@ class Factors:
     song_ids: NDArray[np.object_] = None  # type: ignore[assignment]
     heldout_songs: tuple[str, ...] = ()
     artists: Mapping[str, str] | None = None
+    titles: Mapping[str, str] | None = None
     alpha: float = 2.0
     epsilon: float = 1e-6
     regularization: float = 1e-5
@@ -87,6 +95,12 @@ class Factors:
             raise InputError(
                 f"user_factors has {users.shape[1]} columns and song_factors {songs.shape[1]}; both must "
                 "have one for each factor"
+            )
+        largest = [max(0.0, float(of.max(initial=0)), -float(of.min(initial=0))) for of in (users, songs)]
+        if users.shape[1] * largest[0] * largest[1] > _MOST_SCORE:
+            raise InputError(
+                f"user_factors and song_factors, up to {largest[0]:.3g} and {largest[1]:.3g}, are so large "
+                "that scores overflow float32"
             )
         checked["counts"] = checked_counts(self.counts)
         shape = (len(users), len(songs))
@@ -115,6 +129,16 @@ class Factors:
             f"Factors(n_users={n_users}, n_songs={n_songs}, n_factors={self.song_factors.shape[1]}, "
             f"n_pairs={self.counts.nnz}, n_heldout_songs={len(self.heldout_songs)})"
         )
+
+    @cached_property
+    def songs(self) -> SongTable:
+        """Artists and titles, as far as they are known."""
+        return SongTable.of(self.artists, self.titles)
+
+    def named_by(self, songs: SongTable) -> Self:
+        """Return these factors with the artists and titles of a table, and their own of other songs."""
+        table = songs.over(self.songs)
+        return replace(self, artists=table.artist_of() or None, titles=table.title_of() or None)
 
     @cached_property
     def surplus(self) -> csr_array:
@@ -209,11 +233,14 @@ class Factors:
             write_lines(folder / "user_ids.txt", self.user_ids)
             write_lines(folder / "song_ids.txt", self.song_ids)
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)
-            if self.artists is not None:
-                others = sorted(self.artists.keys() - set(self.song_ids))
-                write_lines(folder / "artists.txt", (self.artists.get(song, "") for song in self.song_ids))
+            names = {name: of for name in _NAMES if (of := getattr(self, name)) is not None}
+            others = sorted(set().union(*names.values()) - set(self.song_ids))
+            for name, of in names.items():
+                for file, songs in ((name, self.song_ids), (f"other_{name}", others)):
+                    texts = (of.get(song, "").replace("\n", " ") for song in songs)
+                    write_lines(folder / f"{file}.txt", texts)
+            if names:
                 write_lines(folder / "other_song_ids.txt", others)
-                write_lines(folder / "other_artists.txt", (self.artists[song] for song in others))
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -233,7 +260,6 @@ class Factors:
                 shape=(len(users), len(songs)),
             )
             counts.check_format()
-            artists = _read_artists(directory, songs) if (directory / "artists.txt").exists() else None
             return cls(
                 user_factors=tensors["user_factors"],
                 song_factors=tensors["song_factors"],
@@ -241,7 +267,8 @@ class Factors:
                 user_ids=users,  # type: ignore[arg-type]
                 song_ids=songs,  # type: ignore[arg-type]
                 heldout_songs=tuple(heldout),
-                artists=artists,
+                artists=_read_names(directory, "artists", songs),
+                titles=_read_names(directory, "titles", songs),
                 **{name: config.pop(name) for name in OBJECTIVE},
                 config={name: value for name, value in config.items() if name not in _HEADER},
             )
@@ -263,12 +290,15 @@ def sizes_of(directory: Path) -> Sizes:
     return Sizes(n_users, n_songs, n_pairs, n_factors)
 
 
-def _read_artists(directory: Path, song_ids: Sequence[str]) -> dict[str, str]:
-    pairs = list(zip(song_ids, read_lines(directory / "artists.txt"), strict=True))
+def _read_names(directory: Path, name: str, song_ids: Sequence[str]) -> dict[str, str] | None:
+    """Return artists, or titles, of songs; None where none are kept, as titles are not by older ones."""
+    if not (directory / f"{name}.txt").exists():
+        return None
+    pairs = list(zip(song_ids, read_lines(directory / f"{name}.txt"), strict=True))
     if (directory / "other_song_ids.txt").exists():  # as it is not in older ones
-        others = (read_lines(directory / f"other_{name}.txt") for name in ("song_ids", "artists"))
+        others = (read_lines(directory / f"other_{what}.txt") for what in ("song_ids", name))
         pairs += zip(*others, strict=True)
-    return {song: artist for song, artist in pairs if artist}
+    return {song: text for song, text in pairs if text}
 
 
 def check_objective(settings: Mapping[str, Any]) -> None:

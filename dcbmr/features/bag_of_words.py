@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 
 if TYPE_CHECKING:
     from dcbmr.contract.contract import SongFeatures
-from dcbmr.features.codebook import Codebook, frame_config
+from dcbmr.features.codebook import Codebook, check_frames, frame_config
 from dcbmr.features.kmeans import BLOCK_FRAMES, checked_frames
 
 
@@ -55,13 +54,7 @@ def bag_of_words(
             f"the codebook is of frames of {words.shape[1]} dimensions, the {features.kind!r} features have "
             f"{features.n_dims}"
         )
-    found = frame_config(features)
-    check_settings(
-        {name: value for name, value in codebook.frame_config_.items() if name in found},
-        {name: value for name, value in found.items() if name in codebook.frame_config_},
-        "the features were made",
-        remedy="these are the codebook's: featurize with them, or learn another codebook",
-    )
+    check_frames(codebook, frame_config(features))
     threads = resolve_n_threads(n_threads)
     report = progress or silent
     indptr, indices, counts = [np.zeros(1, np.int64)], [], []

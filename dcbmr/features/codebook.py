@@ -21,6 +21,7 @@ from dcbmr.base.arrays import blocks, read_tensors
 from dcbmr.base.directory import new_directory, read_config, reading
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
+from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
 from dcbmr.features.seen import digests, seen
@@ -38,6 +39,7 @@ from dcbmr.features.kmeans import (
 
 # Fewer frames a codeword and the means are those of chance; faiss warns at 39.
 _FEW_FRAMES = 50
+MAX_FRAMES = 1_000_000  # to learn from, unless more or fewer are asked for
 
 
 class Codebook(Estimator):
@@ -273,7 +275,7 @@ def fit_codebook(
     n_iterations: int = 25,
     tolerance: float = 1e-4,
     standardize: bool = True,
-    max_frames: int = 1_000_000,
+    max_frames: int = MAX_FRAMES,
     n_threads: int | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
@@ -351,3 +353,13 @@ def _sample(features: SongFeatures, max_frames: int, random_state: int) -> NDArr
 def frame_config(features: SongFeatures) -> dict[str, Any]:
     """Return all that the frames depend on, where the features know it; empty where not."""
     return dict(getattr(features, "settings", {}))
+
+
+def check_frames(codebook: Codebook, config: Mapping[str, Any]) -> None:
+    """Raise InputError where frames of these settings are other ones than a codebook was learned from."""
+    check_settings(
+        {name: value for name, value in codebook.frame_config_.items() if name in config},
+        {name: value for name, value in config.items() if name in codebook.frame_config_},
+        "the features were made",
+        remedy="these are the codebook's: featurize with them, or learn another codebook",
+    )

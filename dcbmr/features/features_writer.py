@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,14 @@ from typing import Any, Self
 import numpy as np
 
 from dcbmr.audio.decode import AudioError
-from dcbmr.base.directory import new_directory, write_json
+from dcbmr.base.directory import CONFIG, new_directory, write_json
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import InputError
 from dcbmr.features.extraction import Extracted
 from dcbmr.features.outline import IS_SILENT, first_of_the_same
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
 from dcbmr.features.store import FEATURES, UNFINISHED
-from dcbmr.features.stored_kind import _shard_path, read_index
+from dcbmr.features.stored_kind import _shard_path, is_brought, read_feature_config, read_index
 from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
 
 FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
@@ -34,12 +35,35 @@ _COMMIT_S = 0.5  # the last commit is the only one that nothing else overlaps
 def create_features(
     root: Path, kinds: Sequence[FeatureConfig], config: Mapping[str, Any], *, overwrite: bool
 ) -> None:
-    """Write a directory of features without a song yet, which is unfinished until a writer ends it."""
+    """Write a directory of features without a song yet, which is unfinished until a writer ends it.
+
+    Vectors that were brought to the one that is overwritten stay: no audio gives them back.
+    """
     with new_directory(root, kind=FEATURES, config=config, overwrite=overwrite) as beside:
         for kind in kinds:
             create_store(beside / kind.kind, kind)
+        for folder in _brought(root):
+            shutil.copytree(folder, beside / folder.name, copy_function=_link)
         (beside / SOURCES).touch()
         write_json(beside / UNFINISHED, {"n_songs": 0})
+
+
+def _brought(root: Path) -> list[Path]:
+    """Return the folders of vectors that were brought to a directory, as far as they can be read."""
+    found = []
+    for config in root.glob(f"*/{CONFIG}"):
+        with suppress(InputError):
+            if is_brought(read_feature_config(config.parent)):
+                found.append(config.parent)
+    return found
+
+
+def _link(source: str, place: str) -> None:
+    """Give a file a second name, or copy it where the disk has none."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copy2(source, place)
 
 
 class FeaturesWriter:

@@ -112,9 +112,9 @@ def featurize(
     Parameters
     ----------
     source : path-like, mapping or iterable
-        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path; relative
-        paths from its own folder); one audio file; a mapping from song id to path; or paths. Without a
-        manifest, the id of a song is its file's name without the ending.
+        A folder, searched recursively but for what is hidden; a manifest (TSV or CSV: song, path, and more
+        under a header; relative paths from its own folder); one audio file; a mapping from song id to path;
+        or paths. Without a manifest, the id of a song is its file's name without the ending.
     directory : path-like
         Where to write.
     kinds : iterable of str
@@ -141,7 +141,7 @@ def featurize(
         Take songs out also where more than half of the files are gone, which is refused otherwise: a disk
         may be missing.
     overwrite : bool
-        Replace what is there.
+        Replace what is there, but for vectors that were brought (:func:`dcbmr.bring_vectors`).
     force : bool
         Begin also where the disk seems too small.
     engine : RayEngine, optional

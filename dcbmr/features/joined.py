@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.base.directory import kind_of, new_directory, read_config, reading
+from dcbmr.base.needs import FeatureNeed
 from dcbmr.base.progress import Progress
 from dcbmr.contract.kinds import HOST_KINDS
 from dcbmr.errors import InputError
 from dcbmr.features.memory import VectorFeatures
-from dcbmr.features.pipeline import FeaturePipeline, Learned
+from dcbmr.features.pipeline import FeaturePipeline, Learned, need_of_kind
 from dcbmr.features.standardization import (
     Standardization,
     load_standardizations,
@@ -106,10 +107,6 @@ class JoinedPipeline:
             return [song for song in first if song in common]
         there = (part for part in self.parts if part.kind in store)
         return list(dict.fromkeys(song for part in there for song in part.songs_in(store)))
-
-    def n_numbers(self, store: FeatureStore) -> int:
-        """Return about how many numbers of vectors the songs of a store are."""
-        return sum(part.n_numbers(store) for part in self.parts)
 
     def read(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
@@ -230,6 +227,19 @@ class JoinedPipeline:
             joined._optional = tuple(config["optional"])
             joined._scales = load_standardizations(directory, n_parts + 1)
             return joined
+
+
+def need_of(pipeline: FeaturePipeline | JoinedPipeline, store: FeatureStore) -> FeatureNeed:
+    """Return what the features of all songs of a store take, were the pipeline fitted on them."""
+    if isinstance(pipeline, FeaturePipeline):
+        return need_of_kind(pipeline, store)
+    parts = [need_of_kind(part, store) for part in pipeline.parts if part.source in store]
+    n_dims = sum(part.n_dims for part in parts)
+    n_songs = len(pipeline.songs_in(store))
+    joined = 4 * n_dims * n_songs
+    # All parts stand beside what they are joined to.
+    all_parts = sum(part.held for part in parts)
+    return FeatureNeed(n_songs, n_dims, joined, max(part.making for part in parts) + all_parts + joined)
 
 
 def load_pipeline(directory: Path, *, n_threads: int | None = None) -> FeaturePipeline | JoinedPipeline:

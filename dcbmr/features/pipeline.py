@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+import numpy as np
 from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config, reading
+from dcbmr.base.needs import FeatureNeed, of_sample
 from dcbmr.base.progress import Progress
 from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.contract.kinds import HOST_KINDS, check_kind_name
 from dcbmr.errors import InputError
-from dcbmr.features.codebook import Codebook, fit_codebook
+from dcbmr.features.codebook import MAX_FRAMES, Codebook, fit_codebook
 from dcbmr.features.counted import count_words
 from dcbmr.features.made import MadeKind
 from dcbmr.features.memory import VectorFeatures
@@ -22,7 +24,6 @@ from dcbmr.features.pca import PCA
 from dcbmr.features.standardization import Standardization, load_standardizations, save_standardizations
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from dcbmr.features.store import FeatureStore
@@ -223,14 +224,6 @@ class FeaturePipeline:
         """Return the songs of a store that have what the kind is made of."""
         return store[self.source].song_ids
 
-    def n_numbers(self, store: FeatureStore) -> int:
-        """Return about how many numbers of vectors the songs of a store are; frames stay on disk."""
-        stored = store[self.source]
-        if self._words is None:
-            return len(stored) * stored.n_dims if stored.shape == "vectors" else 0
-        # Of the frames of a song a third or so have words of their own.
-        return len(stored) * self.n_words // 3
-
     def read(
         self, store: FeatureStore, song_ids: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, SongFeatures]:
@@ -320,6 +313,8 @@ class FeaturePipeline:
                 n_threads=n_threads,
                 random_state=config["random_state"],
             )
+            if config["source"] not in (pipeline.source, pipeline._words):
+                raise InputError(f"{pipeline.kind!r} is not made of {config['source']!r:.80}")
             pipeline.source = config["source"]
             if pipeline._words is not None:
                 pipeline.codebook_ = Codebook.load(directory / "codebook", n_threads=n_threads)
@@ -329,6 +324,31 @@ class FeaturePipeline:
             if config.get("is_standardized"):  # as vectors are not in older models
                 [pipeline.standardization_] = load_standardizations(directory, 1)
             return pipeline
+
+
+def need_of_kind(pipeline: FeaturePipeline, store: FeatureStore) -> FeatureNeed:
+    """Return what the features of all songs of a store take, were the pipeline fitted on them."""
+    stored = store[pipeline.source]
+    n_songs = len(stored)
+    if pipeline._words is None:
+        held = 4 * n_songs * stored.n_dims if stored.shape == "vectors" else 0
+        return FeatureNeed(n_songs, stored.n_dims, held, 2 * held)
+    if pipeline.reads_words:
+        n_counts, sample = n_songs * pipeline.n_words // 3, 0.0
+    else:
+        n_frames = stored.n_frames
+        n_counts = int(np.minimum(n_frames, pipeline.n_words).sum())
+        n_sampled = min(int(n_frames.sum()), MAX_FRAMES)
+        sample = 0.0 if pipeline.codebook_ else of_sample(n_sampled, stored.n_dims, pipeline.n_words)
+    # Words and their counts in int64 as they are found, then once more.
+    counting = 32 * n_counts
+    if not pipeline._reduces:
+        return FeatureNeed(n_songs, pipeline.n_words, 8 * n_counts, max(sample, counting))
+    n_dims = min(pipeline.n_words, n_songs)
+    held = 8 * n_counts + 4 * n_songs * n_dims
+    # Covariances and what becomes of them, in float64; blocks of rows.
+    reducing = held + 24 * n_dims**2 + 12 * min(n_songs, 4096) * pipeline.n_words
+    return FeatureNeed(n_songs, n_dims, held, max(sample, counting, reducing))
 
 
 def _steps(kind: str) -> tuple[str, str | None, bool]:

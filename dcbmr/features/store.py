@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from dcbmr.base.directory import kind_of, read_config
+from dcbmr.base.directory import kind_of, read_config, reading
 from dcbmr.contract.kinds import is_kind_name
 from dcbmr.errors import InputError
 from dcbmr.features.made import MadeKind, frames_for
@@ -33,12 +33,17 @@ class FeatureStore:
         The kinds that are stored.
     n_wanted : int or None
         How many songs featurize is to have written when it ends; None where it has ended.
+    offset_s : float
+        Seconds of each file that were skipped: there the first frame begins.
     """
 
-    def __init__(self, directory: Path, kinds: tuple[str, ...], n_wanted: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, kinds: tuple[str, ...], n_wanted: int | None = None, offset_s: float = 0.0
+    ) -> None:
         self.directory = directory
         self.kinds = kinds
         self.n_wanted = n_wanted
+        self.offset_s = offset_s
         self._open: dict[str, StoredKind] = {}
 
     @classmethod
@@ -60,9 +65,11 @@ class FeatureStore:
         root = Path(directory)
         if not root.exists():
             raise InputError(f"{root} does not exist; wanted the output of dcbmr featurize")
-        read_config(root, kind=FEATURES)
+        config = read_config(root, kind=FEATURES)
         there = sorted(path.name for path in root.iterdir() if kind_of(path) == STORE)
-        store = cls(root, tuple(filter(is_kind_name, there)), _n_wanted(root))
+        with reading(root):
+            offset_s = float(config.get("offset", 0.0))
+        store = cls(root, tuple(filter(is_kind_name, there)), _n_wanted(root), offset_s)
         if store.n_wanted is not None and not unfinished:
             raise InputError(store.what_is_missing())
         return store
@@ -72,7 +79,8 @@ class FeatureStore:
         """Return kinds that are open, in the place of those of another store, and beside them."""
         directory = next(iter(kinds.values())).directory if onto is None else onto.directory
         others = () if onto is None else onto.kinds
-        store = cls(directory, tuple(dict.fromkeys([*others, *kinds])))
+        offset_s = 0.0 if onto is None else onto.offset_s
+        store = cls(directory, tuple(dict.fromkeys([*others, *kinds])), offset_s=offset_s)
         store._open = {**({} if onto is None else {kind: onto[kind] for kind in others}), **kinds}
         return store
 

@@ -31,6 +31,7 @@ from dcbmr.features.memory import MemoryFeatures, VectorFeatures, _FrameFeatures
 
 INDEX = "songs.tsv"
 STORE = "feature store"
+_MOST = 1 << 48  # of frames, and of their numbers
 _BROUGHT = "vectors"  # the origin, in the settings, of vectors that a user brought
 
 
@@ -75,9 +76,11 @@ def read_index(directory: Path) -> Iterator[Entry]:
             try:
                 song, shard, row, n_frames, crc = line[:-1].decode("utf-8").split("\t")
                 entry = Entry(song, int(shard), int(row), int(n_frames), int(crc, 16))
+                if max(entry.shard, entry.row, entry.n_frames) > _MOST or not 0 <= entry.crc32 < 1 << 32:
+                    raise ValueError
             except ValueError:
                 raise InputError(f"{path}, line {number} is damaged: {line!r}") from None
-            if (entry.shard, entry.row) < end:
+            if entry.row < 0 or (entry.shard, entry.row) < end:
                 raise InputError(f"{path} is damaged: song {song!r} lies within another")
             end = entry.end
             yield entry

@@ -23,7 +23,7 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.contract.features import FeatureConfig, FeatureSpec
 from dcbmr.errors import InputError
-from dcbmr.features.codebook import Codebook, warn_of_few_frames
+from dcbmr.features.codebook import MAX_FRAMES, Codebook, warn_of_few_frames
 
 WORDS = FeatureSpec(
     "bow",
@@ -156,7 +156,7 @@ def fit_codebook_to_audio(
     source: Source,
     codebook: Codebook,
     *,
-    max_frames: int = 1_000_000,
+    max_frames: int = MAX_FRAMES,
     without: Collection[str] = (),
     params: Mapping[str, Any] | None = None,
     progress: Progress | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import os
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr import _core
-from dcbmr.base.directory import write_config
+from dcbmr.base.directory import NO_ROOM, write_config
 from dcbmr.base.settings import check_settings
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.errors import DcbmrError, InputError
@@ -48,8 +47,9 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = "the disk is full; free some space and" if error.errno == errno.ENOSPC else f"{error};"
-        raise DcbmrError(f"{directory} could not be written: {full} continue with --resume") from error
+        what = error.strerror or error
+        then = "free some space and continue" if error.errno in NO_ROOM else "continue"
+        raise DcbmrError(f"{directory} could not be written: {what}; {then} with --resume") from error
 
 
 def create_store(directory: Path, config: FeatureConfig) -> None:

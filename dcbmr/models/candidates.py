@@ -97,10 +97,9 @@ def _is_made(store: FeatureStore, kind: str) -> bool:
     return all(source in store for source in FeaturePipeline(kind).sources)
 
 
-def n_numbers(store: FeatureStore, tried: Sequence[Candidate]) -> int:
-    """Return how many numbers the vectors of the largest candidate are, of all songs."""
-    kinds = {candidate.kinds for candidate in tried}
-    return max(pipeline_to(one, n_words=_N_WORDS).n_numbers(store) for one in kinds)
+def largest_pipeline(candidate: Candidate) -> FeaturePipeline | JoinedPipeline:
+    """Return the pipeline of a candidate with as many words as there may be."""
+    return pipeline_to(candidate.kinds, n_words=_N_WORDS)
 
 
 def pipelines_of(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr.base.arrays import in_columns, rows_of
+from dcbmr.base.arrays import blocks, in_columns, rows_of
 from dcbmr.base.directory import FORMATS, new_directory, read_config, reading
+from dcbmr.base.progress import Progress, silent
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasUsers, Regressor, RegressorSpec, SongFeatures
 from dcbmr.contract.faults import calling, fault_of, is_built_in, named
@@ -20,12 +21,14 @@ from dcbmr.contract.features import FeatureConfig
 from dcbmr.contract.provenance import check_made_as, how_to_get, warn_of_another_version
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.codebook import Codebook, check_frames
 from dcbmr.features.featurize import features_of_files
 from dcbmr.features.joined import JoinedPipeline, load_pipeline
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.recipe import Recipe
 from dcbmr.features.store import FeatureStore
 from dcbmr.features.stored_kind import check_brought, is_brought
+from dcbmr.features.words import WORDS
 from dcbmr.plays.groups import artist_groups
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ KIND = "model"
 KINDS = (KIND, "stack")  # which take each other's place
 VERSION = FORMATS[KIND]
 _ROWS = "training_songs.npy"
+# Songs whose frames are predicted from at once: a network tells nothing until it is through with them.
+_BLOCK_SONGS = 256
 
 
 class Model:
@@ -180,12 +185,24 @@ class Model:
         return checked
 
     def predict_store(
-        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
 
         Of a model with an ``artist_weight`` w a song has (1 - w) of its own prediction and w of the mean over
         the songs of its artist that the store has; one whose artist the factors do not know has its own.
+
+        Parameters
+        ----------
+        store : FeatureStore
+        song_ids : sequence of str, optional
+        progress : Progress, optional
+            Told as vectors are made of frames ("count words", "make KIND"), and of the songs whose frames are
+            predicted from ("predict"); it may raise to stop.
 
         Raises
         ------
@@ -193,29 +210,49 @@ class Model:
             The store was made with other settings than the model's features, or lacks a song.
         """
         weight = self.config.get("artist_weight", 0.0)
-        if not weight:
-            return self._predict(self.features_of(store, song_ids))
-        there, artists = self.songs_in(store), self.factors.artists or {}
+        there = self.songs_in(store)
         wanted = list(there if song_ids is None else song_ids)
+        if not weight:
+            return self._predict_songs(store, wanted, progress)
+        artists = self.factors.artists or {}
         of_wanted = {artists[song] for song in wanted if song in artists}
         alike = (song for song in there if artists.get(song) in of_wanted)
         songs = list(dict.fromkeys([*wanted, *alike]))
-        predicted = self._predict(self.features_of(store, songs))
+        predicted = self._predict_songs(store, songs, progress)
         groups = artist_groups(songs, artists)
         if groups is not None:
             predicted = with_artist_mean(predicted, groups, weight)
         return predicted[rows_of(songs, wanted)]
+
+    def _predict_songs(
+        self, store: FeatureStore, songs: Sequence[str], progress: Progress | None
+    ) -> NDArray[np.float32]:
+        """Return what the regressor predicts of each song by itself."""
+        if self.spec.shape == "vectors":
+            return self._predict(self.features_of(store, songs, progress=progress))
+        predicted = np.empty((len(songs), self.config["width"]), np.float32)
+        for rows in blocks(len(songs), _BLOCK_SONGS):
+            predicted[rows] = self._predict(self.features_of(store, songs[rows]))
+            (progress or silent)("predict", rows.stop, len(songs), {})
+        return predicted
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what the model needs, which it can predict."""
         self.check_store(store)
         return self.pipeline.songs_in(store)
 
-    def features_of(self, store: FeatureStore, song_ids: Sequence[str] | None = None) -> SongFeatures:
+    def features_of(
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> SongFeatures:
         """Return the features of songs as the regressor takes them, all if None; see :meth:`check_store`."""
         self.check_store(store)
         songs = self.pipeline.songs_in(store) if song_ids is None else song_ids
-        return self.pipeline.make(songs, self.pipeline.read(store, songs))
+        found = self.pipeline.read(store, songs, progress=progress)
+        return self.pipeline.make(songs, found, progress=progress)
 
     def check_store(self, store: FeatureStore) -> None:
         """Raise InputError when a store lacks a kind that the model needs, or made it otherwise."""
@@ -348,6 +385,8 @@ class Model:
             name, package = str(config["regressor"]), str(config["package"])
             rows = np.load(directory / _ROWS, allow_pickle=False)
             _check_config(config)
+            if rows.shape != (config["n_songs"],) or rows.dtype.kind != "i":
+                raise ValueError(f"{_ROWS} holds {rows.dtype} {rows.shape} for {config['n_songs']} songs")
         if name not in installed:
             raise InputError(
                 f"{directory} is a model of regressor {name!r} of {package}, {how_to_get(package)}; "
@@ -360,17 +399,36 @@ class Model:
         fails_by = calling(spec, f"load ({directory}, made by {package})")
         with reading(directory) if is_built_in(spec) else fails_by:
             regressor = factory.load(directory / "regressor")
+        read_factors = factors or partial(Factors.load, directory / "factors")
+
+        def checked_factors() -> Factors:
+            learned = read_factors()
+            if rows.min() < 0 or rows.max() >= len(learned.song_ids):
+                raise InputError(
+                    f"{directory} is damaged: {_ROWS} holds rows from {rows.min()} to {rows.max()}, and the "
+                    f"factors {len(learned.song_ids)} songs"
+                )
+            return learned
+
         model = cls(
             regressor,
             spec,
             load_pipeline(directory / "pipeline", n_threads=n_threads),
-            factors=factors or cache(partial(Factors.load, directory / "factors")),
+            factors=cache(checked_factors),
             training_rows=rows,
             config=config,
         )
         with reading(directory):
-            _ = model.sources
+            model._check_codebooks()
         return model
+
+    def _check_codebooks(self) -> None:
+        """Raise InputError where a codebook is of other frames than those that the model was trained on."""
+        made = {kind: source for config in self.sources.values() for kind, source in config.made_of.items()}
+        frames = {**made, **self.sources}.get(WORDS.made_of[0])
+        for _, learned in self.pipeline.learned():
+            if isinstance(learned, Codebook) and frames is not None:
+                check_frames(learned, frames.settings)
 
 
 def with_artist_mean(

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import in_columns, rows_of
 from dcbmr.base.directory import kind_of, new_directory, read_config, reading
+from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline
@@ -53,9 +54,7 @@ class Stack:
             raise InputError("a stack needs at least one model")
         for number, model in enumerate(models[1:], 1):
             _check_same(models[0].factors, model.factors, f"model {number} of the stack")
-        given = np.ones(len(models)) if weights is None else np.asarray(weights, np.float64)
-        if given.shape != (len(models),) or not (np.isfinite(given).all() and (given > 0).all()):
-            raise InputError(f"weights must be {len(models)} positive numbers, one a model; got {weights}")
+        given = _checked_weights([1.0] * len(models) if weights is None else weights, len(models))
         weights = (given / given.sum()).tolist()
         config = {"weights": weights, "n_models": len(models)}
         self._fill(list(models), config, lambda: models[0].factors)
@@ -129,11 +128,18 @@ class Stack:
         return np.concatenate([*([sum(shared[1:], shared[0])] if shared else []), *own], axis=1)
 
     def predict_store(
-        self, store: FeatureStore, song_ids: Sequence[str] | None = None
+        self,
+        store: FeatureStore,
+        song_ids: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
-        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32."""
+        """Return predictions for songs of a feature store, all if None, (n_songs, width) float32.
+
+        ``progress`` is told of each model's work; see :meth:`dcbmr.Model.predict_store`.
+        """
         songs = self.songs_in(store) if song_ids is None else song_ids
-        return self._predict(lambda model: model.predict_store(store, songs))
+        return self._predict(lambda model: model.predict_store(store, songs, progress=progress))
 
     def songs_in(self, store: FeatureStore) -> Sequence[str]:
         """Return the songs of a store that have what all its models need."""
@@ -189,8 +195,18 @@ class Stack:
             stack = cls.__new__(cls)
             names = map(_name, range(config["n_models"]))
             models = [Model.load(directory / name, factors=factors, n_threads=n_threads) for name in names]
+            _checked_weights(config["weights"], len(models))
             stack._fill(models, config, factors)
             return stack
+
+
+def load_model_or_factors(path: Path, n_threads: int | None = None) -> Model | Stack | Factors:
+    """Read a model, a stack or factors, whichever a directory holds."""
+    kind = kind_of(path)
+    if kind not in (None, "factors", *KINDS):
+        raise InputError(f"{path} holds {kind!r}; wanted what `dcbmr train` or `dcbmr factorize` wrote")
+    # What cannot be read is reported by the reader of models.
+    return Factors.load(path) if kind == "factors" else load_model(path, n_threads=n_threads)
 
 
 def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model | Stack:
@@ -208,6 +224,13 @@ def songs_in(models: Iterable[Model | Stack], store: FeatureStore) -> Sequence[s
 
 def _name(number: int) -> str:
     return f"model{number:02}"
+
+
+def _checked_weights(weights: Sequence[float], n_models: int) -> NDArray[np.float64]:
+    given = np.asarray(weights, np.float64)
+    if given.shape != (n_models,) or not (np.isfinite(given).all() and (given > 0).all()):
+        raise InputError(f"weights must be {n_models} positive numbers, one a model; got {weights}")
+    return given
 
 
 def _check_same(ours: Factors, theirs: Factors, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Which column of a table is what: the one rule for plays, tags and songs, in text, Parquet or a frame.
+"""Which column of a table is what: the one rule for plays, tags, songs and manifests, in any form.
 
 Columns are known by the names that they usually have, in any order; without a header by their places. What
 is not understood is refused, with the columns to name. A column that looks like times or identifiers is
@@ -75,6 +75,13 @@ DATES = replace(
     wanted="song and date",
     advice="call them song and date in its first line",
 )
+MANIFEST = replace(
+    SONGS,
+    what="manifest",
+    roles=("song", "path"),
+    wanted="song and path",
+    advice="call them song and path in its first line",
+)
 VECTORS = Layout(
     "vectors",
     ("song",),
@@ -106,6 +113,7 @@ _TIMES = (
     "listenedat", "playedat", "createdat", "updatedat", "lastplayed", "firstplayed", "duration", "length",
     "ms", "msplayed", "epoch", "unix", "utc",
 )  # fmt: skip
+_PATHS = ("path", "filepath", "file", "filename", "audio", "audiofile", "audiopath", "location")
 _DATES = ("date", "releasedate", "released", "firstplayed", "firstplayedat", "releaseyear", "year")
 # Of a row that is one play; "last played", "year" or "duration" may be of anything.
 _PLAYED_AT = (
@@ -119,7 +127,7 @@ _SECONDS = (
 _USUAL = {
     "user": _USERS, "song": _SONGS, "count": _COUNTS, "tag": _TAGS, "weight": _WEIGHTS,
     "artist": _ARTISTS, "title": (*_TITLES, "song", "track", "recording"), "date": _DATES,
-    "time": _PLAYED_AT, "seconds": _SECONDS,
+    "time": _PLAYED_AT, "seconds": _SECONDS, "path": _PATHS,
 }  # fmt: skip
 _COUNTING = ("count", "counts", "plays", "listens", "scrobbles", "streams", "freq", "weight", "total")
 _WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
@@ -263,7 +271,7 @@ def _places_by_name(layout: Layout, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for role in layout.all_roles:
         usual: tuple[str, ...] = _USUAL[role]
-        if role == "song" and layout in (SONGS, DATES):
+        if role == "song" and layout in (SONGS, DATES, MANIFEST):
             usual = (*usual, "id")
         elif role == "song" and layout is VECTORS:
             usual = (*usual, "id", "ids", "", "indexlevel0")  # pandas writes an index so

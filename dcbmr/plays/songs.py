@@ -1,11 +1,14 @@
-"""The table of songs: artist and title of each."""
+"""The table of songs: artist and title of each, and what a song is called by them."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcbmr.base.spelling import close_names
 from dcbmr.base.text import read_lines
 from dcbmr.errors import InputError
 
@@ -29,6 +32,53 @@ class SongTable:
         """Return the artist of every song that has one."""
         pairs = zip(self.song_ids, self.artists, strict=True)
         return {song: artist for song, artist in pairs if artist}
+
+    def title_of(self) -> dict[str, str]:
+        """Return the title of every song that has one."""
+        pairs = zip(self.song_ids, self.titles, strict=True)
+        return {song: title for song, title in pairs if title}
+
+    @classmethod
+    def of(cls, artists: Mapping[str, str] | None, titles: Mapping[str, str] | None) -> SongTable:
+        """Return the table of songs that have an artist, or a title."""
+        artist, title = artists or {}, titles or {}
+        songs = list(dict.fromkeys([*artist, *title]))
+        return cls(songs, [artist.get(song, "") for song in songs], [title.get(song, "") for song in songs])
+
+    def over(self, other: SongTable) -> SongTable:
+        """Return what this table says, and what it leaves open as another one says."""
+        return self.of(other.artist_of() | self.artist_of(), other.title_of() | self.title_of())
+
+    @cached_property
+    def has_titles(self) -> bool:
+        """Whether any song has a title."""
+        return any(self.titles)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {song: row for row, song in enumerate(self.song_ids)}
+
+    def artist_and_title(self, song: str) -> tuple[str, str]:
+        """Return both of a song, "" for what is not known."""
+        row = self._row_of.get(song)
+        return ("", "") if row is None else (self.artists[row], self.titles[row])
+
+    def called(self, song: str) -> str:
+        """Return "artist - title" of a song, as far as they are known."""
+        return " - ".join(filter(None, self.artist_and_title(song)))
+
+    def with_names(self, songs: Iterable[str]) -> list[str]:
+        """Return ids, each with what the song is called."""
+        return [f"{song} ({called})" if (called := self.called(song)) else song for song in songs]
+
+    def songs_called(self, name: str, among: Container[str]) -> list[str]:
+        """Return the songs of ``among`` whose artist or title is spelt nearly so, the closest first."""
+        ids_of: dict[str, list[str]] = {}
+        for song in filter(among.__contains__, self.song_ids):
+            for known in filter(None, self.artist_and_title(song)):
+                ids_of.setdefault(known.casefold(), []).append(song)
+        close = close_names(name.casefold(), ids_of, n=2, cutoff=0.75)
+        return list(dict.fromkeys(song for known in close for song in ids_of[known]))
 
 
 def read_songs(path: str | Path, *, columns: Columns = None) -> SongTable:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dcbmr.base.directory import new_directory, read_config, reading
-from dcbmr.base.text import read_lines, write_lines
+from dcbmr.base.text import one_line, read_lines, write_lines
 from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.groups import artist_groups, choose_groups, deal_groups
 from dcbmr.plays.matching import match_ids
-from dcbmr.plays.songs import read_songs
+from dcbmr.plays.songs import SongTable, read_songs
 
-_BREAKS = re.compile(r"[\t\r\n]")
+_LONGEST_NAME = 10_000  # letters that are kept; the reader takes cells of up to 131,072
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Split:
     heldout_songs : list of str
         Every held-out song, played or not; none where single plays are held out.
     artists : dict of str to str, or None
-        The artist of each song, where artists are known.
+        The artist of each song, where artists are known; of songs without plays, too.
     by : {"song", "artist", "play", "time", "list"}, or None
         What was held out: single songs, artists, single plays of songs that stay in training, songs newer
         than a date, or songs of a list; None, as below, for a split made by other means.
@@ -44,6 +44,8 @@ class Split:
         Share of the songs, or of the plays, that was wanted.
     random_state : int, or None
         Seed of the choice.
+    titles : dict of str to str, or None
+        The title of each song, where titles are known.
     """
 
     train: PlayCounts
@@ -53,12 +55,23 @@ class Split:
     by: Literal["song", "artist", "play", "time", "list"] | None = None
     fraction: float | None = None
     random_state: int | None = None
+    titles: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return (
             f"Split(by={self.by!r}, fraction={self.fraction}, random_state={self.random_state}, "
             f"train={self.train}, heldout={self.heldout}, n_heldout_songs={len(self.heldout_songs)})"
         )
+
+    @cached_property
+    def songs(self) -> SongTable:
+        """Artists and titles, as far as they are known."""
+        return SongTable.of(self.artists, self.titles)
+
+    def named_by(self, songs: SongTable) -> Self:
+        """Return the split with the artists and titles of a table of songs, and its own of other songs."""
+        table = songs.over(self.songs)
+        return replace(self, artists=table.artist_of() or None, titles=table.title_of() or None)
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the split as a directory."""
@@ -67,8 +80,10 @@ class Split:
             self.train.write_parquet(folder / "train.parquet")
             self.heldout.write_parquet(folder / "heldout.parquet")
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)
-            if self.artists is not None:
-                write_lines(folder / "songs.tsv", ["song\tartist\ttitle", *map(_row, self.artists.items())])
+            if self.artists is not None or self.titles is not None:
+                songs = self.songs
+                rows = map(_row, songs.song_ids, songs.artists, songs.titles)
+                write_lines(folder / "songs.tsv", ["song\tartist\ttitle", *rows])
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -76,21 +91,26 @@ class Split:
         directory = Path(directory)
         config = read_config(directory, kind="split")
         with reading(directory):
-            songs = directory / "songs.tsv"
+            file = directory / "songs.tsv"
+            songs = read_songs(file) if file.is_file() else SongTable([], [], [])
+            train = PlayCounts.read(directory / "train.parquet")
+            heldout_songs = list(read_lines(directory / "heldout_songs.txt"))
+            if learned := set(heldout_songs).intersection(train.song_ids):
+                raise InputError(f"{len(learned)} of its held-out songs are trained on, as {min(learned)!r}")
             return cls(
-                PlayCounts.read(directory / "train.parquet"),
+                train,
                 PlayCounts.read(directory / "heldout.parquet"),
-                list(read_lines(directory / "heldout_songs.txt")),
-                read_songs(songs).artist_of() if songs.is_file() else None,
+                heldout_songs,
+                songs.artist_of() or None,
                 **{name: config.get(name) for name in ("by", "fraction", "random_state")},
+                titles=songs.title_of() or None,
             )
 
 
-def _row(song_and_artist: tuple[str, str]) -> str:
-    song, artist = song_and_artist
-    if _BREAKS.search(song):
+def _row(song: str, artist: str, title: str) -> str:
+    if one_line(song) != song:
         raise InputError(f"the id {song!r} has a tab or a line break in it")
-    return f"{song}\t{_BREAKS.sub(' ', artist)}\t"  # an artist only groups songs
+    return "\t".join([song, *(one_line(name)[:_LONGEST_NAME] for name in (artist, title))])
 
 
 def split_plays(
@@ -143,7 +163,7 @@ def split_plays(
     if by == "play":
         _check(plays, "song", artists)
         held = _choose_plays(plays.counts, fraction, random_state)
-        return Split(_only(plays, ~held), _only(plays, held), [], _known(plays, artists), **how)
+        return Split(_only(plays, ~held), _only(plays, held), [], dict(artists) if artists else None, **how)
     groups = _groups(plays, by, artists)
     return _without(plays, choose_groups(groups, fraction, random_state=random_state), artists, **how)
 
@@ -279,17 +299,13 @@ def _groups(plays: PlayCounts, by: str, artists: Mapping[str, str] | None) -> ND
     return np.arange(len(plays.song_ids)) if groups is None else groups
 
 
-def _known(plays: PlayCounts, artists: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Return the artists of the songs that have plays."""
-    return {song: artists[song] for song in plays.song_ids if song in artists} if artists else None
-
-
 def _without(
     plays: PlayCounts, held: NDArray[np.bool_], artists: Mapping[str, str] | None, **how: Any
 ) -> Split:
     """Return the split that holds out the songs of a mask (n_songs,)."""
     songs = list(plays.song_ids[held])
-    return Split(plays.keep_songs(~held), plays.keep_songs(held), songs, _known(plays, artists), **how)
+    known = dict(artists) if artists else None
+    return Split(plays.keep_songs(~held), plays.keep_songs(held), songs, known, **how)
 
 
 def _choose_plays(counts: csr_array, fraction: float, random_state: int) -> NDArray[np.bool_]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dcbmr.base.arrays import blocks
 from dcbmr.base.directory import identity_of, new_directory
+from dcbmr.base.progress import Progress, silent
 from dcbmr.base.text import write_lines
 from dcbmr.errors import InputError
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from dcbmr.recommendation.recommender import Recommender
 
 Metric = Literal["ip", "cosine", "l2"]
-Format = Literal["parquet", "npy"]
+Format = Literal["parquet", "npy", "faiss"]
+_BLOCK_USERS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def export_vectors(
     format: Format = "parquet",
     model: Path | str | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> ExportReport:
     """Write users and songs as vectors for a vector database, as a directory that is whole or absent.
 
@@ -73,15 +77,20 @@ def export_vectors(
     directory : path
         To write. Parquet: ``users.parquet`` (user, vector) and ``songs.parquet`` (song, is_predicted,
         vector). NumPy: ``users.txt`` and ``songs.txt``, ids one a line, ``user_vectors.npy`` and
-        ``song_vectors.npy``, (n, n_dims) float32, and ``song_is_predicted.npy``, bool.
+        ``song_vectors.npy``, (n, n_dims) float32, and ``song_is_predicted.npy``, bool. Faiss: the same, but
+        ``songs.faiss`` in the place of the songs' vectors, an exact index whose number i is line i of
+        ``songs.txt``, from 0.
     metric : {"ip", "cosine", "l2"}
         What the index compares by: inner product, cosine, or Euclidean distance.
-    format : {"parquet", "npy"}
+    format : {"parquet", "npy", "faiss"}
+        The last needs faiss (extra ``faiss``).
     model : path, optional
         The directory of the model or the factors behind the recommender; ``config.json`` keeps its path and
         a digest of it: vectors of a model that was trained again do not fit these.
     overwrite : bool
         Replace an earlier export.
+    progress : Progress, optional
+        Told of each block of users as they are placed ("users"); it may raise to stop.
 
     Returns
     -------
@@ -100,12 +109,17 @@ def export_vectors(
     for name, value, known in (("metric", metric, Metric), ("format", format, Format)):
         if value not in get_args(known):
             raise InputError(f"{name} must be one of {', '.join(get_args(known))}; got {value!r}")
+    if format == "faiss":
+        require_faiss()
     ids = np.asarray(recommender.user_ids, object)
-    users = recommender.vectors_of(ids)
+    songs = recommender.song_factors
+    users = np.empty((len(ids), songs.shape[1]), np.float32)
+    for rows in blocks(len(ids), _BLOCK_USERS):
+        users[rows] = recommender.vectors_of(ids[rows])
+        (progress or silent)("users", rows.stop, len(ids), {})
     is_known = users.any(axis=1)
     left_out = tuple(ids[~is_known])
     ids, users = ids[is_known], users[is_known]
-    songs = recommender.song_factors
     if not len(songs) or not len(users):
         raise InputError(
             f"there is nothing to export: {len(users)} users with plays, {len(songs)} songs; a model that "
@@ -120,10 +134,31 @@ def export_vectors(
     report = ExportReport(len(users), len(songs), int(is_predicted.sum()), songs.shape[1], left_out)
     config |= {name: getattr(report, name) for name in ("n_users", "n_songs", "n_predicted", "n_dims")}
     vectors = _Vectors(list(ids), users, recommender.song_ids, songs, is_predicted)
-    write = _write_parquet if format == "parquet" else _write_npy
     with new_directory(Path(directory), kind="vectors", config=config, overwrite=overwrite) as beside:
-        write(beside, vectors)
+        if format == "parquet":
+            _write_parquet(beside, vectors)
+        else:
+            _write_npy(beside, vectors, with_songs=format == "npy")
+        if format == "faiss":
+            _write_index(beside / "songs.faiss", songs, metric)
     return report
+
+
+def require_faiss() -> None:
+    """Raise InputError, with what to do, where faiss cannot be imported."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"format faiss needs faiss: pip install 'dcbmr[faiss]' ({error})") from None
+
+
+def _write_index(file: Path, songs: NDArray[np.float32], metric: Metric) -> None:
+    """Write an index that compares all songs. Of vectors of length one, cosines are inner products."""
+    import faiss
+
+    index = (faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP)(songs.shape[1])
+    index.add(np.ascontiguousarray(songs, np.float32))
+    faiss.write_index(index, str(file))
 
 
 def _on_the_sphere(
@@ -176,9 +211,11 @@ def _write_parquet(folder: Path, of: _Vectors) -> None:
         )
 
 
-def _write_npy(folder: Path, of: _Vectors) -> None:
+def _write_npy(folder: Path, of: _Vectors, *, with_songs: bool) -> None:
     write_lines(folder / "users.txt", of.user_ids)
     write_lines(folder / "songs.txt", of.song_ids)
-    arrays = {"user_vectors": of.users, "song_vectors": of.songs, "song_is_predicted": of.is_predicted}
+    arrays = {"user_vectors": of.users, "song_is_predicted": of.is_predicted}
+    if with_songs:
+        arrays["song_vectors"] = of.songs
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)

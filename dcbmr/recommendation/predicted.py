@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dcbmr.base.arrays import places
 from dcbmr.base.directory import identity_of, new_directory, read_config
+from dcbmr.base.progress import Progress
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.errors import InputError
 
@@ -84,8 +85,39 @@ class Predicted:
             if self.marks is not None:
                 np.save(beside / _MARKS, self.marks, allow_pickle=False)
 
+    def unchanged(self, model: Model | Stack, store: FeatureStore) -> Self:
+        """Return these predictions without the songs that a store has with other features by now.
 
-def predict_new(model: Model | Stack, store: FeatureStore, *, kept: Predicted | None = None) -> Predicted:
+        Songs that it does not have stay.
+        """
+        there = set(model.songs_in(store))
+        rows = np.array([row for row, song in enumerate(self.song_ids) if song in there], np.int64)
+        marks = _marks(model, store, [self.song_ids[row] for row in rows])
+        stays = np.ones(len(self.song_ids), bool)
+        stays[rows] = self._holds(model, rows, marks)
+        ids = [song for song, is_kept in zip(self.song_ids, stays, strict=True) if is_kept]
+        of_kept = None if self.marks is None else self.marks[stays]
+        return type(self)(ids, self.song_factors[stays], of_kept)
+
+    def _holds(
+        self, model: Model | Stack, rows: NDArray[np.int64], marks: NDArray[np.uint32]
+    ) -> NDArray[np.bool_]:
+        """Return which rows, -1 for none, are predicted from features that have these marks, (n,)."""
+        holds = np.zeros(len(rows), bool)
+        depends = any(part.config.get("artist_weight") for part in _models(model))
+        if self.marks is not None and not depends:
+            there = rows >= 0
+            holds[there] = (self.marks[rows[there]] == marks[there]).all(axis=1)
+        return holds
+
+
+def predict_new(
+    model: Model | Stack,
+    store: FeatureStore,
+    *,
+    kept: Predicted | None = None,
+    progress: Progress | None = None,
+) -> Predicted:
     """Predict the songs of a store that are not among those kept, or whose features have changed.
 
     Songs that the store has no more are left out. Where a model has an ``artist_weight``, the predictions of
@@ -97,20 +129,22 @@ def predict_new(model: Model | Stack, store: FeatureStore, *, kept: Predicted | 
     store : FeatureStore
     kept : Predicted, optional
         Predictions of the same model: see :meth:`Predicted.load`.
+    progress : Progress, optional
+        As for :meth:`dcbmr.Model.predict_store`.
     """
     songs = list(model.songs_in(store))
     marks = _marks(model, store, songs)
-    depends = any(part.config.get("artist_weight") for part in _models(model))
-    if kept is None or kept.marks is None or depends:
-        return Predicted(songs, model.predict_store(store, songs), marks)
-    row = places(songs, {song: row for row, song in enumerate(kept.song_ids)})
     stays = np.zeros(len(songs), bool)
-    there = row >= 0
-    stays[there] = (kept.marks[row[there]] == marks[there]).all(axis=1)
+    if kept is not None:
+        row = places(songs, {song: row for row, song in enumerate(kept.song_ids)})
+        stays = kept._holds(model, row, marks)
+    if kept is None or not stays.any():
+        return Predicted(songs, model.predict_store(store, songs, progress=progress), marks)
     factors = np.empty((len(songs), kept.song_factors.shape[1]), np.float32)
     factors[stays] = kept.song_factors[row[stays]]
     if not stays.all():
-        factors[~stays] = model.predict_store(store, [songs[i] for i in np.flatnonzero(~stays)])
+        new = [songs[i] for i in np.flatnonzero(~stays)]
+        factors[~stays] = model.predict_store(store, new, progress=progress)
     return Predicted(songs, factors, marks, n_new=int((~stays).sum()))
 
 
@@ -121,4 +155,5 @@ def _models(model: Model | Stack) -> Sequence[Model]:
 def _marks(model: Model | Stack, store: FeatureStore, songs: Sequence[str]) -> NDArray[np.uint32]:
     """Return what tells the features of songs apart, of each kind that the model reads, (n, n_kinds)."""
     kinds = dict.fromkeys(source for pipeline in model.pipelines for source in pipeline.sources)
-    return np.stack([store[kind].marks(songs) for kind in kinds], axis=1)
+    nothing = np.zeros(len(songs), np.uint32)  # of a kind that a song may lack
+    return np.stack([store[kind].marks(songs) if kind in store else nothing for kind in kinds], axis=1)

@@ -100,6 +100,7 @@ class Recommender:
         plays: PlayCounts | None = None,
         from_audio: bool = False,
         n_threads: int | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Return a recommender of songs with plays and of songs that only their audio tells about.
 
@@ -110,7 +111,8 @@ class Recommender:
         features : FeatureStore, optional
             Its songs become candidates.
         predicted : Predicted, optional
-            Songs that this model predicted before, which become candidates without being predicted again.
+            Songs that this model predicted before, which become candidates without being predicted again,
+            unless ``features`` has others of them by now.
         plays : PlayCounts, optional
             Every play as of now; see :class:`Recommender`.
         from_audio : bool
@@ -118,6 +120,8 @@ class Recommender:
             with users of their own (metric learning) always do, since their space has no learned songs.
         n_threads : int, optional
             Threads; every core by default.
+        progress : Progress, optional
+            Told as songs are predicted; see :meth:`dcbmr.Model.predict_store`.
         """
         ids: list[str] = []
         song_factors = np.zeros((0, model.user_factors.shape[1]), np.float32)
@@ -125,6 +129,8 @@ class Recommender:
             ids, song_factors = _learned_songs(model.factors)
         known = cls(model, ids, song_factors, plays=plays, n_threads=n_threads)
         if predicted is not None:
+            if features is not None:
+                predicted = predicted.unchanged(model, features)
             more = np.flatnonzero([song not in known.row_of_song for song in predicted.song_ids])
             known = known.with_songs([predicted.song_ids[i] for i in more], predicted.song_factors[more])
         if features is None:
@@ -132,7 +138,7 @@ class Recommender:
         model.check_store(features)
         have = set(known.song_ids)
         new = [song for song in model.songs_in(features) if song not in have]
-        return known.with_songs(new, model.predict_store(features, new)) if new else known
+        return known.with_songs(new, model.predict_store(features, new, progress=progress)) if new else known
 
     def with_songs(self, song_ids: Sequence[str], song_factors: NDArray[np.float32]) -> Self:
         """Return a recommender with more songs; one that is there already takes its new factors."""

@@ -6,10 +6,12 @@ import base64
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, decode
 from dcbmr.audio.files import find_songs
@@ -57,7 +59,7 @@ def embedded_audio(
             if path is None:
                 continue
             try:
-                clips[song] = _clip(path)
+                clips[song] = _as_url(_middle(_samples(path)))
             except AudioError:
                 continue  # as in featurize, what cannot be read is left out
             report("clips", len(clips), MOST_EMBEDDED, {})
@@ -66,13 +68,38 @@ def embedded_audio(
     return clips
 
 
-def _clip(path: str) -> str:
-    import soundfile
+def embedded_windows(
+    source: Path, windows: Sequence[tuple[str, float, float]], *, progress: Progress | None = None
+) -> list[str]:
+    """Return pieces of songs, from one second to another, as data URLs.
 
-    blocks = list(decode(path, _SR))
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    "" for one that cannot be read, and for all after the first ``MOST_EMBEDDED``.
+    """
+    report = progress or silent
+    clips = [""] * len(windows)
+    with find_songs(source) as files:
+        for place, (song, start_s, end_s) in enumerate(windows[:MOST_EMBEDDED]):
+            path = files.path_of(song)
+            if path is not None:
+                with suppress(AudioError):
+                    clips[place] = _as_url(_samples(path, start_s, end_s - start_s))
+            report("windows", place + 1, min(len(windows), MOST_EMBEDDED), {})
+    return clips
+
+
+def _samples(path: str, offset: float = 0.0, duration: float | None = None) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros(0, np.float32), *decode(path, _SR, offset=offset, duration=duration)])
+
+
+def _middle(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     n = int(CLIP_S * _SR)
     start = max(0, (len(samples) - n) // 2)
+    return samples[start : start + n]
+
+
+def _as_url(samples: NDArray[np.float32]) -> str:
+    import soundfile
+
     file = io.BytesIO()
-    soundfile.write(file, np.clip(samples[start : start + n], -1, 1), _SR, format="OGG", subtype="VORBIS")
+    soundfile.write(file, np.clip(samples, -1, 1), _SR, format="OGG", subtype="VORBIS")
     return f"data:audio/ogg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,7 @@
-"""Songs in the plane: t-SNE of their usage patterns."""
+"""Songs in the plane: t-SNE of their usage patterns.
+
+The nearest songs are those of our own kernel, exact, and found block by block, so that Ctrl-C is heard.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcbmr.base.progress import Progress, silent
+from dcbmr.base.progress import Progress, silent, under
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
+from dcbmr.ranking.topk import top_songs
 
 _PERPLEXITY = 30.0
 _EXAGGERATED, _ITERATIONS = 250, 500
@@ -45,8 +49,11 @@ def lay_out(
         Vectors that are not finite.
     """
     from openTSNE import TSNE
+    from openTSNE.affinity import PerplexityBasedNN
+    from openTSNE.initialization import pca
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    report = progress or silent
+    report, n_threads = progress or silent, resolve_n_threads(n_threads)
     if not np.isfinite(vectors).all():
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         raise InputError(
@@ -61,13 +68,30 @@ def lay_out(
     def step(n_done: int, *_: Any) -> None:
         report("map", n_done, _EXAGGERATED + _ITERATIONS, {})
 
+    perplexity = min(_PERPLEXITY, (n_songs - 1) / 3)
+    nearest = _nearest(vectors, int(3 * perplexity), n_threads, under(report, "map, nearest songs"))
+    affinities = PerplexityBasedNN(
+        perplexity=perplexity, knn_index=PrecomputedNeighbors(*nearest), n_jobs=n_threads
+    )
     tsne = TSNE(
-        perplexity=min(_PERPLEXITY, (n_songs - 1) / 3),
         early_exaggeration_iter=_EXAGGERATED,
         n_iter=_ITERATIONS,
-        n_jobs=resolve_n_threads(n_threads),
+        n_jobs=n_threads,
         random_state=random_state,
         callbacks=step,
         callbacks_every_iters=10,
     )
-    return np.asarray(tsne.fit(np.ascontiguousarray(vectors, np.float64)), np.float32)
+    start = pca(np.ascontiguousarray(vectors, np.float64), random_state=random_state)
+    return np.asarray(tsne.fit(affinities=affinities, initialization=start), np.float32)
+
+
+def _nearest(
+    vectors: NDArray[np.float32], k: int, n_threads: int, report: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the ``k`` songs nearest to each of the others, and how far they are, both (n_songs, k)."""
+    top = top_songs(vectors, vectors, k=k + 1, n_threads=n_threads, progress=report)
+    # Each finds itself, but among many of the same place.
+    itself = top.songs == np.arange(len(vectors))[:, None]
+    others = np.argsort(itself, axis=1, kind="stable")[:, :k]
+    cosines = np.take_along_axis(top.scores, others, axis=1).astype(np.float64)
+    return np.take_along_axis(top.songs, others, axis=1), np.sqrt(np.maximum(2 - 2 * cosines, 0))

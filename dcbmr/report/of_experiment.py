@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dcbmr.base.directory import kind_of
 from dcbmr.base.progress import Progress
 from dcbmr.datasets.world import World, WorldSettings
 from dcbmr.errors import InputError
@@ -18,11 +21,14 @@ from dcbmr.evaluation.kept import Evaluation
 from dcbmr.evaluation.results import RESULTS, read_results
 from dcbmr.evaluation.rows import BOUND
 from dcbmr.experiment import stages
-from dcbmr.experiment.experiment import WORLD
+from dcbmr.experiment.experiment import KIND, WORLD
+from dcbmr.experiment.initial import as_toml
+from dcbmr.features.store import FeatureStore
 from dcbmr.models.model import Model
 from dcbmr.plays.split import Split
 from dcbmr.recommendation.recommender import Recommender
 from dcbmr.report.factor_ends import factor_ends
+from dcbmr.report.hearing import listen, store_with, why_not
 from dcbmr.report.page import Page, Stage
 from dcbmr.report.song_map import Measure, map_songs
 from dcbmr.report.sources import Sources
@@ -69,13 +75,17 @@ def page_of_experiment(
     results, within = read_results(directory), _within(directory)
     evaluation = _evaluation(within)
     settings = results.settings
-    command = shlex.join(["dcbmr", "report", str(directory), *sources.flags()])
+    report_again = shlex.join(["dcbmr", "report", str(directory), *sources.flags()])
     sources = sources.or_else(_data_of(directory, settings))
-    songs, candidates = sources.song_table(), evaluation.candidates.song_ids
-    recommenders = {}
-    for name, model in _shown_models(within, evaluation, n_threads).items():
-        known = Recommender.from_model(model, n_threads=n_threads)
-        recommenders[name] = known.with_songs(candidates, evaluation.predictions[name])
+    split = Split.load(within / "split")
+    songs, candidates = sources.song_table(split.songs), evaluation.candidates.song_ids
+    models = _models(within, evaluation, n_threads)
+
+    def recommender(name: str) -> Recommender:
+        known = Recommender.from_model(models[name], n_threads=n_threads)
+        return known.with_songs(candidates, evaluation.predictions[name])
+
+    recommenders = {name: recommender(name) for name in _shown(models)}
     first = next(iter(recommenders))
     ids = recommenders[first].song_ids
     labels = World(WorldSettings(**settings["world"])).labels() if "world" in settings else None
@@ -92,17 +102,26 @@ def page_of_experiment(
         n_threads=n_threads,
         progress=progress,
     )
-    split = Split.load(within / "split")
+    hears = next((name for name, model in models.items() if not why_not(model)), None)
+    hearing = None
+    if hears is not None and (store := store_with(models[hears], _stores(directory, settings))):
+        placed = recommenders[hears] if hears in recommenders else recommender(hears)
+        hearing = listen(
+            hears, models[hears], store, placed, song_map, sources, n_threads=n_threads, progress=progress
+        )
     shown = replace(evaluation, reports={name: evaluation.reports[name] for name in _grouped(evaluation)})
     ends = factor_ends(recommenders[first].song_factors, song_map.names, song_map.labels)
     return Page(
         title=title or directory.resolve().name,
         about=about,
-        command=command,
+        commands=[_command(directory), report_again],
+        config=f"# {_config_name(directory)}\n{as_toml(settings)}",
         songs=song_map,
         factors=ends,
+        hearing=hearing,
+        no_hearing="" if hears is not None else why_not(models[first]),
         songs_about="Songs of training lie where their listeners put them; the songs held out, where "
-        f"{first} predicts them to lie from what it was told of them alone.",
+        f"{first} predicts them to lie from what it was told of them alone." + _of_which_fold(directory),
         rows=results.rows,
         words=results.words,
         curves=_curves(within, evaluation),
@@ -131,6 +150,24 @@ def _within(directory: Path) -> Path:
     return first if first.is_dir() else directory
 
 
+def _of_which_fold(directory: Path) -> str:
+    n_folds = len(list(directory.glob("fold-*")))
+    if not n_folds:
+        return ""
+    return f" The table is of all {n_folds} folds; the map, the factors and the groups are of the first."
+
+
+def _config_name(directory: Path) -> str:
+    return f"{directory.resolve().name}.toml"
+
+
+def _command(directory: Path) -> str:
+    """Return what makes the experiment: from its stages, where they are there."""
+    stages_too = kind_of(directory) == KIND  # as the demo's, whose results lie beside its stages
+    output = directory if stages_too else directory.parent
+    return shlex.join(["dcbmr", "experiment", _config_name(directory), "-o", os.fspath(output)])
+
+
 def _evaluation(within: Path) -> Evaluation:
     """Return the evaluation of the first seed, with what was predicted."""
     link = next((within / name for name in ("evaluation", "evaluation-1") if (within / name).exists()), None)
@@ -148,14 +185,27 @@ def _model(within: Path, name: str) -> Path:
     return within / "models" / name if (within / "models" / name).exists() or not seeds else seeds[0]
 
 
-def _shown_models(within: Path, evaluation: Evaluation, n_threads: int | None) -> dict[str, Model]:
-    """Return the best model, and the baseline or what is next; first whose space has songs of training."""
+def _models(within: Path, evaluation: Evaluation, n_threads: int | None) -> dict[str, Model]:
+    """Return the models, the best first, of those whose space has songs of training before the others."""
     models = {name: Model.load(_model(within, name), n_threads=n_threads) for name in evaluation.predictions}
-    best, *others = sorted(
+    best_first = sorted(
         models, key=lambda name: (models[name].spec.has_users, -evaluation.reports[name].map_at_k)
     )
-    chosen = [best, *([name for name in others if name == _BASELINE] or others)[:1]]
-    return {name: models[name] for name in chosen}
+    return {name: models[name] for name in best_first}
+
+
+def _shown(models: Iterable[str]) -> list[str]:
+    """Return the best model, and the baseline or what is next."""
+    best, *others = models
+    return [best, *([name for name in others if name == _BASELINE] or others)[:1]]
+
+
+def _stores(directory: Path, settings: Mapping[str, Any]) -> Iterator[FeatureStore]:
+    """Yield the features that the experiment made, and those that it was given."""
+    given = settings.get("data", {}).get("features")
+    for path in [*sorted(directory.glob("features*")), *([Path(given)] if given else [])]:
+        with suppress(InputError):  # gone, or no store
+            yield FeatureStore.open(path)
 
 
 def _data_of(directory: Path, settings: Mapping[str, Any]) -> dict[str, Path]:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from dcbmr.base.directory import kind_of
 from dcbmr.base.progress import Progress
 from dcbmr.factorization.factors import Factors
-from dcbmr.features.store import FeatureStore
+from dcbmr.features.store import FEATURES, FeatureStore
 from dcbmr.models.model import Model
 from dcbmr.models.stack import Stack
 from dcbmr.recommendation.recommender import Recommender
 from dcbmr.report.factor_ends import factor_ends
+from dcbmr.report.hearing import listen, why_not
 from dcbmr.report.page import Page
 from dcbmr.report.song_map import Measure, map_songs
 from dcbmr.report.sources import Sources
@@ -60,7 +62,7 @@ def page_of_model(
         measures.append(_error(first, recommenders[_AUDIO]))
     song_map = map_songs(
         recommenders,
-        songs=sources.song_table(),
+        songs=sources.song_table(factors.songs),
         artists=factors.artists,
         tags=sources.song_tags(),
         measures=measures,
@@ -69,17 +71,38 @@ def page_of_model(
         n_threads=n_threads,
         progress=progress,
     )
+    hearing = None
+    if features is not None and isinstance(source, Model) and not why_not(source):
+        hearing = listen(
+            directory.resolve().name,
+            source,
+            features,
+            first,
+            song_map,
+            sources,
+            n_threads=n_threads,
+            progress=progress,
+        )
     config = factors.config if isinstance(source, Factors | Stack) else source.config
     ends = factor_ends(first.song_factors, song_map.names, song_map.labels)
     return Page(
         title=title or directory.resolve().name,
-        command=shlex.join(["dcbmr", "report", str(directory), *sources.flags()]),
+        commands=[shlex.join(["dcbmr", "report", str(directory), *_flag_of(features), *sources.flags()])],
         songs=song_map,
         factors=ends,
+        hearing=hearing,
+        no_hearing="" if isinstance(source, Factors) or features is None else why_not(source),
         songs_about="Songs that have plays lie where their listeners put them"
         + ("; songs without, where the model predicts them to lie." if first.is_predicted.any() else "."),
         settings={**config},
     )
+
+
+def _flag_of(features: FeatureStore | None) -> list[str]:
+    """Return what names a store on disk."""
+    if features is None or kind_of(features.directory) != FEATURES:  # vectors in hand are in no store
+        return []
+    return ["--features", str(features.directory)]
 
 
 def _of_model(

@@ -1,21 +1,20 @@
 "use strict";
-// The page's own script: it fills Bokeh's figures, searches, plays, and shows what is near a song.
+// The page's own script: it fills Bokeh's figures, searches, plays, and shows what is near a song and speaks for it.
 (() => {
   const $ = (id) => document.getElementById(id);
-  const read = (id) => JSON.parse($(id).textContent);
+  const ARRAYS = { f4: Float32Array, i4: Int32Array, u1: Uint8Array };
+  const read = (id) => JSON.parse($(id).textContent, (_, value) => (value?.base64 === undefined ? value :
+    new ARRAYS[value.dtype](Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0)).buffer)));
   const songs = read("songs-data");
   const charts = read("charts-data");
   const ROWS = 50;
   const MARKS = 2000; // rings around what was found
   // Okabe and Ito: told apart without colour vision, and each with a shape of its own.
-  const LOOKS = [["#0072b2", "circle"], ["#d55e00", "square"], ["#009e73", "triangle"], ["#cc79a7", "diamond"],
-    ["#e69f00", "inverted_triangle"], ["#56b4e9", "hex"], ["#8a6d3b", "star"]];
-  const OTHERS = ["#8d98a3", "circle"];
+  const LOOKS = [["#0072b2", "circle", "●"], ["#d55e00", "square", "■"], ["#009e73", "triangle", "▲"], ["#cc79a7", "diamond", "◆"],
+    ["#e69f00", "inverted_triangle", "▼"], ["#56b4e9", "plus", "✚"], ["#8a6d3b", "star", "★"]];
+  const OTHERS = ["#8d98a3", "circle", "●"];
   // From dark to bright, so that it is read as grey, too (cividis).
   const SCALE = ["#00306f", "#3c4d6e", "#666970", "#878479", "#aba074", "#d2be61", "#fde737"];
-  const PATHS = { circle: "M6 1a5 5 0 1 0 .01 0z", square: "M1.5 1.5h9v9h-9z", triangle: "M6 1l5.5 10h-11z",
-    diamond: "M6 0l5 6-5 6-5-6z", inverted_triangle: "M.5 1h11L6 11z", hex: "M3 1h6l3 5-3 5H3L0 6z",
-    star: "M6 0l1.6 4H12L8.5 6.7 9.8 11 6 8.4 2.2 11l1.3-4.3L0 4h4.4z" };
 
   const element = (name, text = "", properties = {}) => {
     const made = Object.assign(document.createElement(name), properties);
@@ -61,14 +60,8 @@
   if (!songs) return;
 
   // ---- the songs
-  const decode = (text, Type) => new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const n = songs.ids.length;
-  const x = decode(songs.x, Float32Array), y = decode(songs.y, Float32Array), cold = decode(songs.cold, Uint8Array);
-  const labels = songs.labels.map((label) => ({ ...label, codes: decode(label.codes, Int32Array) }));
-  const measures = songs.measures.map((one) => ({ ...one, values: decode(one.values, Float32Array) }));
-  const near = songs.neighbours.map((one) => ({ ...one, rows: decode(one.rows, Int32Array) }));
-  const listeners = songs.listenersPlay &&
-    { ...songs.listenersPlay, codes: decode(songs.listenersPlay.codes, Int32Array) };
+  const { x, y, cold, labels, measures, neighbours: near, listenersPlay: listeners, seconds } = songs;
   const row = (of, i) => of.subarray(i * (of.length / n), (i + 1) * (of.length / n));
   const values = (label, i) => (label ? Array.from(row(label.codes, i)).filter((c) => c >= 0).map((c) => label.values[c]) : []);
   const labelled = (name) => labels.find((label) => label.name === name);
@@ -100,7 +93,7 @@
       const sorted = measure.values.filter((value) => !Number.isNaN(value)).sort();
       const ends = SCALE.map((_, k) => sorted[Math.floor((k * sorted.length) / SCALE.length)]);
       const place = (value) => ends.reduce((found, end, k) => (value >= end ? k : found), 0);
-      const of = SCALE.map((colour) => [colour, "circle"]);
+      const of = SCALE.map((colour) => [colour, "circle", "●"]);
       for (let i = 0; i < n; i++) look[i] = Number.isNaN(measure.values[i]) ? OTHERS : of[place(measure.values[i])];
       ends.forEach((end, k) => { if (end !== ends[k + 1]) legend.push([of[k], `from ${number(end)}`]); });
       if (look.includes(OTHERS)) legend.push([OTHERS, "none"]);
@@ -118,16 +111,7 @@
       title: columns.title, artist: columns.artist, tags: columns.tags };
     $("legend").replaceChildren(...legend.map(([one, text]) => {
       const item = element("li", "", { title: text });
-      if (one) {
-        const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-        const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-        svg.setAttribute("viewBox", "0 0 12 12");
-        svg.setAttribute("aria-hidden", "true");
-        path.setAttribute("d", PATHS[one[1]]);
-        path.setAttribute("fill", one[0]);
-        svg.append(path);
-        item.append(svg);
-      }
+      if (one) item.append(element("span", one[2], { className: "mark", style: `color: ${one[0]}`, ariaHidden: "true" }));
       item.append(element("bdi", text));
       return item;
     }));
@@ -152,7 +136,7 @@
     item.append(box);
     return item;
   }
-  function choose(i) {
+  function choose(i, piece = {}) {
     chosen = i;
     const parts = [element("h3", titleOf(i), { dir: "auto" }), element("div", artistOf(i), { className: "muted", dir: "auto" }),
       element("div", tagsOf(i), { className: "muted", dir: "auto" })];
@@ -172,7 +156,7 @@
     const play = values(listeners, i);
     if (play.length) parts.push(element("h4", "Who should like it plays"), element("div", play.join(", "), { dir: "auto" }));
     $("song").replaceChildren(...parts);
-    play_(i);
+    hear(i, piece);
     paintMarks();
     bringIntoView(i);
     for (const line of $("table").tBodies[0].rows) line.setAttribute("aria-selected", line.dataset.song === String(i));
@@ -183,8 +167,17 @@
       if (at < range.start || at > range.end) range.setv({ start: at - half, end: at + half });
     }
   }
-  function play_(i) {
-    const player = $("player"), audio = audioOf(i);
+
+  // ---- its sound, or a piece of it, and which seconds speak for it
+  const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+  const signed = (score) => `${score < 0 ? "−" : "+"}${Math.abs(score).toPrecision(2)}`;
+  const player = $("player"), strip = $("strip");
+  let begins = 0; // the second of the song in which what is played begins
+  function hear(i, { from, to, clip }) {
+    const song = audioOf(i), audio = clip ?? song, isClip = audio?.startsWith("data:");
+    const part = paintSpeech(i);
+    $("now").hidden = false;
+    $("now-title").textContent = [titleOf(i), artistOf(i)].filter(Boolean).join(" · ");
     say("");
     player.hidden = !audio;
     if (!audio) {
@@ -193,11 +186,44 @@
       if (songs.audio) say(`There is no audio of “${titleOf(i)}” with this page.`);
       return;
     }
-    player.src = audio;
+    begins = clip ? from : isClip ? Math.max(0, (part - songs.clipSeconds) / 2) : 0; // a song's clip is its middle
+    player.src = isClip || from === undefined ? audio : `${audio}#t=${from},${to}`;
     player.play().catch(() => {}); // what is wrong with a file comes as an event
   }
+  function paintSpeech(i) { // returns where the song ends
+    const k = seconds ? seconds.songs.indexOf(i) : -1;
+    $("speech").hidden = k < 0;
+    if (k < 0) return 0;
+    const [starts, ends, scores] = ["starts", "ends", "scores"].map((part) => seconds[part].subarray(seconds.first[k], seconds.first[k + 1]));
+    const middle = Array.from(starts, (start, j) => (start + ends[j]) / 2), end = ends[ends.length - 1];
+    // Windows may overlap, or leave gaps: each is drawn up to halfway to the middle of the next.
+    const edges = [starts[0], ...middle.slice(1).map((at, j) => (at + middle[j]) / 2), end];
+    const high = Math.max(1e-9, ...scores), low = Math.min(0, ...scores); // what these listeners give the average song is 0
+    const bars = (sign) => Array.from(scores, (score, j) => (score * sign > 0 ? `M${edges[j]} 0V${-score}H${edges[j + 1]}V0z` : "")).join("");
+    strip.setAttribute("viewBox", `${starts[0]} ${-high} ${end - starts[0]} ${high - low}`);
+    for (const [id, path] of [["for", bars(1)], ["against", bars(-1)], ["usual", `M${starts[0]} 0H${end}`], ["head", ""]]) $(id).setAttribute("d", path);
+    const best = scores.indexOf(Math.max(...scores)), [from, to] = [starts[best], ends[best]];
+    $("best").textContent = `${clock(from)} to ${clock(to)}`;
+    $("score").textContent = `: ${signed(scores[best])}; the whole song: ${signed(scores.reduce((sum, score) => sum + score) / scores.length)}`;
+    $("best").onclick = () => hear(i, { from, to });
+    return end;
+  }
+  player.addEventListener("timeupdate", () => {
+    const { y, height } = strip.viewBox.baseVal;
+    $("head").setAttribute("d", `M${begins + player.currentTime} ${y}v${height}`);
+  });
+  strip.addEventListener("click", (event) => {
+    const box = strip.getBoundingClientRect(), { x: start, width } = strip.viewBox.baseVal;
+    if (player.hidden) return;
+    player.currentTime = Math.max(0, start + ((event.clientX - box.left) / box.width) * width - begins);
+    player.play().catch(() => {});
+  });
+  document.addEventListener("click", (event) => {
+    const { song, from, to, clip } = event.target.closest(".sound")?.dataset ?? {};
+    if (song) choose(Number(song), { from: Number(from), to: Number(to), clip });
+  });
   const say = (words) => Object.assign($("trouble"), { textContent: words, hidden: !words });
-  $("player").addEventListener("error", () => {
+  player.addEventListener("error", () => {
     if (chosen < 0 || !audioOf(chosen)) return;
     const audio = audioOf(chosen);
     say(audio.startsWith("data:") ? "This browser cannot play the clip." :

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dcbmr.report.factor_ends import FactorEnds
+    from dcbmr.report.hearing import Hearing
     from dcbmr.report.song_map import SongMap
 
 
@@ -29,13 +30,19 @@ class Page:
     ----------
     title, about : str
         The heading, and a paragraph that says what the data are.
-    command : str
-        What makes the page again.
+    commands : sequence of str
+        What makes it again.
+    config : str
+        The configuration that the commands name, as TOML.
     songs : SongMap, optional
     songs_about : str
         What the map shows, in words.
     factors : sequence of FactorEnds
         What lies at the two ends of each factor.
+    hearing : Hearing, optional
+        What a network hears.
+    no_hearing : str
+        Why there is none, in words.
     rows : sequence of dict
         The table of results, as :mod:`dcbmr.evaluation.results` has them.
     words : sequence of str
@@ -52,10 +59,13 @@ class Page:
 
     title: str
     about: str = ""
-    command: str = ""
+    commands: Sequence[str] = ()
+    config: str = ""
     songs: SongMap | None = None
     songs_about: str = ""
     factors: Sequence[FactorEnds] = ()
+    hearing: Hearing | None = None
+    no_hearing: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
     words: Sequence[str] = ()
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

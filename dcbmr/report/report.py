@@ -10,22 +10,27 @@ import base64
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.base.version import __version__
 from dcbmr.errors import DcbmrError, InputError
+from dcbmr.report.audio import CLIP_S
 from dcbmr.report.page import Page
 from dcbmr.report.paper import rows_of_paper
 from dcbmr.report.song_map import Label, SongMap
 from dcbmr.report.table import shown_groups, shown_table
+
+if TYPE_CHECKING:
+    from dcbmr.models.explain import WindowScores
+    from dcbmr.report.hearing import Hearing
 
 REPORT = "report.html"
 _HERE = Path(__file__).parent
@@ -38,14 +43,15 @@ def require_report() -> None:
     try:
         import bokeh
         import jinja2
-        import openTSNE  # noqa: F401
+        import openTSNE
+        import PIL  # noqa: F401
 
-        del bokeh, jinja2
+        del bokeh, jinja2, openTSNE
     except ImportError as error:
         raise InputError(f"a report needs {error.name}: pip install 'dcbmr[report]'") from error
 
 
-def write_report(file: Path | str, page: Page) -> None:
+def save_page(file: Path | str, page: Page) -> None:
     """Write a page as one HTML file, whole or not at all.
 
     Parameters
@@ -93,10 +99,11 @@ def draw(page: Page) -> str:
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
         charts=_json({name: json_item(chart) for name, chart in charts.items()}),
-        songs=_json(None if page.songs is None else songs_for_json(page.songs)),
+        songs=_json(None if page.songs is None else songs_for_json(page.songs, page.hearing)),
         n_cold=0 if page.songs is None else int(page.songs.is_cold.sum()),
         table=shown_table(page.rows),
         paper=rows_of_paper(page.rows),
+        sounds={} if page.hearing is None else page.hearing.factors,
         groups={by: shown_groups(rows) for by, rows in page.groups.items()},
         total_s=sum(stage.seconds for stage in page.stages),
         longest_s=max((stage.seconds for stage in page.stages), default=1) or 1,
@@ -122,38 +129,52 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").encode("utf-8", "replace").decode()
 
 
-def songs_for_json(songs: SongMap) -> dict[str, Any]:
+def songs_for_json(songs: SongMap, hearing: Hearing | None = None) -> dict[str, Any]:
     """Return the songs as page.js reads them: columns, those of numbers as little-endian bytes in base64."""
     prefix = _common_start(songs.audio.values())
     return {
         "ids": songs.song_ids,
         "titles": songs.titles if any(songs.titles) else None,
-        "x": _base64(songs.positions[:, 0], "<f4"),
-        "y": _base64(songs.positions[:, 1], "<f4"),
-        "cold": _base64(songs.is_cold, "<u1"),
+        "x": _numbers(songs.positions[:, 0], "f4"),
+        "y": _numbers(songs.positions[:, 1], "f4"),
+        "cold": _numbers(songs.is_cold, "u1"),
         "labels": [_label(label) for label in songs.labels],
         "measures": [
-            {"name": m.name, "meaning": m.meaning, "values": _base64(m.values, "<f4")} for m in songs.measures
+            {"name": m.name, "meaning": m.meaning, "values": _numbers(m.values, "f4")} for m in songs.measures
         ],
         "neighbours": [
-            {"name": name, "width": near.shape[1], "rows": _base64(near, "<i4")}
-            for name, near in songs.neighbours.items()
+            {"name": name, "rows": _numbers(near, "i4")} for name, near in songs.neighbours.items()
         ],
         "listenersPlay": None if songs.listeners_play is None else _label(songs.listeners_play),
         "audioStart": prefix,
         "audio": [songs.audio.get(song, "")[len(prefix) :] for song in songs.song_ids]
         if songs.audio
         else None,
+        "clipSeconds": CLIP_S,
+        "seconds": _seconds(hearing.seconds) if hearing is not None and hearing.seconds else None,
+    }
+
+
+def _seconds(of_songs: Mapping[int, WindowScores]) -> dict[str, Any]:
+    """Return the windows of songs one after another, and where those of each begin."""
+    every = list(of_songs.values())
+    first = np.cumsum([0, *(len(one.scores) for one in every)])
+    return {
+        "songs": _numbers(np.array(list(of_songs)), "i4"),
+        "first": _numbers(first, "i4"),
+        "starts": _numbers(np.concatenate([one.start_s for one in every]), "f4"),
+        "ends": _numbers(np.concatenate([one.end_s for one in every]), "f4"),
+        "scores": _numbers(np.concatenate([one.scores for one in every]), "f4"),
     }
 
 
 def _label(label: Label) -> dict[str, Any]:
-    codes = _base64(label.codes, "<i4")
-    return {"name": label.name, "values": label.values, "width": label.codes.shape[1], "codes": codes}
+    return {"name": label.name, "values": label.values, "codes": _numbers(label.codes, "i4")}
 
 
-def _base64(values: NDArray[Any], dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
+def _numbers(values: NDArray[Any], dtype: str) -> dict[str, str]:
+    bytes_ = np.ascontiguousarray(values, f"<{dtype}").tobytes()
+    return {"dtype": dtype, "base64": base64.b64encode(bytes_).decode()}
 
 
 def _common_start(texts: Iterable[str]) -> str:

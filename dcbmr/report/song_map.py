@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from dcbmr.base.arrays import places
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.errors import InputError
-from dcbmr.ranking.topk import top_songs
 from dcbmr.report.layout import lay_out
+from dcbmr.report.listeners import artists_played, best_listeners, some_users
 
 if TYPE_CHECKING:
     from dcbmr.plays.songs import SongTable
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 _N_TAGS = 3  # shown of each song
 _N_ARTISTS = 5  # that the listeners of a song play
-_N_LISTENERS = 50  # that speak for a song
-_MOST_USERS = 20_000  # that listeners are looked for among
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +157,7 @@ def map_songs(
         ],
         measures=[measure for measure in measures if np.isfinite(measure.values).any()],
         neighbours=found,
-        listeners_play=of_artists and _listeners_play(first, known, random_state, n_threads),
+        listeners_play=of_artists and _listeners_play(first, of_artists, random_state, n_threads, report),
         audio={song: audio[song] for song in ids if song in audio} if audio else {},
     )
 
@@ -202,39 +199,18 @@ def _neighbours(recommender: Recommender, ids: Sequence[str], k: int, report: Pr
 
 
 def _listeners_play(
-    recommender: Recommender, artists: Mapping[str, str], random_state: int, n_threads: int | None
+    recommender: Recommender, of_artists: Label, random_state: int, n_threads: int | None, report: Progress
 ) -> Label | None:
-    """Return the artists that stand out in the plays of the users with the highest scores for each song.
-
-    Artists are ordered by how far the number of these users who play them lies above what as many users by
-    chance would give, in standard deviations.
-    """
-    every = np.asarray(recommender.user_ids, object)
-    if len(every) > _MOST_USERS:
-        every = np.random.default_rng(random_state).choice(every, _MOST_USERS, replace=False)
-    users, plays = recommender.vectors_of(every), recommender.plays_of(every)
-    active = np.flatnonzero(users.any(axis=1))
-    if not len(active):
+    """Return the artists that stand out in the plays of the users with the highest scores for each song."""
+    users = some_users(recommender, random_state)
+    if not len(users.vectors):
         return None
-    users, plays = users[active], plays[active]
-    of = _label("artist", recommender.song_ids, artists)
-    code = of.codes[:, 0]
-    to_artist = csr_array(
-        (np.ones((code >= 0).sum(), np.float32), (np.flatnonzero(code >= 0), code[code >= 0])),
-        shape=(len(code), len(of.values)),
+    listeners = best_listeners(
+        users.vectors,
+        recommender.song_factors,
+        n_threads=n_threads,
+        progress=under(report, "listeners"),
     )
-    plays_artist = csr_array(plays @ to_artist)
-    plays_artist.data[:] = 1
-    n_best = min(_N_LISTENERS, len(users))
-    best = top_songs(recommender.song_factors, users, k=n_best, n_threads=n_threads).songs
-    share = np.asarray(plays_artist.sum(axis=0)).ravel() / len(users)
-    spread = np.sqrt(np.maximum(n_best * share * (1 - share), 0.5))
-    codes = np.full((len(best), _N_ARTISTS), -1, np.int32)
-    for song, rows in enumerate(best):
-        mine = plays_artist[rows]
-        found, n_players = np.unique(mine.indices, return_counts=True)
-        above = (n_players - n_best * share[found]) / spread[found]
-        order = np.lexsort((found, -above))[:_N_ARTISTS]
-        order = order[above[order] > 0]
-        codes[song, : len(order)] = found[order]
-    return Label("artist", of.values, codes)
+    artist_of, values = of_artists.codes[:, 0], of_artists.values
+    codes = artists_played(users, listeners, artist_of, len(values), k=_N_ARTISTS, progress=report)
+    return Label("artist", values, codes)

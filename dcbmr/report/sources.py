@@ -11,7 +11,7 @@ from pathlib import Path
 from dcbmr.base.progress import Progress
 from dcbmr.plays.songs import SongTable, read_songs
 from dcbmr.plays.tags import SongTags
-from dcbmr.report.audio import audio_paths, embedded_audio
+from dcbmr.report.audio import audio_paths, embedded_audio, embedded_windows
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Sources:
         there = {name: path for name, path in missing.items() if path.exists()}
         if gone := [os.fspath(path) for name, path in missing.items() if name not in there]:
             warnings.warn(
-                f"{', '.join(gone)}: not there, and not on the page; --songs, --tags and --audio say where "
-                "they are",
+                f"{', '.join(gone)}: not there, and on the page as far as artists and titles are remembered; "
+                "--songs, --tags and --audio say where they are",
                 stacklevel=2,
             )
         return replace(self, **there)  # type: ignore[arg-type]
 
-    def song_table(self) -> SongTable | None:
-        """Read the table of songs, where there is one."""
-        return None if self.songs is None else read_songs(self.songs)
+    def song_table(self, remembered: SongTable) -> SongTable:
+        """Return the table of songs, and what it leaves open as it is remembered."""
+        return remembered if self.songs is None else read_songs(self.songs).over(remembered)
 
     def song_tags(self) -> SongTags | None:
         """Read the tags, where there are any."""
@@ -68,6 +68,12 @@ class Sources:
         if self.embed_audio:
             return embedded_audio(self.audio, song_ids, progress=progress)
         return audio_paths(self.audio, self.page, song_ids)
+
+    def clips(self, windows: Sequence[tuple[str, float, float]], progress: Progress | None) -> list[str]:
+        """Return the sound of windows (song, and from which second to which) where it is embedded, or ""."""
+        if self.audio is None or not self.embed_audio:
+            return [""] * len(windows)
+        return embedded_windows(self.audio, windows, progress=progress)
 
     def flags(self) -> list[str]:
         """Return these as flags of ``dcbmr report``."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcbmr.base.directory import has_progress
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.contract import registry
 from dcbmr.contract.params import LOSS_PREFIX
@@ -366,7 +365,7 @@ class _HeldOutSongs:
     def _figure(
         self, params: dict[str, Any], loss_params: dict[str, Any], watch: Watch, checkpoint: Path | None
     ) -> float:
-        epoch = watch.n_told if checkpoint is not None and has_progress(checkpoint) else 0
+        epoch = 0
 
         def judge(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
             nonlocal epoch

@@ -65,11 +65,6 @@ class Watch:
         self._trial, self._end = trial, end
         self._told = set() if trial is None else set(trial.study.trials[trial.number].intermediate_values)
 
-    @property
-    def n_told(self) -> int:
-        """Steps that were told already, by a run that was stopped too."""
-        return max(self._told, default=0)
-
     def check_time(self) -> None:
         """Raise GivenUp where there is no more time."""
         if self._end is not None and time.monotonic() > self._end:

@@ -19,6 +19,7 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
             "ridge regression on a vector a song, its lambda by leave-one-out",
             losses=("mse", "wpe"),
             has_check=True,
+            has_memory=True,
         ),
         RegressorSpec(
             "kernel_ridge",
@@ -26,5 +27,6 @@ def dcbmr_regressors() -> Iterable[RegressorSpec]:
             "ridge regression with a Gaussian kernel, its width and lambda by leave-one-out",
             kind="stats",
             has_check=True,
+            has_memory=True,
         ),
     ]

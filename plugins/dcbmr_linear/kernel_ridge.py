@@ -87,6 +87,13 @@ class KernelRidge:
         if self.n_landmarks < 2:
             raise InputError(f"n_landmarks must be at least 2; got {self.n_landmarks}")
 
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes beside what it is given."""
+        n_landmarks = min(self.n_landmarks, n_songs)
+        # Similarities of all songs to the landmarks, and what makes vectors of them.
+        alike = 8 * n_songs * n_landmarks + 24 * n_landmarks**2
+        return alike + Basis.memory(n_songs, n_landmarks, n_factors)
+
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
         """Learn from the songs' vectors.
 
@@ -105,6 +112,7 @@ class KernelRidge:
         widths = [self.width] if self.width is not None else landmarks.widths()
         self.leave_one_out_ = {}
         least = np.inf
+        run.report("fit", 0, len(widths), {})
         for step, width in enumerate(widths, 1):
             axes = landmarks.axes(width)
             basis = Basis.of(Centred.of(landmarks.map(vectors, width, axes)))

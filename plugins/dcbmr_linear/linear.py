@@ -63,6 +63,14 @@ class Linear:
         if self.regularization is not None and not 0 <= self.regularization < np.inf:
             raise InputError(f"regularization must be at least 0 and finite; got {self.regularization}")
 
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes beside what it is given."""
+        taken = Basis.memory(n_songs, n_dims, n_factors)
+        if self.loss == "wpe":
+            # The plays and the users in float64, twice each, and users gathered by plays.
+            taken += 30 * n_pairs + 24 * n_users * n_factors + 24 * min(n_pairs * n_factors, GATHERED)
+        return taken
+
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
         """Learn from the songs' vectors, which are taken block by block into float64.
 

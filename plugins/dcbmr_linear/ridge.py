@@ -66,6 +66,14 @@ class Basis:
     axes: Float64  # (n_dims, rank), orthonormal columns
     energies: Float64  # (rank,): diagonal of Z'Z, falling
 
+    @staticmethod
+    def memory(n_songs: int, n_dims: int, n_factors: int) -> float:
+        """Return how many bytes it takes to find the axes, and to choose a lambda by them."""
+        n_axes = min(n_songs, n_dims)
+        whole = 16 * n_songs * n_dims if n_dims > n_songs else 0
+        blocks = 32 * min(n_songs * n_dims, GATHERED)
+        return 32 * n_axes**2 + whole + blocks + 40 * n_songs * n_factors
+
     @classmethod
     def of(cls, vectors: Centred) -> Self:
         n_songs, n_dims = vectors.vectors.shape

@@ -23,6 +23,7 @@ def dcbmr_regressors() -> list[RegressorSpec]:
             factory="dcbmr_mlr.regressor:MLRRegressor",
             summary="metric learning to rank: near is what the same people play",
             has_check=True,
+            has_memory=True,
             has_users=True,
             space={"C": (10.0, 1e4), "n_relevant": (5, 50)},
         )

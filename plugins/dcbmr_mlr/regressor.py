@@ -91,6 +91,13 @@ class MLRRegressor:
             max_iterations=self.max_iterations,
         )
 
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes beside what it is given."""
+        n_queries = min(n_songs if self.n_queries is None else self.n_queries, n_songs)
+        # Scores of all songs for each query and their weights; planes, of which some 20 are kept at a time.
+        plane = 8 * n_dims if self.diagonal else 8 * n_dims**2
+        return 18 * n_queries * n_songs + 24 * n_songs * n_dims + 25 * plane + 24 * n_pairs
+
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
         """Learn the metric from the songs' vectors and the audiences in ``target.surplus``."""
         run = run or FitRun()
@@ -107,6 +114,7 @@ class MLRRegressor:
                 "lower min_shared, or give more plays"
             )
         self.mlr_ = self._unfitted().set_params(n_threads=run.n_threads)
+        run.report("fit", 0, self.max_iterations, {})
         self.mlr_.fit(vectors, relevance, progress=run.report)
         self.embedding_ = self.mlr_.transform(vectors).astype(np.float32)
         return self

@@ -26,6 +26,9 @@ Piece = tuple[Rows, Rows]  # songs and first frames of the windows of a batch
 Batch = tuple[Rows, Tensor]  # rows of the songs (B,) and the inputs (B, ...) on the device
 
 
+MOST_MEASURED = 20_000  # songs that means and scales of vectors are taken from
+
+
 class Examples(Protocol):
     """Batches of inputs for songs, which :func:`dcbmr_torch.training.train` and predict draw from."""
 
@@ -74,7 +77,7 @@ class VectorExamples:
 
     def statistics(self, rows: Rows, rng: np.random.Generator) -> Statistics:
         """Return the mean of every dimension, and one scale for all: reduced dimensions differ on purpose."""
-        vectors = self._take(rng.permutation(rows)[:20_000]).astype(np.float64)
+        vectors = self._take(rng.permutation(rows)[:MOST_MEASURED]).astype(np.float64)
         deviation = np.sqrt(vectors.var(0).mean())
         scale = np.full(self.n_dims, 1 / deviation if deviation > 0 else 1.0)
         return vectors.mean(0).astype(np.float32), scale.astype(np.float32)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcbmr import FitRun, InputError, get_loss, load_tensors, save_tensors
-from dcbmr_torch.examples import Examples, VectorExamples, WindowExamples
+from dcbmr_torch.examples import MOST_MEASURED, Examples, VectorExamples, WindowExamples
 from dcbmr_torch.hyperparameters import History, Training, settings_of
 from dcbmr_torch.losses import MSE
 from dcbmr_torch.networks import Standardized
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dcbmr import FactorTarget, SongFeatures
 
 FORMAT_VERSION = 2
+_TORCH = 300 * 2**20  # the library itself, once it computes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,6 +76,32 @@ class NetworkRegressor(Training, ABC):
     @abstractmethod
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return how inputs are drawn from ``songs``."""
+
+    @abstractmethod
+    def _input_shape(self, n_dims: int) -> tuple[int, ...]:
+        """Return the shape of the inputs of a batch."""
+
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes on a CPU beside what it is given.
+
+        The network is laid out without any memory, to count what its layers give back.
+        """
+        n_outputs = 0
+
+        def count(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            nonlocal n_outputs
+            of_module = outputs if isinstance(outputs, tuple) else (outputs,)
+            n_outputs += sum(output.numel() for output in of_module if isinstance(output, Tensor))
+
+        with torch.device("meta"):
+            network = self.network(n_dims, n_factors)
+            for module in network.modules():
+                if not list(module.children()):
+                    module.register_forward_hook(count)
+            network(torch.empty(self._input_shape(n_dims)))
+        n_parameters = sum(parameter.numel() for parameter in network.parameters())
+        # Weights, the best ones, gradients, two moments; outputs, their gradients, and room to make them.
+        return _TORCH + 20 * n_parameters + 16 * n_outputs + 8 * n_users * n_factors + 16 * n_pairs
 
     def fit(self, songs: SongFeatures, target: FactorTarget, *, run: FitRun | None = None) -> Self:
         """Learn from ``songs`` and ``target``, row by row the same songs; return self.
@@ -198,6 +225,18 @@ class VectorRegressor(NetworkRegressor):
     have a :meth:`check` that calls ``super().check()``.
     """
 
+    def memory(self, *, n_songs: int, n_dims: int, n_users: int, n_pairs: int, n_factors: int) -> float:
+        """Return how many bytes a fit takes on a CPU beside what it is given."""
+        # To standardize them, vectors are copied, and again in float64, and once more less their mean.
+        measured = 20 * min(n_songs, MOST_MEASURED) * n_dims
+        return measured + super().memory(
+            n_songs=n_songs, n_dims=n_dims, n_users=n_users, n_pairs=n_pairs, n_factors=n_factors
+        )
+
+    def _input_shape(self, n_dims: int) -> tuple[int, ...]:
+        """Return (batch_size, n_dims)."""
+        return self.batch_size, n_dims
+
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return the songs' vectors."""
         return VectorExamples(songs, device)
@@ -222,6 +261,10 @@ class WindowRegressor(NetworkRegressor):
         super().check()
         if self.window < 1:
             raise InputError(f"window must be at least 1 frame; got {self.window}")
+
+    def _input_shape(self, n_dims: int) -> tuple[int, ...]:
+        """Return (batch_size, window, n_dims)."""
+        return self.batch_size, self.window, n_dims
 
     def examples(self, songs: SongFeatures, device: torch.device) -> Examples:
         """Return the songs' windows."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,8 @@ def train(
     optimizer = make_optimizer(learned, how)
     checkpoint = Checkpoint(run, learned, optimizer, how, examples)
     history = checkpoint.resume()
+    for row in history:  # whoever notes what is reported may have been killed before they had it all
+        run.report("fit", int(row["epoch"] + 1) * n_batches, n_steps, _reported(row))
     shown = 0.0
 
     def learn_from(inputs: Tensor, songs: Tensor) -> Tensor:
@@ -91,6 +93,7 @@ def train(
         optimizer.step()
         return value.detach()
 
+    run.report("fit", len(history) * n_batches, n_steps, {})
     for epoch in range(len(history), how.epochs):
         if judge.patience_is_over(history):
             break
@@ -130,10 +133,15 @@ def train(
         }
         history.append({"epoch": epoch, **figures, "learning_rate": rate, "seconds": seconds})
         checkpoint.write(history, is_best=judge.best(history) == epoch)
-        run.report("fit", (epoch + 1) * n_batches, n_steps, figures)
+        run.report("fit", (epoch + 1) * n_batches, n_steps, _reported(history[-1]))
     checkpoint.restore_best()
     learned.eval()
     return history
+
+
+def _reported(row: Mapping[str, float]) -> dict[str, float]:
+    """Return what people see of an epoch."""
+    return {name: value for name, value in row.items() if name not in ("epoch", "learning_rate", "seconds")}
 
 
 def songs_to_learn_from(target: FactorTarget) -> Rows:
@@ -352,7 +360,10 @@ def memory_of(device: torch.device, batch_size: int) -> Iterator[None]:
     """Turn an error of too little memory, which no smaller batch was tried for, into advice."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # On the processor it has no class of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         reason = ". ".join(str(error).split(". ")[:2])
         raise InputError(
             f"out of memory on {device} with batch_size {batch_size}; take a smaller one, or see whether "

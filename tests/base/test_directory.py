@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dcbmr.base.directory import new_directory, read_config, write_json
+from dcbmr.base.directory import new_directory, read_config, sole_writer, write_json
 from dcbmr.errors import InputError
 
 
@@ -97,6 +97,18 @@ def test_what_was_killed_while_its_config_was_written_is_as_good_as_empty(tmp_pa
     assert [file.name for file in sorted((tmp_path / "thing").iterdir())] == ["config.json", "part"]
 
 
+@pytest.mark.parametrize("is_between", [False, True])
+def test_what_a_kill_left_is_tidied_up_by_the_next_writer(tmp_path, is_between):
+    write(tmp_path / "thing")
+    (tmp_path / "thing").rename(tmp_path / (".thing.7.old" if is_between else "thing"))
+    for name in (".thing.7.partial", ".thing.7.partial.x", ".other.7.partial", "7.partial", ".thing.x.old"):
+        (tmp_path / name).mkdir()
+    with sole_writer(tmp_path / "thing"):
+        assert (tmp_path / "thing" / "part").read_text() == "x"
+    left = [".other.7.partial", ".thing.7.partial.x", ".thing.x.old", "7.partial", "thing"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
 def test_json_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
@@ -121,6 +133,13 @@ def test_what_is_no_such_directory_says_why(tmp_path, config, message):
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=message):
         read_config(tmp_path, kind="thing")
+
+
+def test_another_version_of_a_known_kind_is_refused_with_what_makes_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "features", "format_version": 9}))
+    cure = f"dcbmr featurize AUDIO -o {tmp_path} --overwrite makes it anew"
+    with pytest.raises(InputError, match=cure):
+        read_config(tmp_path, kind="features")
 
 
 def test_a_missing_directory(tmp_path):

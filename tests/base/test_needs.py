@@ -1,8 +1,10 @@
 """What commands need, as estimated, beside what they take."""
 
+import runpy
 import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from dcbmr.base.needs import GIB, Need, Sizes, check_need
 from dcbmr.factorization.factors import sizes_of
 from dcbmr.features.featurize import featurize
 
+NEEDS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/needs.py"))
 N_USERS, N_SONGS, N_FACTORS = 80_000, 10_000, 256
 RUN = """
 import resource, subprocess, sys
@@ -60,6 +63,21 @@ def test_estimates_of_memory_are_near_what_commands_take(tmp_path):
         assert peaks[name] / 1.5 < estimate.memory < 1.5 * peaks[name], (name, peaks[name], estimate)
     for name, folder, n_kept in (("factorize", factors, 3), ("export", vectors, 1)):
         assert 0.6 < estimates[name].disk / (n_kept * size_of(folder)) < 1.7, name
+
+
+@pytest.fixture(scope="module")
+def random_world(tmp_path_factory):
+    world = tmp_path_factory.mktemp("needs") / "world"
+    NEEDS["make_world"](world, 800, n_users=4000, n_pairs=80_000, n_frames=50)
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its /proc says what a process has")
+@pytest.mark.parametrize("command", NEEDS["COMMANDS"])
+def test_what_learns_takes_no_more_than_it_says_and_not_much_less(random_world, command):
+    found = NEEDS["take"](random_world, command)
+    assert found["peak"] <= found["estimate"] <= 1.5 * found["peak"]
 
 
 @pytest.mark.parametrize("kinds", [["mel"], ["mel", "mfcc"]])

@@ -23,14 +23,41 @@ def test_waiting_threads_sleep_unless_told_otherwise(given, wanted):
     assert set(done.stdout.splitlines()) == {wanted}
 
 
-def test_a_plain_log_tells_once_how_long_it_will_take(monkeypatch, capsys):
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that the bars read, to be set by hand."""
     from dcbmr.cli import _common
 
-    clock = iter(range(0, 10_000, 30))
-    monkeypatch.setattr(_common, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with _common.show_progress() as bars:
+    seconds = [0.0]
+    monkeypatch.setattr(_common, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
+def test_a_plain_log_tells_once_how_long_it_will_take(clock, capsys):
+    from dcbmr.cli._common import show_progress
+
+    with show_progress() as bars:
         for step in range(1, 6):
             bars("hear", step, 301, {})
             bars("short", step, 6, {})
-    # Half a minute a look: "short" is past a percent in its second step, "hear" in its fourth.
-    assert capsys.readouterr().err == "short: about 0 h 02 min to go\nhear: about 2 h 28 min to go\n"
+            clock[0] += 60
+        bars("short", 2, 6, {})  # the next of that name
+        clock[0] += 600
+        bars("short", 3, 6, {})
+    # A minute a step: "short" is past a percent in its second step, "hear" in its fourth.
+    assert capsys.readouterr().err == (
+        "short: about 0 h 04 min to go\nhear: about 4 h 57 min to go\nshort: about 0 h 30 min to go\n"
+    )
+
+
+def test_a_terminal_shows_how_long_steps_of_minutes_will_take(clock, capsys, monkeypatch):
+    from dcbmr.cli._common import show_progress
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    with show_progress() as bars:
+        bars("factorize", 0, 15, {})
+        for sweep in range(1, 4):
+            clock[0] += 300
+            bars("factorize", sweep, 15, {})
+    assert "1:00:00 to go" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import dcbmr
 from dcbmr.cli import main
 
 
@@ -22,7 +23,7 @@ def test_the_list_says_kinds_capabilities_and_contracts(capsys):
     assert rows["regressor", "mlr"]["can"] == "users of its own"
     assert rows["loss", "softmax"]["features"] == ""
     assert {row["contract"] for row in rows.values()} == {2}
-    assert "dcbmr 0.1.0, contract 2" in said(capsys)
+    assert f"dcbmr {dcbmr.__version__}, contract 2" in said(capsys)
 
 
 def test_a_regressor_says_what_it_takes(capsys):
@@ -31,7 +32,7 @@ def test_a_regressor_says_what_it_takes(capsys):
         "features of shape 'vectors': bow_pca, or patterns, stats, bow",
         "losses: mse, softmax, wpe",
         "devices: auto, cpu, cuda",
-        "from dcbmr 0.1.0, contract 2",
+        f"from dcbmr {dcbmr.__version__}, contract 2",
     ):
         assert line in told
     rows = {row["parameter"]: row for row in json.loads(said(capsys, "mlp", "--json"))}

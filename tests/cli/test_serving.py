@@ -415,6 +415,28 @@ def test_kept_predictions_are_recommended_and_those_of_another_model_refused(tmp
     assert "predictions of another model" in refused(*again)
 
 
+def test_kept_predictions_of_features_that_changed_are_not_used(tmp_path):
+    for song in (3, 36):
+        shutil.copy(f"audio/song{song:02}.wav", tmp_path / f"new{song}.wav")
+    files = sorted(tmp_path.glob("*.wav"))
+    featurize(files, tmp_path / "f", kinds=["mfcc"])
+    run("predict", "linear", "--features", tmp_path / "f", "-o", tmp_path / "p")
+    shutil.copy("audio/song09.wav", tmp_path / "new3.wav")
+    featurize(files, tmp_path / "f", kinds=["mfcc"], resume=True)
+    words = ("recommend", "linear", "--user", "user05", "--candidates", "new", "-k", 2)
+    before = rows(*words, "--predicted", tmp_path / "p")
+    fresh = rows(*words, "--features", tmp_path / "f")
+    both = rows(*words, "--predicted", tmp_path / "p", "--features", tmp_path / "f")
+    scores = [{row["song"]: row["score"] for row in found} for found in (before, fresh, both)]
+    assert scores[2] == pytest.approx(scores[1], abs=1e-5)
+    assert scores[0]["new36"] == pytest.approx(scores[1]["new36"], abs=1e-5)
+    assert abs(scores[0]["new3"] - scores[1]["new3"]) > 1e-3
+    # What no store has stays.
+    with pytest.warns(UserWarning, match="held out by the split"):
+        alone = rows(*words, "--predicted", tmp_path / "p", "--features", "features", "-k", 40)
+    assert {row["song"]: row["score"] for row in alone}["new3"] == pytest.approx(scores[0]["new3"], abs=1e-5)
+
+
 def test_new_plays_are_added_to_those_of_a_user(tmp_path):
     (tmp_path / "since.tsv").write_text("user05\tsong01\t2\nzoe\tsong01\t1\nzoe\tunheard\t1\n")
     table = PlayCounts.read("plays.tsv")
@@ -579,7 +601,7 @@ def test_wrong_input(words, message):
         ),
         (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
         (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of users"),
-        (["recommend", "factors", "--all-users", "--max-per-artist", "1"], "need --songs SONGS.tsv"),
+        (["recommend", "factors", "--all-users", "--from-date", "2024"], "needs --songs SONGS.tsv"),
         (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite and --force are for -o DIR"),
         (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),

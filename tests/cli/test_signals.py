@@ -187,3 +187,29 @@ def test_python_m_dcbmr_is_dcbmr(tmp_path):
         [sys.executable, "-m", "dcbmr", "split", "--help"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.startswith("Usage: dcbmr split [OPTIONS] PLAYS")
+
+
+@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.skipif(sys.platform != "linux", reason="commands have a parent on Linux only")
+def test_a_library_that_does_not_listen_is_not_waited_for(tmp_path, number):
+    """As the loader of PyTorch's libraries does not, nor a long computation in C."""
+    code = """
+import signal
+import time
+from dcbmr.base.crashes import outlive
+from dcbmr.base.signals import watch
+def work():
+    watch.unwind()
+    signal.pthread_sigmask(signal.SIG_BLOCK, watch.watched)
+    print("begun", flush=True)
+    time.sleep(100)
+watch.begin()
+outlive(work, str)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=120) == ("", f"{SAID[number]}\n")
+    assert process.returncode == STATUS[number]

@@ -202,6 +202,7 @@ def test_one_name_in_two_evaluations_is_told_apart(evaluation):
     found = compare_evaluations({"a": evaluation, "b": evaluation}, rows=["linear", "mlr"], n_resamples=50)
     assert {row["model"] for row in found.rows} == {"a: linear", "b: linear", "a: mlr", "b: mlr"}
     assert found.uncertainty.notes == ()  # all is shared
+    assert set(found.candidates.values()) == {0}
 
 
 def test_of_different_songs_and_users_what_is_shared_is_compared_and_said(evaluation):
@@ -219,6 +220,7 @@ def test_of_different_songs_and_users_what_is_shared_is_compared_and_said(evalua
     unlike = replace(fewer, candidates=replace(fewer.candidates, song_ids=songs[:5]))
     found = compare_evaluations({"a": evaluation, "b": unlike}, rows=["linear"], n_resamples=50)
     assert "the fewer there are, the higher are mAP and the like" in "\n".join(found.words)
+    assert found.candidates == {"a: linear": 0, "b: linear": 1}, "a higher figure is not called better"
 
     strangers = replace(evaluation, user_ids=np.array([f"x{u}" for u in evaluation.user_ids], object))
     with pytest.raises(InputError, match="share no held-out play"):

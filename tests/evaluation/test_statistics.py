@@ -137,6 +137,32 @@ class TestIntervals:
         assert interval.df == pytest.approx(499)
         assert found.n_artists == 0
 
+    def test_intervals_end_where_metrics_do(self):
+        users = np.arange(4)
+        rows = {"good": np.array([0.97, 1, 1, 1]), "bad": np.array([0, 0, 0, 0.2])}
+        figures = PlayFigures(users, users, rows)
+        free, kept = bootstrap(figures), bootstrap(figures, bounds=(0, 1))
+        assert free.intervals["good"].high > 1
+        assert free.intervals["bad"].low < 0
+        assert (kept.intervals["good"].high, kept.intervals["bad"].low) == (1, 0)
+        assert kept.intervals["good"].low == free.intervals["good"].low
+        assert kept.intervals["bad"].low_of_users == 0
+        (before,), (after,) = free.comparisons, kept.comparisons
+        assert before.difference.high > 1 == after.difference.high
+        assert (after.p, after.difference.standard_error) == (before.p, before.difference.standard_error)
+
+    @pytest.mark.parametrize("rate", [0.02, 0.5])
+    def test_the_end_at_a_bound_costs_no_coverage(self, rate):
+        """The true figure is within an interval as often, whether or not it ends at 0 and 1."""
+        rng = np.random.default_rng(5)
+        ids, covered = np.arange(8), {}
+        for _ in range(200):
+            figures = PlayFigures(ids, ids, {"x": (rng.random(8) < rate).astype(float)})
+            for name, bounds in (("free", (-np.inf, np.inf)), ("kept", (0, 1))):
+                found = bootstrap(figures, n_resamples=100, bounds=bounds).intervals["x"]
+                covered[name] = covered.get(name, 0) + (found.low <= rate <= found.high)
+        assert covered["kept"] == covered["free"]
+
     def test_a_figure_is_the_mean_over_lists_and_seeds(self, figures):
         lists = figures.lists()
         for name, values in figures.rows.items():
@@ -247,6 +273,11 @@ class TestComparisons:
         assert (
             Uncertainty({}, [pair("a", "b", 0.0123)], 0.95, 1, 1, 1).words()
             == "a is better than b (p = 0.012)"
+        )
+        among = {"cnn-mse": 0, "mlp": 1, "linear": 0}
+        assert found.words(among).startswith(
+            "cnn-mse is better than linear (p < 0.001)\n"
+            "cnn-mse has a higher figure than mlp (p < 0.001), of other candidates: it need not be better\n"
         )
         assert Uncertainty({}, [pair("a", "b", 0.0123)], 0.99, 1, 1, 1).words().startswith("a and b cannot")
         assert (

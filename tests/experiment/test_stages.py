@@ -170,6 +170,15 @@ def test_what_an_interrupted_stage_took_is_not_forgotten(tmp_path):
     assert stages.usage(stage).memory_mib > 10
 
 
+def test_what_a_kill_left_half_written_in_a_stage_goes(tmp_path):
+    stages, stage = Stages(tmp_path), Stage("try", "try")
+    left = stages.path(stage) / ".model.123.partial"
+    (left / "regressor").mkdir(parents=True)
+    with stages.making(stage) as path:
+        assert path == left.parent
+        assert not left.exists()
+
+
 def test_a_stage_that_was_changed_by_hand_is_refused(config, tmp_path):
     made(config, tmp_path / "e")
     (file,) = (tmp_path / "e" / "stages").glob("split-*/split/heldout_songs.txt")
@@ -277,6 +286,8 @@ def test_a_split_by_time_holds_out_newer_songs(config, small_world, tmp_path):
     experiment, _ = made(config, tmp_path / "e")
     held = {f"song{i:02d}" for i in range(40) if i % 20 > 15}
     assert set(experiment.evaluation.candidates.song_ids) == held
+    factors = Factors.load(next((tmp_path / "e").rglob("titles.txt")).parent)
+    assert factors.songs.called("song03").endswith(" - Title of song03"), "what was made remembers names"
     (tmp_path / "songs.tsv").write_text("\n".join(dated).replace("2003-06", "06/2003") + "\n")
     with pytest.raises(InputError, match=r"line 5: the date '06/2003' is not understood \(and 1 more\)"):
         made(config, tmp_path / "e")

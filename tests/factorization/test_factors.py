@@ -142,6 +142,29 @@ def test_they_know_what_they_were_fitted_without(tmp_path):
     assert dcbmr.Factors.load(tmp_path / "f").artists == {"a": "Ann\tLee"}
 
 
+def test_factors_remember_what_songs_are_called(tmp_path):
+    plain = {"user_factors": np.ones((1, 2)), "song_factors": np.ones((2, 2)), "counts": [[1, 0]]}
+    table = dcbmr.SongTable(["0", "new"], ["A", ""], ["Line\nbreak", "New"])
+    factors = dcbmr.Factors(**plain).named_by(table)
+    factors.save(tmp_path / "f")
+    again = dcbmr.Factors.load(tmp_path / "f")
+    assert (again.artists, again.titles) == ({"0": "A"}, {"0": "Line break", "new": "New"})
+    assert again.songs.called("0") == "A - Line break"
+    for file in ("titles.txt", "other_titles.txt"):  # which older ones lack
+        (tmp_path / "f" / file).unlink()
+    older = dcbmr.Factors.load(tmp_path / "f")
+    assert (older.artists, older.titles) == ({"0": "A"}, None)
+    without = dcbmr.Factors(**plain)
+    assert (without.titles, without.songs.song_ids) == (None, [])
+
+
+def test_factors_of_a_split_have_its_names():
+    plays = dcbmr.PlayCounts.from_matrix(np.ones((4, 6)))
+    split = dcbmr.split_plays(plays, fraction=0.3).named_by(dcbmr.SongTable(["0"], ["A"], ["T"]))
+    factors = dcbmr.WeightedALS(n_factors=2, n_iterations=1).fit(split).factors_
+    assert (factors.artists, factors.titles) == ({"0": "A"}, {"0": "T"})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -97,6 +97,21 @@ def test_other_vectors_take_their_place_when_told(tmp_path, heard):
     assert files(heard) == before
 
 
+@pytest.mark.parametrize("can_link", [True, False])
+def test_features_of_audio_are_replaced_and_brought_vectors_stay(tmp_path, heard, monkeypatch, can_link):
+    if not can_link:
+        monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    bring_vectors(npz(tmp_path / "v.npz"), heard, kind="mood")
+    dcbmr.featurize(tmp_path / "audio", heard, kinds=["mel"], overwrite=True)
+    store = dcbmr.FeatureStore.open(heard)
+    assert set(store.kinds) == {"mel", "mood"}
+    np.testing.assert_array_equal(store["mood"].features(IDS).vectors(), ARRAY)
+    assert store.check() == {"mel": [], "mood": []}
+    (heard / "mood" / "config.json").write_text("{")  # what cannot be read is no reason to keep it
+    dcbmr.featurize(tmp_path / "audio", heard, kinds=["mfcc"], overwrite=True)
+    assert dcbmr.FeatureStore.open(heard).kinds == ("mfcc",)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -219,6 +219,7 @@ def test_copies_count_as_one(tmp_path, capsys):
         "song\tpath\nS1\ta.wav\nS2\tsub/b.wav\n",
         "S1,a.wav\nS2,sub/b.wav",
         "\ufeffsong,path\nS1,a.wav\nS2,sub/b.wav\n",
+        "id,artist,file name,year\nS1,ann,a.wav,1999\nS2,bob,sub/b.wav,\n",
     ],
 )
 def test_manifest(tmp_path, text):
@@ -232,7 +233,10 @@ def test_manifest(tmp_path, text):
 def test_bad_manifests(tmp_path):
     file = tmp_path / "m.tsv"
     file.write_text("S1\ta.wav\nS2\n")
-    with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted two columns, song and path"):
+    with pytest.raises(dcbmr.InputError, match=r"m\.tsv, line 2: wanted 2 columns, with song and path, got"):
+        pairs(file)
+    file.write_text("code,performer,file\nS1,ann,a.wav\n")
+    with pytest.raises(dcbmr.InputError, match="do not say which is the song; call them song and path"):
         pairs(file)
     file.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(dcbmr.InputError, match=r"m\.tsv is no manifest: it is not UTF-8"):
@@ -486,20 +490,20 @@ def test_failures_are_tried_again(tmp_path):
     assert not (tmp_path / "f" / "failed.tsv").exists()
 
 
-def test_a_full_disk(music, features, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk(music, features, tmp_path, monkeypatch, number):
     written = []
 
     def full(self, song, frames, n_frames, crc32, append=StoreWriter.append):
         if len(written) == 5:
             self._shard.write(frames.read(1000))
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
         append(self, song, frames, n_frames, crc32)
         written.append(song)
 
     monkeypatch.setattr(StoreWriter, "append", full)
-    with pytest.raises(
-        dcbmr.DcbmrError, match="the disk is full; free some space and continue with --resume"
-    ):
+    said = f"could not be written: {os.strerror(number)}; free some space and continue with --resume"
+    with pytest.raises(dcbmr.DcbmrError, match=said):
         extraction.featurize(music, tmp_path / "f")
     monkeypatch.undo()
     for kind in ("mel", "mfcc"):

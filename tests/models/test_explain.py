@@ -10,9 +10,10 @@ from planted import SMALL_CNN, planted_order
 from dcbmr import InputError
 from dcbmr.cli import main
 from dcbmr.factorization.factors import Factors
+from dcbmr.features.featurize import featurize
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
-from dcbmr.models.explain import explain
+from dcbmr.models.explain import explain, window_scores
 from dcbmr.models.model import Model
 from dcbmr.models.training import train
 
@@ -98,6 +99,45 @@ def test_song_by_song_the_same_windows_are_found(small_world, models, monkeypatc
     chosen = store.song_ids[5:8]
     of_chosen = explain(model, store, song_ids=chosen, layer=layer, units=[1], k=1000)
     assert {e.song for e in of_chosen} == set(chosen)
+
+
+def test_the_score_of_a_song_is_the_mean_of_its_windows(small_world, models, monkeypatch):
+    model, store = Model.load(models / "cnn"), FeatureStore.open(small_world / "features")
+    songs = list(store.song_ids[3:12])
+    users = np.random.default_rng(0).standard_normal((len(songs), 6))
+    found = window_scores(model, store, users, song_ids=songs)
+    assert [one.song for one in found] == songs
+    predicted = model.predict_store(store, songs)
+    np.testing.assert_allclose(
+        [one.scores.mean() for one in found], (users * predicted).sum(axis=1), rtol=1e-4, atol=1e-5
+    )
+    monkeypatch.setattr("dcbmr.models.explain._BLOCK", 4)
+    for one, again in zip(found, window_scores(model, store, users[0], song_ids=songs), strict=True):
+        assert (one.start_s == again.start_s).all()
+        assert ((one.start_s >= 0) & (one.start_s < one.end_s)).all()
+    # The strongest window of a factor is the one that says the most for a user who likes that factor alone.
+    best = explain(model, store, song_ids=songs, units=[1], k=1)[0]
+    likes = window_scores(model, store, np.eye(6)[1], song_ids=songs)[songs.index(best.song)]
+    window = int(likes.scores.argmax())
+    assert likes.scores[window] == pytest.approx(best.value, rel=1e-4)
+    assert (likes.start_s[window], likes.end_s[window]) == (best.start_s, best.end_s)
+    with pytest.raises(InputError, match=r"users has shape \(2, 6\)"):
+        window_scores(model, store, users[:2], song_ids=songs)
+
+
+def test_times_are_those_of_the_file(small_world, models, tmp_path):
+    featurize(small_world / "audio", tmp_path / "later", kinds=["mel"], offset=1.0)
+    found = explain(Model.load(models / "cnn"), FeatureStore.open(tmp_path / "later"), units=[0], k=40)
+    assert min(excerpt.start_s for excerpt in found) == 1.0
+    assert 3.0 < max(excerpt.end_s for excerpt in found) <= 4.0  # songs last from two seconds to four
+
+
+def test_listening_can_be_stopped(small_world, models):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain(Model.load(models / "cnn"), FeatureStore.open(small_world / "features"), progress=stop)
 
 
 @pytest.mark.parametrize(

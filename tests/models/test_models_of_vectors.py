@@ -120,6 +120,16 @@ def test_models_are_scored_on_the_songs_that_all_can_predict(world, alone, joine
     assert set(names) >= set(store["mood"].song_ids)
 
 
+def test_predictions_are_kept_where_a_store_lacks_what_songs_may_lack(joined, store):
+    audio = dcbmr.FeatureStore.of({"mfcc": store["mfcc"]})
+    kept = dcbmr.predict_new(joined, audio)
+    np.testing.assert_array_equal(kept.song_factors, joined.predict_store(audio))
+    assert dcbmr.predict_new(joined, audio, kept=kept).n_new == 0
+    # Songs that have vectors now are others.
+    n_known = sum(song in store["mood"] for song in kept.song_ids)
+    assert dcbmr.predict_new(joined, store, kept=kept).n_new == n_known > 0
+
+
 def test_means_learned_from_held_out_songs_are_refused(world, store, factors):
     split = dcbmr.Split.load(world / "split")
     pipeline = dcbmr.pipeline_to(["mood", "year"])

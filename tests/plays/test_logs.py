@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import as_dict, write
 
@@ -240,6 +240,7 @@ def test_blocks_of_any_size_sum_to_the_same(tmp_path, monkeypatch):
     assert as_dict(whole) == wanted
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1985, 1, 1), datetime(2100, 1, 1)))
 def test_one_moment_is_the_same_however_it_is_written(moment):
     exact = moment.replace(tzinfo=UTC)

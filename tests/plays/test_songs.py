@@ -86,3 +86,26 @@ def test_lastfm():
     """Its artists are taken for songs: their names are the titles."""
     table = read_songs(LASTFM / "artists.dat")
     assert (len(table.song_ids), table.titles[0], table.artist_of()) == (17632, "MALICE MIZER", {})
+
+
+def test_tables_complete_each_other():
+    ours = SongTable(["a", "b", "c"], ["A", "", "C"], ["", "", "Sea"])
+    theirs = SongTable(["a", "b", "d"], ["other", "B", ""], ["Ay", "Bee", "Dee"])
+    both = ours.over(theirs)
+    assert both.artist_of() == {"a": "A", "b": "B", "c": "C"}
+    assert both.title_of() == {"a": "Ay", "b": "Bee", "c": "Sea", "d": "Dee"}
+    assert both.called("a") == "A - Ay"
+    assert both.called("d") == "Dee"
+    assert both.called("nobody") == ""
+    assert both.artist_and_title("nobody") == ("", "")
+    assert both.with_names(["c", "nobody"]) == ["c (C - Sea)", "nobody"]
+    assert not SongTable(["a"], ["A"], [""]).has_titles
+
+
+def test_songs_are_found_by_what_they_are_called():
+    table = SongTable(
+        ["s1", "s2", "s3"], ["Portishead", "Portishead", "Björk"], ["Roads", "Glory Box", "Jóga"]
+    )
+    assert table.songs_called("roads", {"s1", "s2", "s3"}) == ["s1"]
+    assert table.songs_called("Portishaed", {"s1", "s2"}) == ["s1", "s2"]
+    assert table.songs_called("BJÖRK", {"s1", "s2"}) == [], "s3 is not among them"

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from tables import as_dict
 
 import dcbmr
-from dcbmr import InputError, PlayCounts, Split, split_plays
+from dcbmr import InputError, PlayCounts, SongTable, Split, split_plays
 from dcbmr.cli import main
 from dcbmr.plays.split import split_after, split_folds, split_list
 
@@ -132,7 +132,7 @@ def test_split_command(tmp_path, capsys):
 
     code, shown = run("--by", "artist", "--songs", str(songs))
     assert code == 0
-    assert "train: 5 users, 8 songs, 40 pairs" in shown
+    assert "train: 5 users, 8 songs by 4 artists, 40 pairs" in shown
     assert len(Split.load(tmp_path / "split").heldout_songs) == 2
     code, shown = run()
     assert code == 2
@@ -175,3 +175,30 @@ def test_songs_of_a_list_or_after_a_date_are_held_out():
         split_after(PlayCounts.from_matrix(np.ones((3, 3))), date(2009, 1, 1), dates=dates)
     with pytest.raises(InputError, match="none of the 4 songs with plays has a date"):
         split_after(plays, date(2009, 1, 1), dates={"x": date(2001, 1, 1)})
+
+
+def test_a_split_remembers_what_songs_are_called(tmp_path):
+    plays = PlayCounts.from_matrix(np.ones((4, 6)))
+    table = SongTable(["0", "1", "new"], ["A", "", "N"], ['"Heroes', "One\ttwo\0", "x" * 200_000])
+    split = split_plays(plays, fraction=0.3).named_by(table)
+    assert split.titles == table.title_of()
+    split.save(tmp_path / "split")
+    again = Split.load(tmp_path / "split")
+    assert again.artists == {"0": "A", "new": "N"}, "of songs without plays, too: models predict them"
+    assert again.titles == {"0": '"Heroes', "1": "One two ", "new": "x" * 10_000}
+    assert again.songs.called("new").startswith("N - xx")
+    # A newer table says more, and takes back nothing.
+    more = again.named_by(SongTable(["0", "2"], ["", "B"], ["Heroes", "Bee"]))
+    assert more.artists == {"0": "A", "2": "B", "new": "N"}
+    assert (more.titles["0"], more.titles["1"]) == ("Heroes", "One two ")
+
+
+def test_splits_of_before_have_no_titles(tmp_path):
+    plays = PlayCounts.from_matrix(np.ones((4, 6)))
+    split_plays(plays, artists={"0": "A"}, fraction=0.3).save(tmp_path / "s")
+    assert (tmp_path / "s/songs.tsv").read_text() == "song\tartist\ttitle\n0\tA\t\n"
+    again = Split.load(tmp_path / "s")
+    assert (again.artists, again.titles, again.songs.has_titles) == ({"0": "A"}, None, False)
+    split_plays(plays, fraction=0.3).save(tmp_path / "t")
+    assert not (tmp_path / "t/songs.tsv").exists()
+    assert Split.load(tmp_path / "t").songs.song_ids == []

@@ -151,7 +151,7 @@ def test_can_be_stopped():
 
     with pytest.raises(KeyboardInterrupt):
         KernelRidge().fit(songs, target, run=FitRun(report=stop))
-    assert steps == [(1, 5)]
+    assert steps == [(0, 5)]
 
 
 def test_bad_input():

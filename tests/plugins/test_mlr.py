@@ -388,8 +388,8 @@ class TestRegressor:
         seen = []
         run = FitRun(report=lambda stage, step, n_steps, figures: seen.append((step, n_steps, figures)))
         MLRRegressor(max_iterations=4, tolerance=1e-9).fit(Songs(X), target_of(listened(labels)), run=run)
-        assert [(step, n) for step, n, _ in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-        assert {"objective", "bound", "violation"} <= seen[0][2].keys()
+        assert [(step, n) for step, n, _ in seen] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+        assert {"objective", "bound", "violation"} <= seen[1][2].keys()
 
     def test_no_shared_listeners(self):
         X, _ = planted(n_songs=60)

@@ -170,9 +170,15 @@ def test_resume_goes_on_to_the_same_losses(planted_order, tmp_path, optimizer):
     with pytest.raises(Killed):
         make().fit(songs, target, run=FitRun(checkpoint=tmp_path, report=killed_at(40)))
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 5
-    resumed = make().fit(songs, target, run=FitRun(checkpoint=tmp_path, resume=True))
+    told = []
+
+    def note(stage, step, n_steps, figures):
+        if "validation_map" in figures:
+            told.append((figures["loss"], figures["validation_map"]))
+
+    resumed = make().fit(songs, target, run=FitRun(checkpoint=tmp_path, resume=True, report=note))
     losses = lambda model: [(row["loss"], row["validation_map"]) for row in model.history]  # noqa: E731
-    assert losses(resumed) == losses(unbroken)
+    assert told == losses(resumed) == losses(unbroken)
     np.testing.assert_array_equal(resumed.predict(songs), unbroken.predict(songs))
     log = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in log] == resumed.history

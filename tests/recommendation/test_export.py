@@ -1,6 +1,7 @@
 """Exported vectors, searched by an index that knows nothing of us: its neighbours are our lists."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -78,12 +79,16 @@ def test_neighbours_are_the_lists(recommender, tmp_path, metric, file_format):
 
 @pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 def test_neighbours_in_faiss_are_the_lists(recommender, tmp_path, metric):
-    faiss = pytest.importorskip("faiss", reason="faiss-cpu is in the extra bench")
-    export_vectors(recommender, tmp_path / "v", metric=metric, format="npy")
-    user_ids, song_ids, users, songs, _ = read(tmp_path / "v", "npy")
-    index = (faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP)(songs.shape[1])
-    index.add(songs)
-    _, found = index.search(users, 12)
+    faiss = pytest.importorskip("faiss", reason="faiss-cpu is in the extra faiss")
+    folder = tmp_path / "v"
+    export_vectors(recommender, folder, metric=metric, format="faiss")
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "users.txt", "user_vectors.npy", "songs.txt", "song_is_predicted.npy", "songs.faiss",
+    }  # fmt: skip
+    user_ids, song_ids = ((folder / f"{name}.txt").read_text().splitlines() for name in ("users", "songs"))
+    index = faiss.read_index(str(folder / "songs.faiss"))
+    assert index.ntotal == len(song_ids)
+    _, found = index.search(np.load(folder / "user_vectors.npy"), 12)
     wanted = recommender.recommend(user_ids, k=12, candidates="all")
     assert [[song_ids[row] for row in rows] for rows in found] == [
         [song for song, _ in top] for top in wanted
@@ -126,10 +131,13 @@ def test_the_digest_is_of_the_model(factors, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_what_cannot_be_exported(factors, recommender, tmp_path):
+def test_what_cannot_be_exported(factors, recommender, tmp_path, monkeypatch):
     with pytest.raises(dcbmr.InputError, match="metric must be one of ip, cosine, l2; got 'dot'"):
         export_vectors(recommender, tmp_path / "v", metric="dot")
-    with pytest.raises(dcbmr.InputError, match="format must be one of parquet, npy; got 'faiss'"):
+    with pytest.raises(dcbmr.InputError, match="format must be one of parquet, npy, faiss; got 'csv'"):
+        export_vectors(recommender, tmp_path / "v", format="csv")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(dcbmr.InputError, match=r"format faiss needs faiss: pip install 'dcbmr\[faiss\]'"):
         export_vectors(recommender, tmp_path / "v", format="faiss")
     nothing = Recommender(factors, [], np.zeros((0, 7), np.float32))
     with pytest.raises(dcbmr.InputError, match="nothing to export: 24 users with plays, 0 songs"):

@@ -1,5 +1,7 @@
 """The page in a real browser: found, chosen, heard, read aloud, by night, and with names of all kinds."""
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -9,10 +11,12 @@ from browser import Browser, find_browser
 from scipy.sparse import csr_array
 
 from dcbmr.factorization.factors import Factors
+from dcbmr.models.explain import WindowScores
 from dcbmr.plays.songs import SongTable
 from dcbmr.recommendation.recommender import Recommender
+from dcbmr.report.hearing import Hearing, Sound
 from dcbmr.report.page import Page
-from dcbmr.report.report import write_report
+from dcbmr.report.report import save_page
 from dcbmr.report.song_map import Measure, map_songs
 
 pytest.importorskip("bokeh")
@@ -47,12 +51,25 @@ def file(tmp_path_factory):
         [TITLES.get(i, f"title {i}") for i in range(N_SONGS)],
     )
     (folder / "audio").mkdir()
-    soundfile.write(folder / "audio" / "a song.wav", 0.1 * rng.standard_normal(8000), 8000)
+    soundfile.write(folder / "audio" / "a song.wav", 0.1 * rng.standard_normal(64000), 8000)  # eight seconds
+    clip = io.BytesIO()
+    soundfile.write(clip, 0.1 * rng.standard_normal(16000), 8000, format="WAV")
+    clip_url = f"data:audio/wav;base64,{base64.b64encode(clip.getvalue()).decode()}"
+    starts = np.array([0.0, 2.0, 4.0])
+    heard = Hearing(
+        model="cnn",
+        n_songs=2,
+        factors={},
+        units={3: [Sound(0, TITLES[0], 2.0, 6.0), Sound(7, "title 7", 1.0, 3.0, clip=clip_url)]},
+        n_units=9,
+        seconds={0: WindowScores("s0", starts, starts + 4, np.array([-1.0, 2.0, 0.5]))},
+    )
     cold = np.arange(N_SONGS) >= 100
     first = Recommender(factors, ids, songs, is_predicted=cold)
     page = Page(
         "A page",
         curves={"cnn": [(0.5, 0.1), (1.0, 0.2)]},
+        hearing=heard,
         songs=map_songs(
             {"first": first, "second": Recommender(factors, ids, rng.standard_normal((N_SONGS, 5)))},
             songs=table,
@@ -60,7 +77,7 @@ def file(tmp_path_factory):
             audio={"s0": "audio/a%20song.wav", "s1": "audio/gone.wav"},
         ),
     )
-    write_report(folder / "report.html", page)
+    save_page(folder / "report.html", page)
     return folder / "report.html"
 
 
@@ -144,6 +161,43 @@ def test_audio_that_is_not_there_is_told(opened):
     opened.key("Enter")
     assert "There is no audio of “title 7”" in text(opened, "#trouble")
     assert opened.js("document.getElementById('player').hidden")
+
+
+def test_seconds_that_speak_for_a_song_are_shown_and_heard(opened):
+    search(opened, "bold")
+    opened.key("Enter")
+    assert not opened.js("document.getElementById('speech').hidden")
+    # What speaks for it stands above the average, what speaks against it below, each up to the next.
+    assert opened.js("document.getElementById('for').getAttribute('d')") == "M3 0V-2H5V0zM5 0V-0.5H8V0z"
+    assert opened.js("document.getElementById('against').getAttribute('d')") == "M0 0V1H3V0z"
+    assert text(opened, "#best") == "0:02 to 0:06"
+    assert "+2.0; the whole song: +0.50" in text(opened, "#speaks")
+    opened.js("document.getElementById('best').click()")
+    opened.wait("document.getElementById('player').currentTime >= 2")
+    assert opened.js("document.getElementById('player').src").endswith("audio/a%20song.wav#t=2,6")
+    box = opened.js(
+        "(({x, y, width, height}) => [x, y, width, height])("
+        "document.getElementById('strip').getBoundingClientRect())"
+    )
+    opened.click(box[0] + 0.75 * box[2], box[1] + box[3] / 2)
+    opened.wait("Math.abs(document.getElementById('player').currentTime - 6) < 1.5")
+    opened.wait("document.getElementById('head').getAttribute('d').startsWith('M')")
+    search(opened, "s7")
+    opened.key("Enter")
+    assert opened.js("document.getElementById('speech').hidden")
+
+
+def test_windows_of_units_are_heard(opened):
+    opened.js("document.querySelector('.units').closest('details').open = true")
+    first, second = "document.querySelectorAll('.sound')[0]", "document.querySelectorAll('.sound')[1]"
+    opened.js(f"{first}.click()")
+    assert text(opened, "#song h3") == TITLES[0]
+    assert opened.js("document.getElementById('player').src").endswith("#t=2,6")
+    opened.js(f"{second}.click()")
+    assert text(opened, "#now-title").startswith("title 7")
+    assert opened.js("document.getElementById('player').src").startswith("data:audio/wav")
+    opened.wait("document.getElementById('player').currentTime > 0")
+    assert opened.errors == []
 
 
 def test_a_click_on_the_map_chooses_the_song(opened):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+import dcbmr
 from dcbmr import DcbmrError, InputError, cli
 from dcbmr.experiment.config import (
     DataSettings,
@@ -27,13 +28,13 @@ from dcbmr.models.training import train
 from dcbmr.plays.songs import SongTable
 from dcbmr.plays.tags import SongTags
 from dcbmr.recommendation.recommender import Recommender
-from dcbmr.report import song_map
+from dcbmr.report import listeners
 from dcbmr.report.factor_ends import factor_ends
-from dcbmr.report.layout import lay_out
+from dcbmr.report.layout import _nearest, lay_out
 from dcbmr.report.of_experiment import page_of_experiment
 from dcbmr.report.of_model import page_of_model
 from dcbmr.report.page import Page
-from dcbmr.report.report import draw, songs_for_json, write_report
+from dcbmr.report.report import draw, save_page, songs_for_json
 from dcbmr.report.song_map import Label, Measure, map_songs
 from dcbmr.report.sources import Sources
 
@@ -207,6 +208,17 @@ def test_mistakes_are_told(small_world, tmp_path, monkeypatch, capsys, words, sa
     assert not (tmp_path / "r.html").exists()
 
 
+def test_a_page_is_written_from_python(small_world, tmp_path):
+    file = tmp_path / "r.html"
+    dcbmr.write_report(small_world / "factors", file, songs=small_world / "songs.tsv", title="Ours")
+    assert "<title>Ours</title>" in file.read_text()
+    with pytest.raises(InputError, match="--overwrite"):
+        dcbmr.write_report(small_world / "factors", file)
+    store = FeatureStore.open(small_world / "features")
+    with pytest.raises(InputError, match="without a model"):
+        dcbmr.write_report(small_world / "factors", file, features=store, overwrite=True)
+
+
 def test_a_missing_extra_is_named(small_world, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "bokeh", None)
     assert run("report", str(small_world / "factors"), "-o", str(tmp_path / "r.html")) == 2
@@ -268,6 +280,19 @@ def test_the_same_seed_is_the_same_layout():
     np.testing.assert_array_equal(first, lay_out(vectors, random_state=1, n_threads=2))
 
 
+def test_the_nearest_songs_of_the_layout_are_exact_and_others():
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    vectors[10:30] = vectors[3]  # of one place
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    songs, far = _nearest(vectors, 7, 1, lambda *_: None)
+    assert (songs != np.arange(50)[:, None]).all()
+    every = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.fill_diagonal(every, np.inf)
+    np.testing.assert_allclose(far, np.sort(every, axis=1)[:, :7], atol=1e-3)
+    np.testing.assert_allclose(far, np.take_along_axis(every, songs, axis=1), atol=1e-3)
+    assert np.isfinite(lay_out(vectors)).all()
+
+
 def test_a_layout_can_be_stopped():
     def stop(*_):
         raise KeyboardInterrupt
@@ -288,7 +313,7 @@ def test_the_artists_that_the_listeners_of_a_song_play(monkeypatch):
     found = map_songs({"one": many}, artists=artists).listeners_play
     # Fifty users are all of them here: nobody stands out.
     assert (found.codes == -1).all()
-    monkeypatch.setattr(song_map, "_N_LISTENERS", 10)
+    monkeypatch.setattr(listeners, "_N_LISTENERS", 10)
     found = map_songs({"one": many}, artists=artists).listeners_play
     assert [[found.values[code] for code in row if code >= 0] for row in found.codes[[0, 7]]] == [
         ["early"],
@@ -314,7 +339,7 @@ def test_labels_and_numbers_of_songs(tmp_path):
     assert songs_on(html)["titles"] == table.titles
     kept = songs_for_json(songs)["labels"][1]
     np.testing.assert_array_equal(
-        np.frombuffer(base64.b64decode(kept["codes"]), "<i4").reshape(3, 3), tag.codes
+        np.frombuffer(base64.b64decode(kept["codes"]["base64"]), "<i4").reshape(3, 3), tag.codes
     )
 
 
@@ -335,4 +360,4 @@ def test_a_learning_curve_is_drawn_by_step(experiment, tmp_path):
 def test_what_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DcbmrError, match="could not be written"):
-        write_report(tmp_path / "file" / "r.html", Page("x"))
+        save_page(tmp_path / "file" / "r.html", Page("x"))

@@ -77,7 +77,7 @@ def dcbmr_regressors():
     return [RegressorSpec("subject", Ridge, "ridge regression")]
 '''
 
-# A model with users of its own: the mean of the songs that they played.
+# A model with users of its own: the mean of the songs that they played. It knows what memory it takes.
 USERS = [
     (
         "    def save(self",
@@ -85,9 +85,12 @@ USERS = [
         played = (counts > 0).astype(np.float32)
         return np.asarray(played @ self.songs_, np.float32)
 
+    def memory(self, *, n_songs, n_dims, **others):
+        return 8.0 * n_songs * n_dims
+
     def save(self""",
     ),
-    ('"ridge regression")', '"ridge regression", has_users=True)'),
+    ('"ridge regression")', '"ridge regression", has_users=True, has_memory=True)'),
     ("        return self\n", "        self.songs_ = self.predict(songs)\n        return self\n"),
     (
         '"weights": self.weights_}\n        header',
@@ -99,17 +102,21 @@ USERS = [
 FRAMES = [
     (
         "    vectors = songs.vectors()\n    return vectors.toarray() if issparse(vectors) else vectors\n",
-        "    rows = range(len(songs.song_ids))\n"
-        "    return np.stack([frames_of(songs, row).mean(axis=0) for row in rows])\n\n\n"
-        "def frames_of(songs, row):\n    return songs.frames(row)[:, ::10]\n",
+        """    n_songs = len(songs.song_ids)
+    return windows_of(songs, np.arange(n_songs))[3].reshape(n_songs, 2, -1).mean(axis=1)
+
+
+def windows_of(songs, rows):
+    found, length = np.repeat(rows, 2), 20
+    last = np.maximum(songs.n_frames[rows] - length, 0)
+    starts = np.stack([np.zeros_like(rows), last], axis=1).ravel()
+    return found, starts, length, songs.windows(found, starts, length)[..., ::10].mean(axis=1)
+""",
     ),
     (
         "    def save(self",
         """    def activations(self, songs, rows, *, layer=None):
-        n_frames = songs.n_frames[rows]
-        found, length = np.repeat(rows, 2), 20
-        starts = np.stack([np.zeros_like(rows), np.maximum(n_frames - length, 0)], axis=1).ravel()
-        frames = songs.windows(found, starts, length)[..., ::10].mean(axis=1)
+        found, starts, length, frames = windows_of(songs, rows)
         values = (frames - self.mean_) @ self.weights_ + self.base_
         return found, starts, length, values.astype(np.float32)
 
@@ -206,6 +213,18 @@ BROKEN = [
         "activations_are_those_of_windows",
     ),
     (
+        "tells_its_memory",
+        "users",
+        [("return 8.0 * n_songs * n_dims", "return -1.0")],
+        "memory returned -1.0; return a number of bytes",
+    ),
+    (
+        "tells_its_memory",
+        "users",
+        [("return 8.0 * n_songs * n_dims", "return 8e9 / n_songs")],
+        "more songs take no less",
+    ),
+    (
         "leaves_what_it_is_given_alone",
         "ridge",
         [
@@ -284,8 +303,8 @@ BROKEN = [
         "frames",
         [
             (
-                "return songs.frames(row)[:, ::10]",
-                "return songs.frames(row)[:, ::10] + 0 * songs.frames(row)[1, 0]",
+                "n_songs = len(songs.song_ids)\n",
+                "n_songs = len([songs.frames(row)[1] for row in range(len(songs.song_ids))])\n",
             )
         ],
         "songs of one frame raised IndexError.*songs.windows\\(...\\) repeats",
@@ -360,8 +379,14 @@ BROKEN = [
     (
         "activations_are_those_of_windows",
         "frames",
-        [("return found, starts, length", "return found, starts + 1, length")],
+        [("return found, starts, length, values", "return found, starts + 1, length, values")],
         "each must end within its song",
+    ),
+    (
+        "activations_are_those_of_windows",
+        "frames",
+        [("return found, starts, length, values.astype", "return found, starts, length, 2 * values.astype")],
+        "the mean over the windows of a song is what predict returns",
     ),
     (
         "save_and_load",
@@ -456,6 +481,12 @@ BROKEN = [
         "ridge",
         [('return header["done"]', 'return header["done"] + 1')],
         "a checkpoint holds all that the next step depends on",
+    ),
+    (
+        "resumes_after_a_cancel",
+        "ridge",
+        [('{"norm":', '{"validation_map":')],
+        "report once more what the checkpoint holds",
     ),
 ]
 

@@ -26,6 +26,7 @@ def regressor_checks(name: str, **params: Any) -> list[Check]:
         "activations_are_those_of_windows": subject.spec.has_activations,
         "users_are_those_of_the_plays": subject.spec.has_users,
         "starts_from_another": subject.spec.has_warm_start,
+        "tells_its_memory": subject.spec.has_memory,
         "takes_sparse_vectors": subject.spec.shape == "vectors",
         "one_frame": subject.spec.shape == "frames",
     }

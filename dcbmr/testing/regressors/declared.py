@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
+from typing import cast
 
 from dcbmr.contract import registry
-from dcbmr.contract.contract import Regressor
+from dcbmr.contract.contract import HasMemory, Regressor
 from dcbmr.errors import InputError
 from dcbmr.testing.checks import assert_annotated_keywords
 from dcbmr.testing.regressors.subject import Subject
@@ -84,6 +86,7 @@ def check_has_what_its_spec_declares(subject: Subject) -> None:
     """The host relies on what the spec says that a regressor can do."""
     for capability, method in (
         ("has_check", "check"),
+        ("has_memory", "memory"),
         ("has_users", "user_factors"),
         ("has_activations", "activations"),
     ):
@@ -92,3 +95,16 @@ def check_has_what_its_spec_declares(subject: Subject) -> None:
                 f"the spec says {capability}, and there is no method {method}; write it, or take "
                 f"{capability}=True out"
             )
+
+
+def check_tells_its_memory(subject: Subject) -> None:
+    """`dcbmr train` refuses what will not fit, by what the regressor says of so many songs and plays."""
+    few = {"n_songs": 1000, "n_dims": 40, "n_users": 5000, "n_pairs": 100_000, "n_factors": 50}
+    made = cast(HasMemory, subject.make())
+    told = made.memory(**few)
+    is_number = isinstance(told, int | float) and 0 <= told < math.inf
+    assert is_number, f"memory returned {told!r}; return a number of bytes"
+    more = made.memory(**{**few, "n_songs": 100_000, "n_pairs": 10_000_000})
+    assert more >= told, (
+        f"memory says {told:.0f} bytes of 1,000 songs and {more:.0f} of 100,000; more songs take no less"
+    )

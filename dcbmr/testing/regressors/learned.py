@@ -144,7 +144,7 @@ def check_same_seed_same_model(subject: Subject) -> None:
 
 
 def check_activations_are_those_of_windows(subject: Subject) -> None:
-    """``explain`` cuts these windows out of the audio, for people to listen to."""
+    """``explain`` finds these windows in the audio, for people to hear what speaks for a song."""
     model, features, _ = subject.fitted()
     wanted = np.array([5, 2])
     rows, starts, length, values = cast(HasActivations, model).activations(features, wanted)
@@ -160,3 +160,6 @@ def check_activations_are_those_of_windows(subject: Subject) -> None:
     assert ((starts >= 0) & (starts <= last)).all(), (
         f"windows of {length} frames start at {starts}; each must end within its song, or start at 0"
     )
+    means = np.array([values[rows == row].mean(axis=0) for row in wanted])
+    cure = "without a layer, the mean over the windows of a song is what predict returns for it"
+    assert_close(means, model.predict(features)[wanted], "means of the windows and predictions", cure)

@@ -13,6 +13,7 @@ import numpy as np
 from dcbmr.testing.inert import assert_inert
 from dcbmr.testing.regressors.subject import RUN, Subject, assert_close
 
+_JUDGED = "validation_map"
 Report = tuple[str, int, int | None, Mapping[str, float]]
 
 
@@ -68,10 +69,11 @@ def check_can_be_cancelled(subject: Subject) -> None:
 
 
 def check_resumes_after_a_cancel(subject: Subject) -> None:
-    """``--resume`` gives the model that the fit would have become, had nobody stopped it."""
-    n_reports = len(_reports(subject))
+    """``--resume`` gives the model that the fit would have become, had nobody stopped it, and its curve."""
+    reports = _reports(subject)
     features, target = subject.world()
     calls = 0
+    told: set[int] = set()
 
     def cancel(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /) -> None:
         nonlocal calls
@@ -79,15 +81,19 @@ def check_resumes_after_a_cancel(subject: Subject) -> None:
         if calls == 2:
             raise KeyboardInterrupt
 
+    def note(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /) -> None:
+        if _JUDGED in figures:
+            told.add(step)
+
     with tempfile.TemporaryDirectory() as name:
         run = replace(RUN, checkpoint=Path(name), report=cancel)
         try:
             subject.make().fit(features, target, run=run)
         except KeyboardInterrupt:
-            again = replace(RUN, checkpoint=Path(name), resume=True)
+            again = replace(RUN, checkpoint=Path(name), resume=True, report=note)
             resumed = subject.make().fit(features, target, run=again)
         else:
-            raise SkipTest(f"{subject.name}: fit reports {n_reports} times, so that it was over before")
+            raise SkipTest(f"{subject.name}: fit reports {len(reports)} times, so that it was over before")
         for path in Path(name).rglob("*"):
             if path.is_file():
                 assert_inert(path)
@@ -98,4 +104,9 @@ def check_resumes_after_a_cancel(subject: Subject) -> None:
         "predictions of a resumed and of an unbroken fit",
         "a checkpoint holds all that the next step depends on, the state of random numbers, too; without "
         "one, start anew",
+    )
+    untold = {step for _, step, _, figures in reports if _JUDGED in figures} - told
+    assert not untold, (
+        f"{_JUDGED} was reported at steps {sorted(untold)} of an unbroken fit, and not by one that went on: "
+        "report once more what the checkpoint holds, as whoever noted it may have been killed with the fit"
     )

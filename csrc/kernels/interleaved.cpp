@@ -1,0 +1,195 @@
+#include "kernels/interleaved.h"
+
+#include "kernels/linalg.h"
+#include "kernels/plays.h"
+
+namespace dcbmr::DCBMR_ISA {
+namespace {
+
+constexpr Index kDepth = 16;                  // columns whose products are summed at a time
+constexpr Index kHeight = kInterleaved + 16;  // rows of a system, with any padding
+
+// W rows, in turn: number i of row u is at i W + u.
+class Rows {
+ public:
+  Rows(const Plays* plays, float* scratch) : plays_(plays), scale_(scratch) {
+    for (Index c = 0; c < width(); c += W) {
+      Lanes block[W];
+#pragma GCC unroll 16
+      for (Index u = 0; u < W; ++u) block[u] = load(plays[u].scale + unused() + c);
+      transpose(block);
+#pragma GCC unroll 16
+      for (Index k = 0; k < W; ++k) store(scale_ + (c + k) * W, block[k]);
+    }
+  }
+  Index width() const { return covered(plays_[0]); }
+  Index unused() const { return plays_[0].stride - width(); }  // columns of padding before those
+  Index longest() const {
+    Index n = 0;
+    for (Index u = 0; u < W; ++u) n = larger(n, plays_[u].n);
+    return n;
+  }
+
+  // Of plays first .. first + n - 1 of every row where their factors are, and sqrt(s) and g, which
+  // are 0 past the end of a row.
+  void read(Index first, Index n, const float** at, float* root, float* target) const {
+    for (Index u = 0; u < W; ++u) {
+      const Plays& plays = plays_[u];
+      const Index inside = larger(smaller(n, plays.n - first), 0);
+      for (Index i = 0; i < inside; ++i) {
+        at[i * W + u] = row_of(plays, first + i);
+        __builtin_prefetch(at[i * W + u]);
+        root[i * W + u] = plays.surplus[first + i];
+      }
+      const float* const any = plays.n > 0 ? row_of(plays, 0) : plays.factors + unused();
+      for (Index i = inside; i < n; ++i) {
+        at[i * W + u] = any;
+        root[i * W + u] = -1;
+      }
+    }
+    const float more = 1 - plays_[0].unobserved_weight;
+    for (Index i = 0; i < n; ++i) {
+      const Lanes surplus = load(root + i * W), confidence = 1 + surplus;
+      const Lanes s = square_root(max(surplus + more, splat(1e-12F)));
+      store(root + i * W, confidence > 0 ? s : Lanes{});
+      store(target + i * W, confidence / s);
+    }
+  }
+
+  // Columns c .. c + W - 1 of a play of each row, times their scale and `root`.
+  void scaled(const float* const* at, Index c, Lanes root, Lanes (&block)[W]) const {
+#pragma GCC unroll 16
+    for (Index u = 0; u < W; ++u) block[u] = load(at[u] + c);
+    transpose(block);
+#pragma GCC unroll 16
+    for (Index k = 0; k < W; ++k) block[k] *= root * load(scale_ + (c + k) * W);
+  }
+
+ private:
+  const Plays* plays_;
+  float* scale_;
+};
+
+// P^T (I + P P^T)^-1 g. The products are summed over kDepth factors at a time, which stay in the
+// first cache beside the systems.
+IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* scratch) {
+  const Index n_strips = strips(rows.longest()), n = n_strips * kStrip, width = rows.width();
+  const Index padding = width - plays[0].n_factors;
+  float* const root = scratch;
+  float* const target = root + kHeight * W;
+  float* const inverse = target + kHeight * W;
+  float* const packed = inverse + kHeight * W;
+  float* const system = packed + kHeight * kDepth * W;
+  const float* at[kHeight * W];
+  rows.read(0, n, at, root, target);
+  // A cache line of every row at a time, and the next ahead.
+  Index depth = width % kDepth ? width % kDepth : kDepth;
+  for (Index first = 0; first < width; first += depth, depth = kDepth) {
+    for (Index i = 0; i < n; ++i) {
+      if (first + depth < width)
+        for (Index u = 0; u < W; ++u) __builtin_prefetch(at[i * W + u] + first + depth);
+      for (Index c = 0; c < depth; c += W) {
+        Lanes block[W];
+        rows.scaled(at + i * W, first + c, load(root + i * W), block);
+        float* const to = packed + number_at(i, c, kDepth);
+#pragma GCC unroll 16
+        for (Index k = 0; k < W; ++k) store(to + k * kColumn, block[k]);
+      }
+    }
+    if (first == 0)
+      add_products<Into::set>(n_strips, depth - padding, packed + padding * kColumn, kDepth,
+                              system);
+    else
+      add_products<Into::add>(n_strips, depth, packed, kDepth, system);
+  }
+  const IntLanes sound = solve_strips(n_strips, system, target, inverse);
+  for (Index first = 0; first < n; first += W) {  // weights of the plays, row by row
+    Lanes block[W];
+#pragma GCC unroll 16
+    for (Index i = 0; i < W; ++i)
+      block[i] = load(root + (first + i) * W) * load(target + (first + i) * W);
+    transpose(block);
+#pragma GCC unroll 16
+    for (Index u = 0; u < W; ++u) store(packed + u * kHeight + first, block[u]);
+  }
+  for (Index u = 0; u < W; ++u) {
+    float* const row = w + u * plays[u].stride + rows.unused();
+    const float* const scale = plays[u].scale + rows.unused();
+    std::memset(row, 0, sizeof(float) * static_cast<std::size_t>(width));
+    for (Index first = 0; first < plays[u].n; first += kScored) {
+      const Group group(plays[u], first);
+      Few weights;
+      std::memcpy(&weights, packed + u * kHeight + first, sizeof weights);
+      group.add(width, group.inside ? weights : Few{}, row);
+    }
+    for (Index c = 0; c < width; c += W) store(row + c, load(row + c) * load(scale + c));
+  }
+  return sound;
+}
+
+// (I + P^T P)^-1 P^T g, the products summed over kDepth plays at a time.
+IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float* scratch) {
+  const Index n_factors = plays[0].n_factors, n_strips = strips(n_factors), n = rows.longest();
+  const Index width = rows.width(), padding = width - n_factors;
+  float* const x = scratch;
+  float* const inverse = x + kHeight * W;
+  float* const packed = inverse + kHeight * W;
+  float* const system = packed + kHeight * kDepth * W;
+  std::memset(x, 0, sizeof(float) * static_cast<std::size_t>(kHeight * W));
+  std::memset(packed, 0, sizeof(float) * static_cast<std::size_t>(kHeight * kDepth * W));
+  Index place[kHeight];  // of a column: its row in the strips
+  for (Index c = 0; c < width; ++c)
+    place[c] = number_at(c < padding ? kHeight - 4 : c - padding, 0, kDepth);
+  for (Index first = 0; first < n; first += kDepth) {
+    const float* at[kDepth * W];
+    float root[kDepth * W], target[kDepth * W];
+    rows.read(first, kDepth, at, root, target);
+    for (Index c = 0; c < width; c += W)
+      for (Index i = 0; i < kDepth; ++i) {
+        Lanes block[W];
+        rows.scaled(at + i * W, c, load(root + i * W), block);
+#pragma GCC unroll 16
+        for (Index k = 0; k < W; ++k) store(packed + place[c + k] + i * kColumn, block[k]);
+      }
+    for (Index c = 0; c < n_factors; ++c) {
+      const float* const of = packed + number_at(c, 0, kDepth);
+      Lanes even = {}, odd = {};
+#pragma GCC unroll 8
+      for (Index i = 0; i < kDepth; i += 2) {
+        even += load(target + i * W) * load(of + i * kColumn);
+        odd += load(target + (i + 1) * W) * load(of + (i + 1) * kColumn);
+      }
+      store(x + c * W, load(x + c * W) + (even + odd));
+    }
+    if (first == 0)
+      add_products<Into::set>(n_strips, kDepth, packed, kDepth, system);
+    else
+      add_products<Into::add>(n_strips, kDepth, packed, kDepth, system);
+  }
+  const IntLanes sound = solve_strips(n_strips, system, x, inverse);
+  for (Index c = 0; c < width; c += W) {
+    Lanes block[W];
+#pragma GCC unroll 16
+    for (Index k = 0; k < W; ++k)
+      block[k] = c + k < padding ? Lanes{} : load(x + (c + k - padding) * W);
+    transpose(block);
+#pragma GCC unroll 16
+    for (Index u = 0; u < W; ++u) store(w + u * plays[0].stride + rows.unused() + c, block[u]);
+  }
+  return sound;
+}
+
+unsigned solve_interleaved(const Plays* plays, float* w, float* scratch) {
+  const Rows rows(plays, scratch);
+  scratch += plays[0].stride * W;
+  const IntLanes sound = rows.longest() <= plays[0].n_factors
+                             ? solve_by_plays(plays, rows, w, scratch)
+                             : solve_by_factors(plays, rows, w, scratch);
+  return bits_above(sound ? Lanes{} : splat(1), Lanes{});
+}
+
+}  // namespace
+
+const InterleavedKernel interleaved_kernel{W, solve_interleaved};
+
+}  // namespace dcbmr::DCBMR_ISA

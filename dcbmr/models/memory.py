@@ -1,0 +1,42 @@
+"""What a training needs of the machine, told before its features are prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+from dcbmr.base.needs import FeatureNeed, Need, Sizes, of_train
+from dcbmr.contract import registry
+from dcbmr.contract.contract import HasMemory, Regressor, RegressorSpec
+from dcbmr.contract.faults import calling
+from dcbmr.features.joined import need_of
+from dcbmr.models.auto import N_FOLDS
+from dcbmr.models.candidates import Candidate, largest_pipeline
+
+if TYPE_CHECKING:
+    from dcbmr.features.store import FeatureStore
+
+
+def need_of_training(spec: RegressorSpec, regressor: Regressor, features: FeatureNeed, sizes: Sizes) -> Need:
+    """Return what it takes to train a regressor on features, of factors and plays of these sizes.
+
+    One that does not tell (:class:`dcbmr.HasMemory`) is taken to copy vectors in float64.
+    """
+    fit = 2 * features.held
+    if spec.has_memory:
+        given = {**asdict(sizes), "n_songs": min(features.n_songs, sizes.n_songs), "n_dims": features.n_dims}
+        with calling(spec, "memory"):
+            fit = cast(HasMemory, regressor).memory(**given)
+    return of_train(sizes, features, fit)
+
+
+def need_of_auto(store: FeatureStore, tried: Sequence[Candidate], sizes: Sizes) -> Need:
+    """Return what `auto` takes: the largest of what it tries, and of each fold factors, plays and words."""
+    needs = []
+    for candidate in tried:
+        spec = registry.find_regressor(candidate.regressor)
+        made = registry.get_regressor(candidate.regressor, **candidate.params)
+        needs.append(need_of_training(spec, made, need_of(largest_pipeline(candidate), store), sizes))
+    of_folds = N_FOLDS * (sizes.factors + 16 * sizes.n_pairs)
+    return Need(of_folds + max(need.memory for need in needs), needs[0].disk)
