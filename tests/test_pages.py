@@ -62,7 +62,7 @@ def test_every_command_line_is_one_that_there_is(page, monkeypatch, tmp_path):
 
 def test_what_is_not_run_is_marked_and_counted():
     needs = Counter(need for page in PAGES for need, *_ in blocks(page) if need)
-    assert needs == {"a package index": 2, "a GPU": 1, "data": 2, "faiss": 1}
+    assert needs == {"a package index": 2, "a GPU": 1, "a cluster": 1, "data": 2, "faiss": 1}
 
 
 def in_small(text):
