@@ -47,8 +47,7 @@ class _Watch:
         """End the process at once when a signal comes: there is nothing yet to tidy up."""
         # One that is ignored, as nohup's and background jobs' are, stays ignored.
         self.watched = [number for number in WORDS if signal.getsignal(number) != signal.SIG_IGN]
-        for number in self.watched:
-            signal.signal(number, self._leave)
+        self.end()
         # While Python ends it gives signals back to the system, which would kill a command that is through.
         atexit.register(self._ignore)
 
@@ -62,7 +61,8 @@ class _Watch:
     def end(self) -> None:
         """End the process at once again: everything is tidy. After a signal, the next one does so anyway."""
         if self.received is None:
-            self.begin()
+            for number in self.watched:
+                signal.signal(number, self._leave)
 
     @contextmanager
     def later(self) -> Iterator[None]:

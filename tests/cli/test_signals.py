@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from dcbmr.cli import main
+
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 # What comes before, Python's own start, is not ours.
@@ -187,6 +189,14 @@ def test_python_m_dcbmr_is_dcbmr(tmp_path):
         [sys.executable, "-m", "dcbmr", "split", "--help"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.startswith("Usage: dcbmr split [OPTIONS] PLAYS")
+
+
+def test_a_program_that_calls_a_command_keeps_its_signals(tmp_path):
+    (tmp_path / "plays.tsv").write_text("u\ts\t1\nu\tt\t2\n")
+    before = [signal.getsignal(number) for number in STATUS]
+    with pytest.raises(SystemExit, match="0"):
+        main(["split", str(tmp_path / "plays.tsv"), "-o", str(tmp_path / "split")])
+    assert [signal.getsignal(number) for number in STATUS] == before
 
 
 @pytest.mark.parametrize("number", STATUS)
