@@ -569,7 +569,7 @@ def resample(samples, sr, wanted):
             "nowhere is no dcbmr model directory: it does not exist",
         ),
         (["predict", "linear", "nowhere.wav"], "nowhere.wav does not exist; wanted an audio file"),
-        (["predict", "linear", "songs.tsv"], "wanted two columns, song and path"),
+        (["predict", "linear", "songs.tsv"], "do not say which is the path"),
         (["evaluate", "linear", "--split", "factors", "--features", "features"], "not 'split'"),
         (["evaluate", "linear", "--split", "split", "--features", "audio"], "no dcbmr features directory"),
     ],
