@@ -32,11 +32,13 @@ def need_of_training(spec: RegressorSpec, regressor: Regressor, features: Featur
 
 
 def need_of_auto(store: FeatureStore, tried: Sequence[Candidate], sizes: Sizes) -> Need:
-    """Return what `auto` takes: the largest of what it tries, and of each fold factors, plays and words."""
+    """Return what `auto` takes: the largest of what it tries, and of each fold factors and plays."""
     needs = []
     for candidate in tried:
         spec = registry.find_regressor(candidate.regressor)
         made = registry.get_regressor(candidate.regressor, **candidate.params)
         needs.append(need_of_training(spec, made, need_of(largest_pipeline(candidate), store), sizes))
     of_folds = N_FOLDS * (sizes.factors + 16 * sizes.n_pairs)
-    return Need(of_folds + max(need.memory for need in needs), needs[0].disk)
+    largest = max(need.memory for need in needs)
+    # Of what one fit gives back, pieces stay with the allocator while the next one begins.
+    return Need(of_folds + 1.25 * largest, needs[0].disk)

