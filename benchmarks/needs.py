@@ -51,7 +51,8 @@ taken = {"estimate": asked[0], "peak": 1024 * (most[0] + libraries)}
 Path(sys.argv[1]).write_text(json.dumps(taken))
 """
 N_DIMS = 400  # of the vectors
-_VECTORS = ["--features", "vectors", "--kind", "brought"]
+_FEATURES = ["--features", "vectors"]
+_VECTORS = [*_FEATURES, "--kind", "brought"]
 _FRAMES = ["--features", "frames"]
 _SHORT = ["--set", "epochs=1"]
 _TRAIN = ["train", "--factors", "factors", "--regressor"]
@@ -67,15 +68,18 @@ COMMANDS = {
     "cnn": [*_TRAIN, "cnn", *_FRAMES, *_SHORT],
     "cnn, spotify2014": [*_TRAIN, "cnn", *_FRAMES, *_SHORT, "--set", "architecture=spotify2014"],
     "auto": [*_TRAIN, "auto", "--features", "vectors", "--seconds", "20"],
+    "predict, linear": ["predict", "linear", *_FEATURES],
+    "predict, mlp": ["predict", "mlp", *_FEATURES],
+    "evaluate, linear": ["evaluate", "linear", "--split", "split", *_FEATURES],
+    "evaluate, both": ["evaluate", "linear", "mlp", "--split", "split", *_FEATURES],
+    "evaluate, factors": ["evaluate", "warm-factors", "--split", "warm"],
 }
 
 
 def take(world, name):
     """Run a command in the directory of a world; return what it asked for and what it took, in bytes."""
     with tempfile.NamedTemporaryFile("r") as said:
-        words = [*COMMANDS[name], "-o", "made", "--overwrite", "--force"]
-        if name == "codebook":  # which takes no place of a model's
-            words[words.index("made")] = "codebook"
+        words = [*COMMANDS[name], "-o", f"made-by-{COMMANDS[name][0]}", "--overwrite", "--force"]
         command = [sys.executable, "-c", RUN, said.name, *words]
         done = subprocess.run(command, cwd=world, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -83,15 +87,25 @@ def take(world, name):
 
 
 def make_world(directory, n_songs, *, n_users, n_pairs, n_frames):
-    """Write random factors and plays, vectors, and frames of mel and MFCC, of so many songs."""
+    """Write random factors and plays, vectors, and frames of mel and MFCC, of so many songs, and models."""
     directory.mkdir(parents=True)
-    make_factors(directory / "factors", n_users, n_songs, n_pairs)
+    factors = make_factors(directory / "factors", n_users, n_songs, n_pairs)
     mel_and_mfcc = Recipe(("mel", "mfcc")).configs
     make_features(directory / "frames", mel_and_mfcc, n_songs, n_frames)
     brought = dcbmr.FeatureConfig(
         kind="brought", shape="vectors", dtype="<f4", n_dims=N_DIMS, settings={"file": "random"}
     )
     make_features(directory / "vectors", [brought], n_songs, 1)
+    plays = dcbmr.PlayCounts(factors.user_ids, factors.song_ids, factors.counts)
+    als = dcbmr.WeightedALS(n_factors=50, n_iterations=1, solver="cg")
+    for by, name in (("play", "warm"), ("song", "split")):
+        split = dcbmr.split_plays(plays, by=by)
+        split.save(directory / name)
+        als.fit(split).factors_.save(directory / f"{name}-factors")
+    store = dcbmr.FeatureStore.open(directory / "vectors")
+    for regressor, params in (("linear", {}), ("mlp", {"epochs": 1})):
+        model = dcbmr.train(als.factors_, store, regressor=regressor, kind="brought", params=params)
+        model.save(directory / regressor)
 
 
 def make_factors(directory, n_users, n_songs, n_pairs, n_factors=50):
@@ -105,6 +119,7 @@ def make_factors(directory, n_users, n_songs, n_pairs, n_factors=50):
     ids = {"user_ids": [f"user{i}" for i in range(n_users)], "song_ids": [f"song{i}" for i in range(n_songs)]}
     factors = dcbmr.Factors(user_factors=users, song_factors=songs, counts=counts, regularization=1.0, **ids)
     factors.save(directory)
+    return factors
 
 
 def make_features(directory, configs, n_songs, n_frames):

@@ -18,6 +18,8 @@ _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": GIB}
 # str in a list and a table of places.
 _PROGRAM = 200 * 2**20
 _WITHOUT_PYARROW = 90 * 2**20
+_PREDICTING = 110 * 2**20
+_JUDGING = 260 * 2**20
 _PAIR = 32
 _ID = 200
 
@@ -98,6 +100,24 @@ def of_train(sizes: Sizes, features: FeatureNeed, fit: float) -> Need:
         + max(features.making, features.held + fit),
         2 * (sizes.factors + 12 * sizes.n_pairs),
     )
+
+
+def of_predict(features: FeatureNeed, fit: float, width: int) -> Need:
+    """Return it for the predictions of songs; to predict takes no more than to fit."""
+    predicted = 4 * width * features.n_songs
+    memory = _PREDICTING + _ID * features.n_songs + max(features.making, features.held + fit) + 2 * predicted
+    return Need(memory, predicted + 20 * features.n_songs)
+
+
+def of_evaluate(sizes: Sizes, n_heldout: int, n_rows: int, predicting: Need | None = None) -> Need:
+    """Return it for the ranks of held-out pairs in each row, and their resamples.
+
+    ``sizes`` are those of the training plays and of one row's factors; models predict before they rank.
+    """
+    beside = predicting.memory - _PREDICTING if predicting else 0
+    ranks = n_heldout * (32 * n_rows + 350)
+    memory = _JUDGING + 3 * sizes.plays + n_rows * sizes.factors + ranks + beside
+    return Need(memory, 32 * n_heldout * n_rows)
 
 
 def of_lists(sizes: Sizes, k: int, *, n_newer: int = 0) -> Need:

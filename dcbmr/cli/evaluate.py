@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dcbmr.cli._common import (
     begin,
     directory_argument,
     engine_options,
+    force_option,
     output_option,
     overwrite_option,
     seed_option,
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
 )
 @output_option("the evaluation, for `dcbmr compare`,", required=False)
 @overwrite_option
+@force_option("little memory or disk.")
 @seed_option
 @threads_option
 @engine_options
@@ -95,6 +98,7 @@ def command(
     n_listed: int | None,
     output: Path | None,
     overwrite: bool,
+    force: bool,
     random_state: int,
     n_threads: int | None,
     cluster: Mapping[str, Any],
@@ -122,13 +126,15 @@ def command(
               dcbmr evaluate factors --split warm --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.directory import kind_of
+    from dcbmr.base.needs import Sizes, check_need, of_evaluate
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.figures import metric_name
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
     from dcbmr.evaluation.table import shown_groups, shown_lists, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
-    from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.factors import Factors, sizes_of
+    from dcbmr.models.memory import need_of_predicting
     from dcbmr.models.stack import load_model
     from dcbmr.plays.split import Split
     from dcbmr.plays.tags import SongTags
@@ -140,6 +146,10 @@ def command(
     data = Split.load(split)
     if by:
         check_groups(data, by)
+    n_rows = 2 + len(models) * (2 if baselines else 1) + 3 * baselines + bool(upper_bound) + bool(tags)
+    (n_users, n_songs), n_pairs = data.train.counts.shape, data.train.counts.nnz
+    sizes = Sizes(n_users, n_songs, n_pairs, sizes_of(models[0]).n_factors)
+    need = partial(of_evaluate, sizes, data.heldout.counts.nnz, n_rows)
     how: dict[str, Any] = {
         "k": k,
         "n_resamples": n_resamples,
@@ -158,6 +168,7 @@ def command(
         for option, given in for_models.items():
             if given:
                 raise click.UsageError(f"{option} is for models, and these are factors")
+        check_need(need(), output or Path(), force=force)
         factors = {str(path): Factors.load(path) for path in models}
         with at_work(cluster, n_threads) as engine, show_progress() as progress:
             evaluation = evaluate_factors(factors, data, engine=engine, progress=progress, **how)
@@ -166,6 +177,7 @@ def command(
         store = open_features(loaded.values(), features, vectors)
         if store is None:
             raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
+        check_need(need(need_of_predicting(loaded.values(), store)), output or Path(), force=force)
         bound = Factors.load(upper_bound) if upper_bound else None
         with at_work(cluster, n_threads) as engine, show_progress() as progress:
             evaluation = evaluate_models(

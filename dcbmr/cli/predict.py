@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import begin, directory_argument, overwrite_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    begin,
+    directory_argument,
+    force_option,
+    overwrite_option,
+    show_progress,
+    threads_option,
+)
 from dcbmr.cli._serving import hear_files, open_features, vectors_option
 from dcbmr.cli._tables import print_rows, table_options
 
@@ -29,6 +36,7 @@ from dcbmr.cli._tables import print_rows, table_options
     "that are new or have changed.",
 )
 @overwrite_option
+@force_option("little memory or disk.")
 @threads_option
 @table_options
 def command(
@@ -39,6 +47,7 @@ def command(
     output: Path | None,
     resume: bool,
     overwrite: bool,
+    force: bool,
     n_threads: int | None,
     form: str | None,
 ) -> None:
@@ -56,6 +65,8 @@ def command(
         raise click.UsageError("give either audio files or --features, or --vectors")
     if resume and (output is None or audio):
         raise click.UsageError("--resume goes with --features and -o DIR")
+    from dcbmr.base.needs import check_need
+    from dcbmr.models.memory import need_of_predicting
     from dcbmr.models.stack import load_model
     from dcbmr.recommendation.predicted import SONGS, Predicted, predict_new
 
@@ -65,6 +76,7 @@ def command(
     loaded = load_model(model, n_threads=n_threads)
     store = open_features([loaded], features, vectors)
     if store is not None and not audio:
+        check_need(need_of_predicting([loaded], store), output or Path(), force=force)
         with show_progress() as progress:
             made = predict_new(loaded, store, kept=kept, progress=progress)
     else:

@@ -1,21 +1,23 @@
-"""What a training needs of the machine, told before its features are prepared."""
+"""What training and predicting need of the machine, told before features are prepared."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from dcbmr.base.needs import FeatureNeed, Need, Sizes, of_train
+from dcbmr.base.needs import FeatureNeed, Need, Sizes, of_predict, of_train
 from dcbmr.contract import registry
 from dcbmr.contract.contract import HasMemory, Regressor, RegressorSpec
 from dcbmr.contract.faults import calling
 from dcbmr.features.joined import need_of
 from dcbmr.models.auto import N_FOLDS
 from dcbmr.models.candidates import Candidate, largest_pipeline
+from dcbmr.models.stack import Stack
 
 if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.model import Model
 
 
 def need_of_training(spec: RegressorSpec, regressor: Regressor, features: FeatureNeed, sizes: Sizes) -> Need:
@@ -29,6 +31,20 @@ def need_of_training(spec: RegressorSpec, regressor: Regressor, features: Featur
         with calling(spec, "memory"):
             fit = cast(HasMemory, regressor).memory(**given)
     return of_train(sizes, features, fit)
+
+
+def need_of_predicting(models: Iterable[Model | Stack], store: FeatureStore) -> Need:
+    """Return the most that one of the models, or of those of a stack, takes to predict a store's songs."""
+    needs = [Need(0, 0)]
+    alone = (part for model in models for part in (model.models if isinstance(model, Stack) else [model]))
+    for model in alone:
+        features, width, fit = need_of(model.pipeline, store), model.config["width"], 0.0
+        if model.spec.has_memory:
+            given = {"n_songs": features.n_songs, "n_dims": features.n_dims, "n_users": 0, "n_pairs": 0}
+            with calling(model.spec, "memory"):
+                fit = cast(HasMemory, model.regressor).memory(**given, n_factors=width)
+        needs.append(of_predict(features, fit, width))
+    return max(needs, key=lambda need: need.memory)
 
 
 def need_of_auto(store: FeatureStore, tried: Sequence[Candidate], sizes: Sizes) -> Need:

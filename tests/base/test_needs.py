@@ -75,7 +75,7 @@ def random_world(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its /proc says what a process has")
 @pytest.mark.parametrize("command", NEEDS["COMMANDS"])
-def test_what_learns_takes_no_more_than_it_says_and_not_much_less(random_world, command):
+def test_a_command_takes_no_more_than_it_says_and_not_much_less(random_world, command):
     found = NEEDS["take"](random_world, command)
     # Looked at now and then, a peak that is short is seen lower than it is.
     assert found["peak"] <= found["estimate"] <= 1.8 * found["peak"]
