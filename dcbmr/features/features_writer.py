@@ -24,7 +24,7 @@ from dcbmr.features.extraction import Extracted
 from dcbmr.features.outline import IS_SILENT, first_of_the_same
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
 from dcbmr.features.store import FEATURES, UNFINISHED
-from dcbmr.features.stored_kind import _shard_path, is_brought, read_feature_config, read_index
+from dcbmr.features.stored_kind import is_brought, read_feature_config, read_index, shard_path
 from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
 
 FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
@@ -174,7 +174,7 @@ class FeaturesWriter:
             for place, writer in enumerate(self._writers):
                 of_kind = [entries[place] for _, entries in lines]
                 for number, entries in groupby(of_kind, key=lambda entry: entry.shard):
-                    writer.adopt(_shard_path(part / writer.kind, number), list(entries))
+                    writer.adopt(shard_path(part / writer.kind, number), list(entries))
             for file, _ in lines:
                 self._sources.append(encoded(file))
                 known.put(file)

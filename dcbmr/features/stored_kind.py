@@ -180,7 +180,7 @@ class StoredKind(Mapping[str, Frames]):
     def _shard(self, number: int) -> NDArray[Any]:
         if number not in self._shards:
             rows = max((e.row + e.n_frames for e in self._entries if e.shard == number), default=0)
-            path = _shard_path(self.directory, number)
+            path = shard_path(self.directory, number)
             width, dtype = self.n_dims, self.dtype
             if not path.is_file() or path.stat().st_size < rows * width * dtype.itemsize:
                 raise InputError(f"{path} is missing or truncated; see dcbmr featurize --check")
@@ -369,7 +369,7 @@ class StoreFeatures(_FrameFeatures):
         _core.read_windows(shards, shard, first, self.n_frames[songs], starts, to)
 
 
-def _shard_path(directory: Path, number: int) -> Path:
+def shard_path(directory: Path, number: int) -> Path:
     return directory / f"{number:05}.bin"
 
 

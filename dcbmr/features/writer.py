@@ -26,9 +26,9 @@ from dcbmr.features.stored_kind import (
     STORE,
     Entry,
     _index_of,
-    _shard_path,
     read_feature_config,
     read_index,
+    shard_path,
 )
 
 _MAX_SHARD_BYTES = 1 << 30
@@ -153,7 +153,7 @@ class StoreWriter:
         self._open_shard()
 
     def _open_shard(self) -> None:
-        path = _shard_path(self._directory, self._number)
+        path = shard_path(self._directory, self._number)
         self._shard = path.open("ab", buffering=0)
         size = self._n_rows * self._row_bytes
         if self._shard.tell() < size:
@@ -207,7 +207,7 @@ class StoreWriter:
             self._number += 1
         else:
             self._shard.close()
-        place = _shard_path(self._directory, self._number)
+        place = shard_path(self._directory, self._number)
         place.unlink(missing_ok=True)
         try:
             place.hardlink_to(shard)
@@ -225,7 +225,7 @@ class StoreWriter:
     def mend(self, entry: Entry, frames: IO[bytes]) -> None:
         """Write the bytes of a song again where the index says that they lie; the index stays as it is."""
         place = entry.row * self._row_bytes
-        shard = os.open(_shard_path(self._directory, entry.shard), os.O_RDWR | os.O_CREAT, 0o666)
+        shard = os.open(shard_path(self._directory, entry.shard), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             while piece := frames.read(1 << 22):
                 while piece:
