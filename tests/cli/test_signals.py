@@ -62,7 +62,8 @@ def silent_at(moments, number, tmp_path):
         assert process.returncode == STATUS[number], lines
         assert [line for line in lines if SAID[number] in line] == lines[-1:], lines
         assert not any("Traceback" in line or "ignored" in line for line in lines), lines
-        left = {path.name for path in tmp_path.iterdir()} - {"plays.tsv"}
+        # A command that had no time to hear of it, as on a busy machine, leaves a lock that nobody holds.
+        left = {path.name for path in tmp_path.iterdir()} - {"plays.tsv", ".f.lock"}
         assert left == ({".f.checkpoint"} if lines[-1].endswith("--resume continues") else set())
         # The next one begins anew.
         for file in (tmp_path / ".f.checkpoint").glob("*"):
