@@ -210,13 +210,12 @@ class Model:
             The store was made with other settings than the model's features, or lacks a song.
         """
         weight = self.config.get("artist_weight", 0.0)
-        there = self.songs_in(store)
-        wanted = list(there if song_ids is None else song_ids)
+        wanted = list(self.songs_in(store) if song_ids is None else song_ids)
         if not weight:
             return self._predict_songs(store, wanted, progress)
         artists = self.factors.artists or {}
         of_wanted = {artists[song] for song in wanted if song in artists}
-        alike = (song for song in there if artists.get(song) in of_wanted)
+        alike = (song for song in self.songs_in(store) if artists.get(song) in of_wanted)
         songs = list(dict.fromkeys([*wanted, *alike]))
         predicted = self._predict_songs(store, songs, progress)
         groups = artist_groups(songs, artists)
@@ -230,6 +229,7 @@ class Model:
         """Return what the regressor predicts of each song by itself."""
         if self.spec.shape == "vectors":
             return self._predict(self.features_of(store, songs, progress=progress))
+        self.check_store(store)
         predicted = np.empty((len(songs), self.config["width"]), np.float32)
         for rows in blocks(len(songs), _BLOCK_SONGS):
             predicted[rows] = self._predict(self.features_of(store, songs[rows]))
