@@ -56,7 +56,8 @@ def command(
     Example:  dcbmr report experiments/mine -o mine.html
               dcbmr report cnn --features features --songs songs.tsv --audio audio -o cnn.html
     """
-    from dcbmr.factorization.factors import Factors
+    from dcbmr.models.model import Model
+    from dcbmr.models.stack import Stack
     from dcbmr.report.of_experiment import is_experiment
     from dcbmr.report.report import require_report
     from dcbmr.report.write import write_report
@@ -66,8 +67,8 @@ def command(
     if features or vectors:
         if is_experiment(source):
             raise click.UsageError("--features and --vectors are for models: an experiment has its own")
-        loaded = load_source(source, n_threads)
-        store = open_features([] if isinstance(loaded, Factors) else [loaded], features, vectors)
+        loaded = load_source(source, n_threads) if vectors else None  # a model knows the kinds of vectors
+        store = open_features([loaded] if isinstance(loaded, Model | Stack) else [], features, vectors)
     with show_progress() as progress:
         write_report(
             source,
