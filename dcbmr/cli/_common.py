@@ -101,7 +101,7 @@ def plays_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     The command gets those that were given as one mapping, ``reading``, for :func:`read_plays`.
     """
-    return _gathered(command, _PLAYS_OPTIONS, "reading", ("columns", "since", "until", "min_seconds"))
+    return gathered(command, _PLAYS_OPTIONS, "reading", ("columns", "since", "until", "min_seconds"))
 
 
 def words_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,19 +109,23 @@ def words_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     The command gets them as one mapping, ``words``, for :func:`dcbmr.pipeline_to`.
     """
-    return _gathered(command, _WORDS_OPTIONS, "words", ("n_words", "variance", "standardize", "weighting"))
+    return gathered(command, _WORDS_OPTIONS, "words", ("n_words", "variance", "standardize", "weighting"))
 
 
-def _gathered(
-    command: Callable[..., Any], options: Sequence[Callable[[Any], Any]], name: str, names: Sequence[str]
+def gathered(
+    command: Callable[..., Any],
+    options: Sequence[Callable[[Any], Any]],
+    name: str,
+    names: Sequence[str],
+    into: Callable[..., Any] = dict,
 ) -> Callable[..., Any]:
-    """Return a command with some more options, which it gets, as far as they have values, as one mapping."""
+    """Return a command with some more options, which it gets, as far as they have values, as one argument."""
 
     @wraps(command)
     def gathering(*args: Any, **given: Any) -> Any:
         values = {option: given.pop(option) for option in names}
         found = {option: value for option, value in values.items() if value is not None}
-        return command(*args, **{name: found}, **given)
+        return command(*args, **{name: into(**found)}, **given)
 
     for option in reversed(options):
         gathering = option(gathering)
@@ -155,7 +159,7 @@ _ENGINE_OPTIONS = (
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--engine``, ``--workers`` and ``--ray-address``, as one mapping, ``cluster``, for :func:`at_work`."""
-    return _gathered(command, _ENGINE_OPTIONS, "cluster", ("engine", "n_workers", "address"))
+    return gathered(command, _ENGINE_OPTIONS, "cluster", ("engine", "n_workers", "address"))
 
 
 @contextmanager

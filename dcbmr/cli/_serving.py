@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import wraps
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from dcbmr.base.text import harmless
 from dcbmr.cli._common import (
     directory_argument,
     flags_of,
+    gathered,
     plays_options,
     read_plays,
     show_progress,
@@ -163,25 +163,17 @@ class Serving:
 
 def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of :class:`Serving`, which the command gets as one argument, ``serving``."""
-
-    @wraps(command)
-    def gathering(*args: Any, **given: Any) -> Any:
-        serving = Serving(**{one.name: given.pop(one.name) for one in fields(Serving)})
-        return command(*args, serving=serving, **given)
-
-    with_options: Callable[..., Any] = gathering
-    for option in (
-        from_audio_option,
-        _audio_option,
-        vectors_option,
-        _predicted_option,
-        features_option,
-        plays_options,
-        _new_plays_option,
+    options = (
         _newer_plays_option,
-    ):
-        with_options = option(with_options)
-    return with_options
+        _new_plays_option,
+        plays_options,
+        features_option,
+        _predicted_option,
+        vectors_option,
+        _audio_option,
+        from_audio_option,
+    )
+    return gathered(command, options, "serving", [one.name for one in fields(Serving)], Serving)
 
 
 def load_source(path: Path, n_threads: int | None) -> Factors | Model | Stack:
