@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +20,7 @@ from dcbmr.errors import InputError
 from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import check_confidence, is_finite, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
-from dcbmr.plays.songs import SongTable
+from dcbmr.plays.songs import Named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ _MOST_SCORE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Factors:
+class Factors(Named):
     """The factors of users and songs, and the plays behind them.
 
     :class:`WeightedALS` makes them; those of any other factorization, put in by hand, serve as well.
@@ -129,16 +129,6 @@ class Factors:
             f"Factors(n_users={n_users}, n_songs={n_songs}, n_factors={self.song_factors.shape[1]}, "
             f"n_pairs={self.counts.nnz}, n_heldout_songs={len(self.heldout_songs)})"
         )
-
-    @cached_property
-    def songs(self) -> SongTable:
-        """Artists and titles, as far as they are known."""
-        return SongTable.of(self.artists, self.titles)
-
-    def named_by(self, songs: SongTable) -> Self:
-        """Return these factors with the artists and titles of a table, and their own of other songs."""
-        table = songs.over(self.songs)
-        return replace(self, artists=table.artist_of() or None, titles=table.title_of() or None)
 
     @cached_property
     def surplus(self) -> csr_array:

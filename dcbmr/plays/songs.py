@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from dcbmr.base.spelling import close_names
 from dcbmr.base.text import read_lines
@@ -79,6 +79,25 @@ class SongTable:
                 ids_of.setdefault(known.casefold(), []).append(song)
         close = close_names(name.casefold(), ids_of, n=2, cutoff=0.75)
         return list(dict.fromkeys(song for known in close for song in ids_of[known]))
+
+
+class Named:
+    """What splits and factors, which are dataclasses, have in common: songs of known artists and titles."""
+
+    artists: Mapping[str, str] | None
+    titles: Mapping[str, str] | None
+
+    @cached_property
+    def songs(self) -> SongTable:
+        """Artists and titles, as far as they are known."""
+        return SongTable.of(self.artists, self.titles)
+
+    def named_by(self, songs: SongTable) -> Self:
+        """Return the same with the artists and titles of a table of songs, and its own of other songs."""
+        table = songs.over(self.songs)
+        known = {"artists": table.artist_of() or None, "titles": table.title_of() or None}
+        named: Self = replace(cast(Any, self), **known)
+        return named
 
 
 def read_songs(path: str | Path, *, columns: Columns = None) -> SongTable:

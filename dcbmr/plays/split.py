@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,13 +19,13 @@ from dcbmr.errors import InputError
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.plays.groups import artist_groups, choose_groups, deal_groups
 from dcbmr.plays.matching import match_ids
-from dcbmr.plays.songs import SongTable, read_songs
+from dcbmr.plays.songs import Named, SongTable, read_songs
 
 _LONGEST_NAME = 10_000  # letters that are kept; the reader takes cells of up to 131,072
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(Named):
     """Plays to learn from, plays to test on, and the songs that only the second hold.
 
     Attributes
@@ -62,16 +61,6 @@ class Split:
             f"Split(by={self.by!r}, fraction={self.fraction}, random_state={self.random_state}, "
             f"train={self.train}, heldout={self.heldout}, n_heldout_songs={len(self.heldout_songs)})"
         )
-
-    @cached_property
-    def songs(self) -> SongTable:
-        """Artists and titles, as far as they are known."""
-        return SongTable.of(self.artists, self.titles)
-
-    def named_by(self, songs: SongTable) -> Self:
-        """Return the split with the artists and titles of a table of songs, and its own of other songs."""
-        table = songs.over(self.songs)
-        return replace(self, artists=table.artist_of() or None, titles=table.title_of() or None)
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the split as a directory."""
