@@ -183,9 +183,12 @@ class Fold:
         return replace(self.factors, song_ids=np.array(names, object), artists=self.data.artist_of)
 
     def _train(self, row):
-        if row.regressor == "auto":
-            return {"songs": self._choose().predict_store(self.data.store, self.songs)}
-        model = dcbmr.train(
+        model = self._choose() if row.regressor == "auto" else self._train_by(row)
+        tensors = {"songs": model.predict_store(self.data.store, self.songs)}
+        return tensors if model.own_user_factors is None else {**tensors, "users": model.own_user_factors}
+
+    def _train_by(self, row):
+        return dcbmr.train(
             self.heard,
             self.data.store,
             regressor=row.regressor,
@@ -194,8 +197,6 @@ class Fold:
             pipeline=self._pipeline(row),
             random_state=self.seed,
         )
-        tensors = {"songs": model.predict_store(self.data.store, self.songs)}
-        return tensors if model.own_user_factors is None else {**tensors, "users": model.own_user_factors}
 
     def _choose(self):
         """Choose anew, or where the last choice was stopped, and keep what was tried."""
