@@ -25,7 +25,7 @@ from dcbmr.features.outline import IS_SILENT, first_of_the_same
 from dcbmr.features.sources import SOURCES, KnownFiles, SourceFile, encoded, read_sources
 from dcbmr.features.store import FEATURES, UNFINISHED
 from dcbmr.features.stored_kind import is_brought, read_feature_config, read_index, shard_path
-from dcbmr.features.writer import LineWriter, StoreWriter, create_store, writing
+from dcbmr.features.writer import LineWriter, StoreWriter, create_store, link, writing
 
 FAILED, DAMAGED, VANISHED = "failed.tsv", "damaged.tsv", "vanished.tsv"
 SILENT, SAME = "silent.tsv", "same.tsv"
@@ -43,7 +43,7 @@ def create_features(
         for kind in kinds:
             create_store(beside / kind.kind, kind)
         for folder in _brought(root):
-            shutil.copytree(folder, beside / folder.name, copy_function=_link)
+            shutil.copytree(folder, beside / folder.name, copy_function=link)
         (beside / SOURCES).touch()
         write_json(beside / UNFINISHED, {"n_songs": 0})
 
@@ -56,14 +56,6 @@ def _brought(root: Path) -> list[Path]:
             if is_brought(read_feature_config(config.parent)):
                 found.append(config.parent)
     return found
-
-
-def _link(source: str, place: str) -> None:
-    """Give a file a second name, or copy it where the disk has none."""
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copy2(source, place)
 
 
 class FeaturesWriter:

@@ -41,6 +41,14 @@ def encoded(rows: NDArray[Any], dtype: str) -> bytes:
     return rows.astype(dtype, copy=False).tobytes()
 
 
+def link(source: Path | str, place: Path | str) -> None:
+    """Give a file a second name, or copy it where the disk has none."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copy2(source, place)
+
+
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
     """Turn an error of the disk into one that ends the run, not only the file."""
@@ -209,10 +217,7 @@ class StoreWriter:
             self._shard.close()
         place = shard_path(self._directory, self._number)
         place.unlink(missing_ok=True)
-        try:
-            place.hardlink_to(shard)
-        except OSError:  # a disk that has no links
-            shutil.copyfile(shard, place)
+        link(shard, place)
         _, self._n_rows = entries[-1].end
         self._open_shard()
         for entry in entries:
