@@ -34,15 +34,16 @@ inline Lanes combined(Lanes sum, Lanes a, Lanes b) {
   return into == Into::subtract ? sum - a * b : sum + a * b;
 }
 
-// c (kStrip x kStrip) = or += or -= a b^T over the first n columns, at least one, of two strips.
-template <Into into>
+// c (kStrip x kStrip) = or += or -= a b^T over the first n columns, at least one, of two strips; of
+// a strip with `itself` only the lower triangle.
+template <Into into, bool itself = false>
 inline void strip_product(Index n, const float* a, const float* b, float* c) {
   Lanes sums[kStrip][kStrip] = {};
   if (into != Into::set)
 #pragma GCC unroll 4
     for (int q = 0; q < kStrip; ++q)
 #pragma GCC unroll 4
-      for (int r = 0; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
+      for (int r = itself ? q : 0; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
   Index k = 0;
   do {
     Lanes left[kStrip];
@@ -50,40 +51,16 @@ inline void strip_product(Index n, const float* a, const float* b, float* c) {
     for (int r = 0; r < kStrip; ++r) left[r] = load(a + k * kColumn + r * W);
 #pragma GCC unroll 4
     for (int q = 0; q < kStrip; ++q) {
-      const Lanes right = load(b + k * kColumn + q * W);
+      const Lanes right = itself ? left[q] : load(b + k * kColumn + q * W);
 #pragma GCC unroll 4
-      for (int r = 0; r < kStrip; ++r) sums[q][r] = combined<into>(sums[q][r], left[r], right);
+      for (int r = itself ? q : 0; r < kStrip; ++r)
+        sums[q][r] = combined<into>(sums[q][r], left[r], right);
     }
   } while (++k < n);
 #pragma GCC unroll 4
   for (int q = 0; q < kStrip; ++q)
 #pragma GCC unroll 4
-    for (int r = 0; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
-}
-
-// The same of a strip with itself: the lower triangle of c.
-template <Into into>
-inline void strip_square(Index n, const float* a, float* c) {
-  Lanes sums[kStrip][kStrip] = {};
-  if (into != Into::set)
-#pragma GCC unroll 4
-    for (int q = 0; q < kStrip; ++q)
-#pragma GCC unroll 4
-      for (int r = q; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
-  Index k = 0;
-  do {
-    Lanes row[kStrip];
-#pragma GCC unroll 4
-    for (int r = 0; r < kStrip; ++r) row[r] = load(a + k * kColumn + r * W);
-#pragma GCC unroll 4
-    for (int q = 0; q < kStrip; ++q)
-#pragma GCC unroll 4
-      for (int r = q; r < kStrip; ++r) sums[q][r] = combined<into>(sums[q][r], row[r], row[q]);
-  } while (++k < n);
-#pragma GCC unroll 4
-  for (int q = 0; q < kStrip; ++q)
-#pragma GCC unroll 4
-    for (int r = q; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
+    for (int r = itself ? q : 0; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
 }
 
 // system = or += packed packed^T over `depth` columns of strips that have room for `capacity`.
@@ -96,7 +73,7 @@ inline void add_products(Index n_strips, Index depth, const float* packed, Index
     float* to = system + strip_at(i);
     for (Index j = 0; j < i; ++j, to += kStrip * kColumn)
       strip_product<into>(depth, strip, packed + j * strip_floats, to);
-    strip_square<into>(depth, strip, to);
+    strip_product<into, true>(depth, strip, strip, to);
   }
 }
 
@@ -125,7 +102,7 @@ inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inv
       }
     }
     float* const corner = strip + i * kStrip * kColumn;
-    if (i > 0) strip_square<Into::subtract>(i * kStrip, strip, corner);
+    if (i > 0) strip_product<Into::subtract, true>(i * kStrip, strip, strip, corner);
     Lanes rest[kStrip];  // of x
 #pragma GCC unroll 4
     for (int r = 0; r < kStrip; ++r) rest[r] = load(x + (i * kStrip + r) * W);
