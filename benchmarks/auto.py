@@ -3,15 +3,17 @@
     python benchmarks/auto.py rock-dev DATA -o WORK --artists 10 96 --seeds 0 1
     python benchmarks/auto.py rock-dev DATA -o WORK --artists 97 --by-rows --reference "linear, raw words"
     python benchmarks/auto.py world -o WORK --artists 10 100 1000 --seeds 1 2 3 4 5
+    python benchmarks/auto.py world -o WORK --artists 400 --songs 6 --seeds 11 12 13 --rows linear "cnn, mse"
 
-Rows, folds and what is kept are those of real.py, whose DATA rock-dev is; every row and auto learn from the
-same songs and rank the same songs. A world is synthesized anew for each seed: artists of four songs, a
-fifth of them held out. --by-rows lets auto choose for a fold by what the rows predicted of the four other
-folds of its deal, in the place of trials of its own, which take five times as long; raw words, which dcbmr
-does not try, are not among these rows. --reference adds by how much auto is above a row, paired over users
-and artists (rock-dev only, where seeds share them). A row's lift is its mAP above that of random scores,
-the mean over folds and seeds; auto's regret is the best row's lift minus its own, over that row's lift. "as
-they are": rows without the mean over an artist's songs. "either way": the better of both for each row.
+Rows, folds and what is kept are those of real.py, whose DATA rock-dev is; every row and auto learn from
+the same songs and rank the same songs. A world is synthesized anew for each seed: artists of --songs
+songs, a fifth of them held out; 500 artists of six are as many as the demo has. --by-rows lets auto
+choose for a fold by what the rows predicted of the four other folds of its deal, in the place of trials
+of its own, which take five times as long; raw words, which dcbmr does not try, are not among these
+rows. --reference adds by how much auto is above a row, paired over users and artists (rock-dev only,
+where seeds share them). A row's lift is its mAP above that of random scores, the mean over folds and
+seeds; auto's regret is the best row's lift minus its own, over that row's lift. "as they are": rows
+without the mean over an artist's songs. "either way": the better of both for each row.
 """
 
 import argparse
@@ -40,14 +42,14 @@ real.ROWS[BY_ROWS] = real.Row("auto", "")
 class WorldData:
     """A world as real.Fold wants it; the audio goes when the features are there."""
 
-    def __init__(self, work, seed, n_artists, seconds):
+    def __init__(self, work, seed, n_artists, n_songs, seconds):
         self.work, self.seconds = work, seconds
         self.als = {"n_factors": 12, "regularization": 100}  # as the demo has it
         settings = WorldSettings(  # a user plays as large a share of the songs as in the demo
             n_artists=n_artists,
-            n_songs=4 * n_artists,
+            n_songs=n_songs,
             n_users=3000,
-            mean_songs=max(10, n_artists // 10),
+            mean_songs=max(10, n_songs // 40),
             random_state=seed,
         )
         if not (work / "songs.tsv").exists():
@@ -143,6 +145,7 @@ def main():
     parser.add_argument("-o", "--work", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", default=ROWS, help=", ".join(ROWS))
     parser.add_argument("--artists", type=int, nargs="+", required=True, help="training artists")
+    parser.add_argument("--songs", type=int, default=4, help="of an artist of a world")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folds", type=int, default=real.N_FOLDS, help="of rock-dev; of a world the first")
     parser.add_argument("--seconds", type=float, default=600, help="for auto")
@@ -166,9 +169,9 @@ def main():
         for seed in args.seeds:
             if args.what == "world":
                 n_all = max(args.artists) * 5 // 4
-                work = args.work / f"world{seed}-{n_all}"
+                work = args.work / f"world{seed}-{n_all}x{args.songs}"
                 work.mkdir(parents=True, exist_ok=True)
-                data = WorldData(work, seed, n_all, args.seconds)
+                data = WorldData(work, seed, n_all, n_all * args.songs, args.seconds)
             n_folds = args.folds if args.what == "rock-dev" or args.by_rows else 1
             folds = [real.Fold(data, seed, number, n_artists) for number in range(n_folds)]
             of_all += folds
