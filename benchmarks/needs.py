@@ -8,6 +8,7 @@ machine for (`check_need`) and the most memory that it had; iterations are cut s
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,13 +74,21 @@ COMMANDS = {
     "evaluate, linear": ["evaluate", "linear", "--split", "split", *_FEATURES],
     "evaluate, both": ["evaluate", "linear", "mlp", "--split", "split", *_FEATURES],
     "evaluate, factors": ["evaluate", "warm-factors", "--split", "warm"],
+    "split": ["split", "plays.parquet", "--by", "play"],
+    "tune": ["tune", "plays.parquet", "--trials", "2", "--range", "n_factors=50:100"],
+    "tune, mlp": ["tune", "factors", "--regressor", "mlp", *_VECTORS, "--trials", "1", *_SHORT],
+    "report, factors": ["report", "factors"],
+    "report, linear": ["report", "linear", *_FEATURES],
 }
 
 
 def take(world, name):
     """Run a command in the directory of a world; return what it asked for and what it took, in bytes."""
     with tempfile.NamedTemporaryFile("r") as said:
-        words = [*COMMANDS[name], "-o", f"made-by-{COMMANDS[name][0]}", "--overwrite", "--force"]
+        made = Path(world, f"made-by-{COMMANDS[name][0]}")
+        shutil.rmtree(made, ignore_errors=True)
+        made.unlink(missing_ok=True)
+        words = [*COMMANDS[name], "-o", made.name, "--force"]
         command = [sys.executable, "-c", RUN, said.name, *words]
         done = subprocess.run(command, cwd=world, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -97,6 +106,7 @@ def make_world(directory, n_songs, *, n_users, n_pairs, n_frames):
     )
     make_features(directory / "vectors", [brought], n_songs, 1)
     plays = dcbmr.PlayCounts(factors.user_ids, factors.song_ids, factors.counts)
+    plays.write_parquet(directory / "plays.parquet")
     als = dcbmr.WeightedALS(n_factors=50, n_iterations=1, solver="cg")
     for by, name in (("play", "warm"), ("song", "split")):
         split = dcbmr.split_plays(plays, by=by)

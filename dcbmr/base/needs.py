@@ -20,6 +20,9 @@ _PROGRAM = 200 * 2**20
 _WITHOUT_PYARROW = 90 * 2**20
 _PREDICTING = 110 * 2**20
 _JUDGING = 260 * 2**20
+_TUNING = 60 * 2**20
+_REPORTING = 280 * 2**20
+_MAPPED = 4500
 _PAIR = 32
 _ID = 200
 
@@ -55,6 +58,23 @@ class Need:
 def of_factorize(sizes: Sizes) -> Need:
     """Plays in three forms; factors, and one side rotated; on disk a checkpoint, the next one, the result."""
     return Need(_PROGRAM + sizes.plays + 2 * sizes.factors, 3 * sizes.factors + 12 * sizes.n_pairs)
+
+
+def of_split(sizes: Sizes) -> Need:
+    """Plays, and the two parts that they are cut into; their factors do not matter."""
+    return Need(_PROGRAM + 2.2 * sizes.plays, 4 * sizes.n_pairs)
+
+
+def of_tune(sizes: Sizes, trial: Need) -> Need:
+    """Return it for trials, beside which plays stand once whole and once without those held out."""
+    return Need(trial.memory + _TUNING + 1.5 * sizes.plays, trial.disk)
+
+
+def of_report(sizes: Sizes, n_songs: int, predicting: Need | None = None) -> Need:
+    """Return it for a page of so many songs, some of which a model predicts before."""
+    beside = predicting.memory - _PREDICTING if predicting else 0
+    memory = _REPORTING + sizes.plays + 2.5 * sizes.factors + _MAPPED * n_songs + beside
+    return Need(memory, 250 * n_songs)
 
 
 @dataclass(frozen=True)

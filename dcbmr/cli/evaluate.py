@@ -126,11 +126,12 @@ def command(
               dcbmr evaluate factors --split warm --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.directory import kind_of
-    from dcbmr.base.needs import Sizes, check_need, of_evaluate
+    from dcbmr.base.needs import check_need
     from dcbmr.evaluation.evaluation import evaluate_models
     from dcbmr.evaluation.figures import metric_name
     from dcbmr.evaluation.groups import check_groups, rows_by_group
     from dcbmr.evaluation.kept import KIND
+    from dcbmr.evaluation.memory import need_of_evaluation
     from dcbmr.evaluation.table import shown_groups, shown_lists, who_was_ranked
     from dcbmr.evaluation.warm import evaluate_factors
     from dcbmr.factorization.factors import Factors, sizes_of
@@ -146,10 +147,15 @@ def command(
     data = Split.load(split)
     if by:
         check_groups(data, by)
-    n_rows = 2 + len(models) * (2 if baselines else 1) + 3 * baselines + bool(upper_bound) + bool(tags)
-    (n_users, n_songs), n_pairs = data.train.counts.shape, data.train.counts.nnz
-    sizes = Sizes(n_users, n_songs, n_pairs, sizes_of(models[0]).n_factors)
-    need = partial(of_evaluate, sizes, data.heldout.counts.nnz, n_rows)
+    need = partial(
+        need_of_evaluation,
+        data,
+        sizes_of(models[0]).n_factors,
+        len(models),
+        upper_bound=upper_bound is not None,
+        baselines=baselines,
+        tags=tags is not None,
+    )
     how: dict[str, Any] = {
         "k": k,
         "n_resamples": n_resamples,
@@ -177,7 +183,8 @@ def command(
         store = open_features(loaded.values(), features, vectors)
         if store is None:
             raise click.UsageError("models need --features, from `dcbmr featurize`, or --vectors")
-        check_need(need(need_of_predicting(loaded.values(), store)), output or Path(), force=force)
+        predicting = need_of_predicting(loaded.values(), store)
+        check_need(need(predicting=predicting), output or Path(), force=force)
         bound = Factors.load(upper_bound) if upper_bound else None
         with at_work(cluster, n_threads) as engine, show_progress() as progress:
             evaluation = evaluate_models(

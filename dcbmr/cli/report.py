@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from dcbmr.cli._common import directory_argument, overwrite_option, seed_option, show_progress, threads_option
+from dcbmr.cli._common import (
+    directory_argument,
+    force_option,
+    overwrite_option,
+    seed_option,
+    show_progress,
+    threads_option,
+)
 from dcbmr.cli._serving import features_option, load_source, open_features, vectors_option
 
 _path = click.Path(path_type=Path)
@@ -27,6 +34,7 @@ _path = click.Path(path_type=Path)
 @click.option("--embed-audio", is_flag=True, help="Put clips of up to 200 songs into the page instead.")
 @click.option("--title", help="Of the page.  [default: the name of the directory]")
 @overwrite_option
+@force_option("little memory or disk.")
 @seed_option
 @threads_option
 def command(
@@ -40,6 +48,7 @@ def command(
     embed_audio: bool,
     title: str | None,
     overwrite: bool,
+    force: bool,
     random_state: int,
     n_threads: int | None,
 ) -> None:
@@ -80,6 +89,7 @@ def command(
             embed_audio=embed_audio,
             title=title or "",
             overwrite=overwrite,
+            force=force,
             random_state=random_state,
             n_threads=n_threads,
             progress=progress,

@@ -11,6 +11,7 @@ import click
 
 from dcbmr.cli._common import (
     begin,
+    force_option,
     is_given,
     output_option,
     overwrite_option,
@@ -62,6 +63,7 @@ from dcbmr.cli._common import (
 @plays_options
 @seed_option
 @overwrite_option
+@force_option("little memory or disk.")
 def command(
     plays: tuple[Path, ...],
     output: Path,
@@ -74,6 +76,7 @@ def command(
     reading: Mapping[str, Any],
     random_state: int,
     overwrite: bool,
+    force: bool,
 ) -> None:
     """Split PLAYS, as `dcbmr factorize` takes them, into plays to learn from and plays held out.
 
@@ -86,6 +89,7 @@ def command(
               dcbmr split logs/ -o newer --by time --after 2024-01-31
               dcbmr split plays.tsv -o same --by list --heldout test_songs.txt
     """
+    from dcbmr.base.needs import Sizes, check_need, of_split
     from dcbmr.plays.songs import read_song_list, read_songs
     from dcbmr.plays.split import split_after, split_list, split_plays
 
@@ -100,6 +104,7 @@ def command(
     artists = named.artist_of() if named else None
     days = _dates(plays, songs, dates, reading) if by == "time" else {}
     table = read_plays(plays, reading)
+    check_need(of_split(Sizes(*table.counts.shape, table.counts.nnz, 0)), output, force=force)
     if by == "time" and after is not None:
         split = split_after(table, after.date(), dates=days, artists=artists)
     elif by == "list":

@@ -11,6 +11,7 @@ import click
 
 from dcbmr.cli._common import (
     claim,
+    force_option,
     is_given,
     output_option,
     plays_options,
@@ -108,6 +109,7 @@ class _TwoUses(click.Command):
 )
 @click.option("--device", help="Where to compute.")
 @words_options
+@force_option("little memory or disk.")
 @seed_option
 @threads_option
 @table_options
@@ -124,6 +126,7 @@ def command(
     heldout_fraction: float | None,
     n_threads: int | None,
     random_state: int,
+    force: bool,
     **of_regressor: Any,
 ) -> None:
     """Try settings on what is held out of training, and say which did best, and how to use them.
@@ -160,12 +163,12 @@ def command(
     if regressor is None:
         if heldout_fraction is not None:
             how["validation_fraction"] = heldout_fraction
-        tuned = _tune_factorization(source, reading, ranges, how)
+        tuned = _tune_factorization(source, reading, ranges, how, force=force)
         uses = _to_factorize(source, reading, tuned.settings)
     else:
         if heldout_fraction is not None:
             how["heldout_fraction"] = heldout_fraction
-        tuned = _tune_regressor(source, regressor, ranges, how, **of_regressor)
+        tuned = _tune_regressor(source, regressor, ranges, how, force=force, **of_regressor)
         uses = _to_train(source[0], regressor, tuned.settings, **of_regressor)
     _print(tuned, uses, form=form)
 
@@ -179,20 +182,27 @@ def _refuse(names: Sequence[str], belongs: str) -> None:
 
 
 def _tune_factorization(
-    source: tuple[Path, ...], reading: Mapping[str, Any], ranges: tuple[str, ...], how: Mapping[str, Any]
+    source: tuple[Path, ...],
+    reading: Mapping[str, Any],
+    ranges: tuple[str, ...],
+    how: Mapping[str, Any],
+    *,
+    force: bool,
 ) -> Tuned:
     from dcbmr.base.directory import kind_of
+    from dcbmr.base.needs import check_need
     from dcbmr.contract import registry
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.split import Split
-    from dcbmr.tuning.factorization import factorization_space, tune_factorization
+    from dcbmr.tuning.factorization import SPACE, factorization_space, tune_factorization
+    from dcbmr.tuning.memory import need_of_factorizations
     from dcbmr.tuning.space import parse_ranges
 
     space = parse_ranges(ranges, registry.parameters(WeightedALS))
-    if space is not None:
-        factorization_space(space)  # rather now than after long reading
+    where = factorization_space(SPACE if space is None else space)  # rather now than after long reading
     of_split = len(source) == 1 and kind_of(source[0]) == "split"
-    plays = Split.load(source[0]) if of_split else read_plays(source, reading)
+    plays = Split.load(source[0]).train if of_split else read_plays(source, reading)
+    check_need(need_of_factorizations(plays, where), how["directory"] or Path(), force=force)
     with show_progress() as bars:
         return tune_factorization(plays, space=space, progress=bars, **how)
 
@@ -203,6 +213,7 @@ def _tune_regressor(
     ranges: tuple[str, ...],
     how: Mapping[str, Any],
     *,
+    force: bool,
     features: Path | None,
     loss: str | None,
     settings: tuple[str, ...],
@@ -211,12 +222,15 @@ def _tune_regressor(
     device: str | None,
     words: Mapping[str, Any],
 ) -> Tuned:
+    from dcbmr.base.needs import check_need
     from dcbmr.contract import registry
     from dcbmr.contract.params import parse_regressor_settings
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.features.joined import pipeline_to
+    from dcbmr.factorization.factors import Factors, sizes_of
+    from dcbmr.features.joined import need_of, pipeline_to
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.kinds import check_kinds
     from dcbmr.plays.songs import read_songs
+    from dcbmr.tuning.memory import need_of_fits
     from dcbmr.tuning.regressor import Given, tune_regressor
     from dcbmr.tuning.space import parse_ranges
 
@@ -226,10 +240,15 @@ def _tune_regressor(
         raise click.UsageError("--features is missing: what the regressor learns from")
     spec = registry.find_regressor(regressor)
     params, loss_params = parse_regressor_settings(spec, settings, loss=loss)
-    space = parse_ranges(ranges, Given(regressor, loss, params, loss_params).known())
+    given = Given(regressor, loss, params, loss_params)
+    space = parse_ranges(ranges, given.known())
     seed = how["random_state"]
     pipeline = pipeline_to(kinds or spec.kind, **words, n_threads=how["n_threads"], random_state=seed)
-    factors, store = Factors.load(source[0]), FeatureStore.open(features)
+    store = FeatureStore.open(features)
+    check_kinds(spec, pipeline, store)
+    need = need_of_fits(given, given.space(space), need_of(pipeline, store), sizes_of(source[0]))
+    check_need(need, how["directory"] or Path(), force=force)
+    factors = Factors.load(source[0])
     with show_progress() as bars:
         return tune_regressor(
             factors,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, cast
 
 from dcbmr.base.needs import FeatureNeed, Need, Sizes, of_predict, of_train
@@ -13,7 +13,7 @@ from dcbmr.contract.faults import calling
 from dcbmr.features.joined import need_of
 from dcbmr.models.auto import N_FOLDS
 from dcbmr.models.candidates import Candidate, largest_pipeline
-from dcbmr.models.stack import Stack
+from dcbmr.models.stack import Stack, models_of
 
 if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
@@ -27,22 +27,25 @@ def need_of_training(spec: RegressorSpec, regressor: Regressor, features: Featur
     """
     fit = 2 * features.held
     if spec.has_memory:
-        given = {**asdict(sizes), "n_songs": min(features.n_songs, sizes.n_songs), "n_dims": features.n_dims}
-        with calling(spec, "memory"):
-            fit = cast(HasMemory, regressor).memory(**given)
+        fit = _of_fit(
+            spec, regressor, replace(sizes, n_songs=min(features.n_songs, sizes.n_songs)), features.n_dims
+        )
     return of_train(sizes, features, fit)
+
+
+def _of_fit(spec: RegressorSpec, regressor: Regressor, sizes: Sizes, n_dims: int) -> float:
+    """Return the bytes of a fit, as a regressor that tells them says."""
+    with calling(spec, "memory"):
+        return cast(HasMemory, regressor).memory(**asdict(sizes), n_dims=n_dims)
 
 
 def need_of_predicting(models: Iterable[Model | Stack], store: FeatureStore) -> Need:
     """Return the most that one of the models, or of those of a stack, takes to predict a store's songs."""
     needs = [Need(0, 0)]
-    alone = (part for model in models for part in (model.models if isinstance(model, Stack) else [model]))
-    for model in alone:
+    for model in (part for one in models for part in models_of(one)):
         features, width, fit = need_of(model.pipeline, store), model.config["width"], 0.0
         if model.spec.has_memory:
-            given = {"n_songs": features.n_songs, "n_dims": features.n_dims, "n_users": 0, "n_pairs": 0}
-            with calling(model.spec, "memory"):
-                fit = cast(HasMemory, model.regressor).memory(**given, n_factors=width)
+            fit = _of_fit(model.spec, model.regressor, Sizes(0, features.n_songs, 0, width), features.n_dims)
         needs.append(of_predict(features, fit, width))
     return max(needs, key=lambda need: need.memory)
 

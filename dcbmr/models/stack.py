@@ -215,6 +215,11 @@ def load_model(directory: Path | str, *, n_threads: int | None = None) -> Model 
     return loads(directory, n_threads=n_threads)
 
 
+def models_of(model: Model | Stack) -> Sequence[Model]:
+    """Return the models of a stack; of a model itself alone."""
+    return model.models if isinstance(model, Stack) else [model]
+
+
 def songs_in(models: Iterable[Model | Stack], store: FeatureStore) -> Sequence[str]:
     """Return the songs of a store that all of some models can predict."""
     first, *others = (model.songs_in(store) for model in models)

@@ -15,6 +15,7 @@ from dcbmr.base.directory import identity_of, new_directory, read_config
 from dcbmr.base.progress import Progress
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.errors import InputError
+from dcbmr.models.stack import models_of
 
 if TYPE_CHECKING:
     from dcbmr.features.store import FeatureStore
@@ -104,7 +105,7 @@ class Predicted:
     ) -> NDArray[np.bool_]:
         """Return which rows, -1 for none, are predicted from features that have these marks, (n,)."""
         holds = np.zeros(len(rows), bool)
-        depends = any(part.config.get("artist_weight") for part in _models(model))
+        depends = any(part.config.get("artist_weight") for part in models_of(model))
         if self.marks is not None and not depends:
             there = rows >= 0
             holds[there] = (self.marks[rows[there]] == marks[there]).all(axis=1)
@@ -146,10 +147,6 @@ def predict_new(
         new = [songs[i] for i in np.flatnonzero(~stays)]
         factors[~stays] = model.predict_store(store, new, progress=progress)
     return Predicted(songs, factors, marks, n_new=int((~stays).sum()))
-
-
-def _models(model: Model | Stack) -> Sequence[Model]:
-    return getattr(model, "models", [model])
 
 
 def _marks(model: Model | Stack, store: FeatureStore, songs: Sequence[str]) -> NDArray[np.uint32]:

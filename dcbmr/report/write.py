@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from dcbmr.base.directory import check_writable
+from dcbmr.base.needs import check_need, of_report
 from dcbmr.base.progress import Progress
 from dcbmr.errors import InputError
-from dcbmr.factorization.factors import Factors
+from dcbmr.factorization.factors import Factors, sizes_of
 from dcbmr.features.store import FeatureStore
+from dcbmr.models.memory import need_of_predicting
 from dcbmr.models.stack import load_model_or_factors
 from dcbmr.report.of_experiment import is_experiment, page_of_experiment
 from dcbmr.report.of_model import page_of_model
@@ -27,6 +29,7 @@ def write_report(
     embed_audio: bool = False,
     title: str = "",
     overwrite: bool = False,
+    force: bool = False,
     random_state: int = 0,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -54,6 +57,9 @@ def write_report(
         The name of the directory by default.
     overwrite : bool
         Replace a file that is there.
+    force : bool
+        Only warn where memory or disk will not do. The page of an experiment takes no more than its
+        evaluation did, and is not asked about.
     random_state : int
         Seed of the map: the same one gives the same page.
     n_threads : int, optional
@@ -98,6 +104,10 @@ def write_report(
                 f"{source} holds factors: songs cannot be placed by their audio without a model; "
                 "give the directory that `dcbmr train` wrote"
             )
+        sizes, n_songs, predicting = sizes_of(source), 0, None
+        if not isinstance(loaded, Factors) and features is not None:
+            n_songs, predicting = len(loaded.songs_in(features)), need_of_predicting([loaded], features)
+        check_need(of_report(sizes, max(n_songs, sizes.n_songs), predicting), file, force=force)
         page = page_of_model(
             loaded, source, sources, features=features, title=title, n_threads=n_threads, progress=progress
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 from dcbmr.base.progress import Progress, silent, under
 from dcbmr.contract import registry
+from dcbmr.contract.contract import Regressor
 from dcbmr.contract.params import LOSS_PREFIX
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.evaluation.scoring import score
@@ -198,11 +199,11 @@ class Given:
         """Return what each parameter is when nobody chooses."""
         return {name: parameter.default for name, parameter in self.known().items()}
 
-    def make(self, settings: Mapping[str, Any]) -> None:
-        """Make the regressor with settings; InputError where it does not take them."""
+    def make(self, settings: Mapping[str, Any]) -> Regressor:
+        """Return the regressor with settings; InputError where it does not take them."""
         params, loss_params = self.with_settings(settings)
         named = {} if self.loss is None else {"loss": self.loss}
-        registry.get_regressor(self.regressor, **params, **named, loss_params=loss_params)
+        return registry.get_regressor(self.regressor, **params, **named, loss_params=loss_params)
 
     def with_settings(self, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return all parameters of the regressor, and those of its loss."""
