@@ -57,6 +57,12 @@ def of_factorize(sizes: Sizes) -> Need:
     return Need(_PROGRAM + sizes.plays + 2 * sizes.factors, 3 * sizes.factors + 12 * sizes.n_pairs)
 
 
+def of_factorize_on_workers(sizes: Sizes) -> Need:
+    """Return it where plays lie with workers: ids and factors; plays on disk in two forms, and as kept."""
+    ids = _ID * (sizes.n_users + sizes.n_songs)
+    return Need(_PROGRAM + ids + 2 * sizes.factors, 3 * sizes.factors + (40 + 8) * sizes.n_pairs)
+
+
 @dataclass(frozen=True)
 class FeatureNeed:
     """What the features of songs take.
