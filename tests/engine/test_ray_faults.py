@@ -80,6 +80,51 @@ def test_features_after_a_worker_was_killed(engine, small_world, tmp_path, monke
     check_same(made, small_world / "features")
 
 
+CRASHING = """
+import ctypes, sys
+here = sys.path.pop(0)
+del sys.modules["soundfile"]
+import soundfile as real
+sys.path.insert(0, here)
+whole = real.SoundFile
+def opened(file, *args, **options):
+    if b"-crash" in file:
+        ctypes.string_at(0)
+    return whole(file, *args, **options)
+real.SoundFile = opened
+globals().update({name: value for name, value in vars(real).items() if not name.startswith("__")})
+"""
+
+
+def test_files_that_crash_their_decoder_cost_only_themselves(small_world, tmp_path, monkeypatch):
+    """Three of a part and one of another, which would be more workers than may be lost."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "soundfile.py").write_text(CRASHING)
+    (tmp_path / "music").mkdir()
+    for song in sorted((small_world / "audio").iterdir()):
+        shutil.copyfile(song, tmp_path / "music" / song.name)
+    crashing = ["song01-crash", "song02-crash", "song05-crash", "song33-crash"]
+    for name in crashing:
+        shutil.copyfile(small_world / "audio" / "song00.wav", tmp_path / "music" / f"{name}.wav")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
+    words = [
+        "featurize",
+        str(tmp_path / "music"),
+        "-o",
+        str(tmp_path / "made"),
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+    ]
+    done = subprocess.run([sys.executable, "-P", "-m", "dcbmr", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "made" / "failed.tsv").read_text().splitlines()[1:]
+    why = "was being read when a library crashed: SIGSEGV"
+    assert sorted(lines) == [f"{name}\t{tmp_path}/music/{name}.wav\t{why}" for name in crashing]
+    check_same(tmp_path / "made", small_world / "features")
+
+
 def check_same(made, wanted):
     stores = [dcbmr.FeatureStore.open(path) for path in (made, wanted)]
     assert stores[0].check() == {"mel": [], "mfcc": []}
