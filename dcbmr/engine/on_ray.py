@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +20,8 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.base.version import __version__
 from dcbmr.engine.calls import Call, Part, Remote, Shared, Value, node_of
 from dcbmr.engine.layout import threads_of_workers
-from dcbmr.engine.words import check_there, in_words, last_line, none_left
-from dcbmr.engine.worker import Facts, Worker
+from dcbmr.engine.words import check_there, in_words, is_no_room, last_line, losses, none_left
+from dcbmr.engine.worker import Facts, Worker, seen
 from dcbmr.errors import DcbmrError, InputError
 
 _ISAS = ("portable", "avx2", "avx512")  # each can do what those before it can
@@ -155,10 +154,14 @@ class RayEngine:
 
     def check_sees(self, path: str | os.PathLike[str], what: str) -> None:
         """Raise InputError where a worker does not see a file as it is seen here."""
-        here = _seen(path)
+        here = seen(path)
         for worker in self._ready():
             with in_words(self._ray):
-                there = self._ray.get(worker.actor.run.remote(_seen, os.path.abspath(path), {}, None))
+                try:
+                    there = self._ray.get(worker.actor.run.remote(seen, os.path.abspath(path), {}, None))
+                except losses(self._ray) as error:
+                    self._lose(worker, error)
+                    continue
             if there != here:
                 found = "another file lies there" if there else "there is no such file"
                 raise InputError(
@@ -327,11 +330,15 @@ class RayEngine:
             if isinstance(error.cause, DcbmrError):
                 kind = InputError if isinstance(error.cause, InputError) else DcbmrError
                 raise kind(f"{call.name}: {error.cause}") from error
+            if is_no_room(error.cause):
+                raise DcbmrError(
+                    f"{call.name}: {node_of(worker)} has no room where it writes: {error.cause}; free some "
+                    "space there, and go on with --resume"
+                ) from error
             raise DcbmrError(
                 f"{call.name} failed on {node_of(worker)}: {type(error.cause).__name__}: {error.cause}"
             ) from error
-        except (exceptions.ActorDiedError, exceptions.ActorUnavailableError, exceptions.ObjectLostError,
-                exceptions.OutOfMemoryError, exceptions.NodeDiedError) as error:  # fmt: skip
+        except losses(self._ray) as error:
             self._lose(worker, error)
             return
         call.is_done = True
@@ -352,7 +359,7 @@ class RayEngine:
                 f"({last_line(error)}); the memory of the machine may not suffice: give fewer workers, or "
                 "look into the log of Ray, /tmp/ray/session_latest/logs"
             )
-        names = " and ".join(call.name for call in calls)
+        names = " and ".join(call.name for call in calls) or "nothing in hand"
         warnings.warn(f"the worker on {node_of(worker)} was lost with {names}: done again", stacklevel=2)
         self._todo.extendleft(reversed(calls))
         self._start(worker.n_threads)
@@ -384,11 +391,3 @@ class Placed:
             for number, (part, task) in enumerate(zip(self._parts, tasks, strict=True), 1)
         )
         return self._engine._run(calls, n_ahead=n)
-
-
-def _seen(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return the size and the time of a file; None where there is none."""
-    with suppress(OSError):
-        found = Path(path).stat()
-        return found.st_size, int(found.st_mtime)
-    return None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dcbmr.base.directory import NO_ROOM
 from dcbmr.errors import DcbmrError, InputError
 
 _ANSWER_S = 10.0  # for a cluster to answer
@@ -23,6 +24,22 @@ def check_there(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
     except OSError as error:
         raise ConnectionError(f"{address}: {error.strerror or error}") from error
+
+
+def losses(ray: Any) -> tuple[type[Exception], ...]:
+    """Return what Ray raises where a worker, its machine, or what it held is gone."""
+    of = ray.exceptions
+    return (
+        of.ActorDiedError, of.ActorUnavailableError, of.ObjectLostError, of.OutOfMemoryError, of.NodeDiedError
+    )  # fmt: skip
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Say whether work failed since there was no room where it wrote."""
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM
+    # safetensors has an error of its own, which names the system's in its text.
+    return any(f"(os error {number})" in str(error) for number in NO_ROOM)
 
 
 def none_left(why: str) -> str:
@@ -42,12 +59,14 @@ def in_words(ray: Any) -> Iterator[None]:
         yield
     except exceptions.ObjectStoreFullError as error:
         raise DcbmrError(
-            "the object store of Ray is full: start it with more memory (ray start --object-store-memory)"
+            "the object store of Ray is full: start it with more memory (ray start --object-store-memory), "
+            "and go on with --resume"
         ) from error
     except exceptions.OutOfDiskError as error:
         raise DcbmrError(
             "the disk is full where Ray writes what its object store has no room for (/tmp/ray, see "
-            "RAY_TMPDIR): free some space, and go on with --resume"
+            "RAY_TMPDIR): free some space there, or start Ray with more memory (ray start "
+            "--object-store-memory), and go on with --resume"
         ) from error
     except ConnectionError as error:
         raise InputError(
