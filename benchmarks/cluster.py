@@ -2,8 +2,11 @@
 
     python benchmarks/cluster.py factorize [--pairs 7300000] [--factors 128]
     python benchmarks/cluster.py featurize [--clips 1000]
+    python benchmarks/cluster.py memory [--pairs 7300000] [--factors 128]
     python benchmarks/cluster.py bytes
 
+`memory` is the peak of the process that runs `dcbmr factorize --engine ray`, which holds the plays where they
+are text and not where they are Parquet, beside that of one without an engine.
 `bytes` counts what crosses the loopback between two nodes of Ray on this machine in a sweep, beside the
 arithmetic: the fixed factors once to the other node, its solved rows once back.
 """
@@ -12,13 +15,19 @@ import argparse
 import json
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from als import power_law
 from features import write_clips
+from pyarrow import csv
 
 import dcbmr
 from dcbmr.factorization.half_sweep import ranges_of_equal_work
@@ -83,6 +92,52 @@ def featurize(args):
         shutil.rmtree(root)
 
 
+def peak_of(words):
+    """Return the highest memory of a command itself, in MB, without mapped files and shared memory."""
+    command = [sys.executable, "-m", "dcbmr", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        peak = 0
+        while process.poll() is None:
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                with suppress(OSError):  # it has ended; the command itself works in a child
+                    status = Path(f"/proc/{child}/status").read_text().splitlines()
+                    peak = max(peak, *(int(line.split()[1]) for line in status if "RssAnon" in line), 0)
+            time.sleep(0.05)
+    assert process.returncode == 0, command
+    return peak / 1e3
+
+
+def memory(args):
+    plays = power_law(*SHAPE, args.pairs).tocoo()
+    users, songs = (
+        np.array([f"{what}{n:07}" for n in range(size)]) for what, size in zip("us", SHAPE, strict=True)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "plays").mkdir()
+        table = pa.table({"user": users[plays.row], "song": songs[plays.col], "count": plays.data})
+        for n, part in enumerate(np.array_split(np.arange(len(table)), 8)):
+            pq.write_table(table.take(part), root / "plays" / f"part-{n}.parquet")
+        csv.write_csv(table, root / "plays.csv")
+        del table
+        base = [
+            "factorize",
+            "-o",
+            root / "factors",
+            "--overwrite",
+            "--iterations",
+            2,
+            "--factors",
+            args.factors,
+        ]
+        on_ray = ["--engine", "ray", "--workers", 2]
+        return {
+            "Parquet, one machine, MB": peak_of([*base, root / "plays"]),
+            "text, workers, MB": peak_of([*base, root / "plays.csv", *on_ray]),
+            "Parquet, workers, MB": peak_of([*base, root / "plays", *on_ray]),
+        }
+
+
 def loopback():
     """Bytes that the loopback has taken so far."""
     (line,) = (
@@ -128,7 +183,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["factorize", "featurize", "bytes"])
+    parser.add_argument("part", choices=["factorize", "featurize", "memory", "bytes"])
     parser.add_argument("--pairs", type=int, default=7_300_000)
     parser.add_argument("--factors", type=int, default=128)
     parser.add_argument("--sweeps", type=int, default=4)
@@ -136,7 +191,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    row = {"factorize": factorize, "featurize": featurize, "bytes": bytes_moved}[args.part](args)
+    parts = {"factorize": factorize, "featurize": featurize, "memory": memory, "bytes": bytes_moved}
+    row = parts[args.part](args)
     for name, value in row.items():
         print(f"{name}: {value if isinstance(value, list) else round(value, 3)}")
     if args.json:

@@ -49,14 +49,9 @@ def _end_at_once(status: int) -> None:
 
 
 def _decode(path: str) -> None:
-    from dcbmr.audio.decode import decode
-    from dcbmr.errors import InputError
+    from dcbmr.audio.trial import read_through
 
-    try:
-        for _ in decode(path):
-            pass
-    except InputError:
-        return
+    read_through(path)
 
 
 if __name__ == "__main__":

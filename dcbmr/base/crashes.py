@@ -149,7 +149,7 @@ def _in_child(work: Callable[[], object]) -> int:
     in_hand.answered = 0
     child = os.fork()
     if child == 0:
-        _die_with(parent)
+        die_with(parent)
         watch.answers = partial(setattr, in_hand, "answered")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited)
         work()
@@ -177,7 +177,7 @@ def _in_child(work: Callable[[], object]) -> int:
                 told, deadline = came.si_signo, time.monotonic() + _HEARS_IN_S
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Be killed when the parent is: nobody would expect a command to go on that was killed."""
     from ctypes import CDLL
 

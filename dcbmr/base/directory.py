@@ -112,6 +112,11 @@ def checkpoint_of(output: Path) -> Path:
     return _beside(output, "checkpoint")
 
 
+def plays_beside(output: Path) -> Path:
+    """Return the directory where plays lie, cut for workers, while ``output`` is made of them."""
+    return _beside(output, "plays")
+
+
 def _known_as(path: Path) -> Path:
     """Return the output that a checkpoint is of, else the path: the name that its user gave."""
     name = path.name.removesuffix(".checkpoint")

@@ -60,6 +60,12 @@ def of_factorize(sizes: Sizes) -> Need:
     return Need(_PROGRAM + sizes.plays + 2 * sizes.factors, 3 * sizes.factors + 12 * sizes.n_pairs)
 
 
+def of_factorize_on_workers(sizes: Sizes) -> Need:
+    """Return it where plays lie with workers: ids and factors; plays on disk in two forms, and as kept."""
+    ids = _ID * (sizes.n_users + sizes.n_songs)
+    return Need(_PROGRAM + ids + 2 * sizes.factors, 3 * sizes.factors + (40 + 8) * sizes.n_pairs)
+
+
 def of_split(sizes: Sizes) -> Need:
     """Plays, and the two parts that they are cut into; their factors do not matter."""
     return Need(_PROGRAM + 2.2 * sizes.plays, 4 * sizes.n_pairs)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dcbmr.base.directory import write_json
 from dcbmr.errors import InputError
 
 T = TypeVar("T")
+_NAMES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # of dtypes, in safetensors
 
 
 class _Named(dict[str, T]):
@@ -93,3 +95,41 @@ def load_tensors(
     except (OSError, SafetensorError) as error:
         raise InputError(f"{data} is missing or damaged: {type(error).__name__}: {error}") from error
     return _Named(file, header), _Named(data, tensors)
+
+
+def lay_out(
+    file: Path, here: Mapping[str, NDArray[Any]], later: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
+) -> dict[str, int]:
+    """Write a file of safetensors but for some tensors, and return where others are to write these.
+
+    The format: the length of a header, uint64; the header, JSON with dtype, shape and offsets of each tensor;
+    the tensors.
+
+    Parameters
+    ----------
+    file : Path
+    here : mapping of name to ndarray
+        What is written.
+    later : mapping of name to (dtype, shape)
+        What there is room for.
+
+    Returns
+    -------
+    dict of name to int
+        Bytes from the beginning of the file.
+    """
+    tensors = {name: (array.dtype, array.shape) for name, array in here.items()}
+    tensors |= {name: (np.dtype(dtype), shape) for name, (dtype, shape) in later.items()}
+    header, end = dict[str, Any](), 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
+        header[name] = {"dtype": _NAMES[dtype.name], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    start = 8 + len(text)
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for array in here.values():
+            out.write(np.ascontiguousarray(array).data)
+        out.truncate(start + end)
+    return {name: start + header[name]["data_offsets"][0] for name in later}

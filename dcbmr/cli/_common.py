@@ -193,21 +193,26 @@ def read_plays(files: Sequence[Path], reading: Mapping[str, Any]) -> PlayCounts:
     """Read plays, and say where rows were counted, and how many were left out, and why."""
     from dcbmr.plays.counts import PlayCounts
 
-    n_rows, left_out, each = 0, dict[str, float](), ""
+    n_rows, left_out, each_is_a_play = 0, dict[str, float](), False
     with show_progress() as bars:
 
         def show(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float]) -> None:
-            nonlocal n_rows, each
-            n_rows = step
-            each = ", each counted as one play" if stage == "count plays" else ""
+            nonlocal n_rows, each_is_a_play
+            n_rows, each_is_a_play = step, stage == "count plays"
             left_out.update(figures)
             bars(stage, step, n_steps, {}, shown="rows")
 
         plays = PlayCounts.read(files, **reading, progress=show)
+    say_rows(n_rows, left_out, each_is_a_play=each_is_a_play)
+    return plays
+
+
+def say_rows(n_rows: int, left_out: Mapping[str, float], *, each_is_a_play: bool) -> None:
+    """Say where rows were counted, and how many were left out, and why."""
+    each = ", each counted as one play" if each_is_a_play else ""
     why = ", ".join(f"{n:,.0f} {reason}" for reason, n in left_out.items())
     if each or why:
         click.echo(f"{n_rows:,} rows{each}{'; left out: ' if why else ''}{why}", err=True)
-    return plays
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,17 @@ from dcbmr.cli._common import (
     plays_options,
     read_plays,
     say_finished,
+    say_rows,
     seed_option,
     show_progress,
     threads_option,
 )
 
 if TYPE_CHECKING:
-    from dcbmr.plays.counts import PlayCounts
-    from dcbmr.plays.split import Split
+    from dcbmr.base.needs import Sizes
+    from dcbmr.base.progress import Progress
+    from dcbmr.factorization.als import WeightedALS
+    from dcbmr.plays.songs import SongTable
 
 
 @click.command("factorize", short_help="Learn factors of users and songs from plays.")
@@ -119,7 +123,8 @@ def command(
     for --resume.
 
     With --engine ray the rows are solved by the workers of a cluster, to the bits of one machine; a run may
-    be resumed with or without it.
+    be resumed with or without it. Plays in Parquet they read themselves, and hold, so that plays may be
+    larger than the memory of one machine; but not with --warm-start.
 
     \b
     Example:  dcbmr factorize plays.tsv -o factors
@@ -127,20 +132,15 @@ def command(
               dcbmr factorize logs/ -o factors --since 2024-01-01 --min-seconds 30
               dcbmr factorize plays.tsv -o tonight --warm-start yesterday --tolerance 1e-4
               dcbmr factorize plays.tsv -o factors --engine ray --ray-address 10.0.0.1:6379
+              dcbmr factorize /shared/plays.parquet/ -o /shared/factors --engine ray --ray-address auto
     """
     import shutil
 
-    from dcbmr.base import needs
     from dcbmr.base.directory import checkpoint_of, kind_of, read_config
-    from dcbmr.base.needs import Sizes, check_need
     from dcbmr.errors import InputError
-    from dcbmr.factorization.advice import likely_far
     from dcbmr.factorization.als import WeightedALS
-    from dcbmr.factorization.factors import Factors
-    from dcbmr.factorization.warm_start import PlaysChange
-    from dcbmr.plays.confidence import confidence_quantiles
+    from dcbmr.plays.parts import parquet_files
     from dcbmr.plays.songs import read_songs
-    from dcbmr.plays.split import Split
 
     als = WeightedALS(**settings)
     wanted = als.settings()
@@ -149,18 +149,51 @@ def command(
         return
     checkpoint = checkpoint_of(output)
     named = read_songs(names_file) if names_file else None
-    if len(plays) == 1 and kind_of(plays[0]) is not None:
-        if reading:
-            raise InputError(f"{plays[0]} was written by dcbmr: {flags_of(reading)} is for files of plays")
-        given: PlayCounts | Split = Split.load(plays[0])
+    if len(plays) == 1 and kind_of(plays[0]) is not None and reading:
+        raise InputError(f"{plays[0]} was written by dcbmr: {flags_of(reading)} is for files of plays")
+    on_workers = cluster["engine"] == "ray" and warm_start is None
+    state = {"checkpoint": checkpoint, "resume": resume}
+    if on_workers and (files := parquet_files(plays)):
+        _of_parquet(als, files, output, cluster, reading, named, state, overwrite=overwrite, force=force)
     else:
-        given = read_plays(plays, reading)
+        _of_plays(
+            als, plays, output, cluster, reading, named, warm_start, state, overwrite=overwrite, force=force
+        )
+    shutil.rmtree(checkpoint)
+    click.echo(f"wrote {output}", err=True)
+
+
+def _of_plays(
+    als: WeightedALS,
+    plays: Sequence[Path],
+    output: Path,
+    cluster: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    named: SongTable | None,
+    warm_start: Path | None,
+    state: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    force: bool,
+) -> None:
+    """Factorize plays that this machine reads."""
+    from dcbmr.base import needs
+    from dcbmr.base.directory import kind_of
+    from dcbmr.base.needs import Sizes, check_need
+    from dcbmr.errors import InputError
+    from dcbmr.factorization.advice import likely_far
+    from dcbmr.factorization.factors import Factors
+    from dcbmr.factorization.warm_start import PlaysChange
+    from dcbmr.plays.confidence import confidence_quantiles
+    from dcbmr.plays.split import Split
+
+    is_split = len(plays) == 1 and kind_of(plays[0]) is not None
+    given = Split.load(plays[0]) if is_split else read_plays(plays, reading)
     table = given.train if isinstance(given, Split) else given
     if not table.counts.nnz:
         raise InputError(f"{', '.join(map(str, plays))} holds no plays: every count is 0")
-    n_users, n_songs = table.counts.shape
-    click.echo(f"{n_users:,} users, {n_songs:,} songs, {table.counts.nnz:,} pairs with plays", err=True)
-    sizes = Sizes(n_users, n_songs, table.counts.nnz, als.n_factors)
+    sizes = Sizes(*table.counts.shape, table.counts.nnz, als.n_factors)
+    _say_sizes(sizes)
     check_need(needs.of_factorize(sizes), output, force=force)
     before = Factors.load(warm_start) if warm_start is not None else None
     if before is not None:
@@ -171,10 +204,65 @@ def command(
     quantiles = confidence_quantiles(table.counts, alpha=als.alpha, epsilon=als.epsilon)
     shown = ", ".join(f"{q:.0%}: {c:.1f} ({r:g} plays)" for q, (r, c) in quantiles.items())
     click.echo(f"confidence quantiles: {shown}", err=True)
-    if advice := likely_far(als, table):
+    if advice := likely_far(als, sizes):
         click.echo(advice, err=True)
+    with at_work(cluster, als.n_threads) as engine, _show_sweeps(als, state) as show:
+        als.fit(given, warm_start=before, progress=show, engine=engine, **state)
+    factors = als.factors_ if named is None else als.factors_.named_by(named)
+    factors.save(output, overwrite=overwrite or state["resume"])
 
-    with at_work(cluster, als.n_threads) as engine, show_progress() as bars:
+
+def _of_parquet(
+    als: WeightedALS,
+    files: Sequence[Path],
+    output: Path,
+    cluster: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    named: SongTable | None,
+    state: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    force: bool,
+) -> None:
+    """Factorize plays that the workers of an engine read, and hold."""
+    from dcbmr.base import needs
+    from dcbmr.base.directory import plays_beside
+    from dcbmr.base.needs import check_need
+    from dcbmr.factorization.advice import likely_far
+    from dcbmr.factorization.cut_plays import cut_plays
+    from dcbmr.plays.play_filter import PlayFilter
+
+    how = dict(reading)
+    columns, wanted = how.pop("columns", None), PlayFilter(**how)
+    with at_work(cluster, als.n_threads) as engine, ExitStack() as held:
+        assert engine is not None
+        with show_progress() as bars:
+            cut = cut_plays(
+                engine, files, plays_beside(output), als, columns=columns, wanted=wanted, progress=bars
+            )
+            plays = held.enter_context(cut)
+        say_rows(plays.n_rows, plays.left_out, each_is_a_play=plays.each_is_a_play)
+        sizes = plays.sizes(als.n_factors)
+        _say_sizes(sizes)
+        check_need(needs.of_factorize_on_workers(sizes), output, force=force)
+        if advice := likely_far(als, sizes):
+            click.echo(advice, err=True)
+        with _show_sweeps(als, state) as show:
+            als.fit_blocks(plays, progress=show, **state)
+        factors = als.factors_ if named is None else als.factors_.named_by(named)
+        plays.save(factors, output, overwrite=overwrite or state["resume"])
+
+
+def _say_sizes(sizes: Sizes) -> None:
+    click.echo(
+        f"{sizes.n_users:,} users, {sizes.n_songs:,} songs, {sizes.n_pairs:,} pairs with plays", err=True
+    )
+
+
+@contextmanager
+def _show_sweeps(als: WeightedALS, state: Mapping[str, Any]) -> Iterator[Progress]:
+    """Show each sweep with its objective."""
+    with show_progress() as bars:
 
         def show(stage: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
             bars(stage, sweep, n_sweeps, {})
@@ -185,10 +273,6 @@ def command(
             if terms["n_retried"]:
                 bars.print(f"  {terms['n_retried']:.0f} rows solved in float64")
 
-        if not resume:
+        if not state["resume"]:
             bars("factorize", 0, als.n_iterations, {})
-        als.fit(given, warm_start=before, progress=show, checkpoint=checkpoint, resume=resume, engine=engine)
-    factors = als.factors_ if named is None else als.factors_.named_by(named)
-    factors.save(output, overwrite=overwrite or resume)
-    shutil.rmtree(checkpoint)
-    click.echo(f"wrote {output}", err=True)
+        yield show

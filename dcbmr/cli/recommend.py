@@ -117,6 +117,11 @@ BLOCK_USERS = 32768
     help="Directory to write the lists to, as Parquet, instead of printing them.",
 )
 @overwrite_option
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Make what workers of --engine ray had not finished when they were stopped.",
+)
 @force_option("-o where memory or disk seem too small.")
 @threads_option
 @engine_options
@@ -138,6 +143,7 @@ def command(
     names_file: Path | None,
     output: Path | None,
     overwrite: bool,
+    resume: bool,
     force: bool,
     n_threads: int | None,
     cluster: Mapping[str, Any],
@@ -151,7 +157,8 @@ def command(
 
     With -o the lists of any number of users take the memory of a block of them: lists.parquet (user, rank,
     song, score), and without_songs.txt, the users who get none. With --engine ray the workers of a cluster
-    rank blocks of users, to the same lists.
+    rank blocks of users, to the same lists; lists.parquet is a folder then, of a file a block, which is read
+    by the same name. What is killed goes on with --resume.
 
     \b
     Example:  dcbmr recommend cnn --user alice --features features --candidates new
@@ -180,8 +187,8 @@ def command(
         raise click.UsageError(
             "-o writes ids of users as Parquet: without --played, --songs, --why, --tsv, --json"
         )
-    if (overwrite or force) and output is None:
-        raise click.UsageError("--overwrite and --force are for -o DIR")
+    if (overwrite or resume or force) and output is None:
+        raise click.UsageError("--overwrite, --resume and --force are for -o DIR")
     if cluster["engine"] != "local" and output is None:
         raise click.UsageError("--engine ray is for the lists of many users: -o DIR")
     from dcbmr.base.arrays import blocks
@@ -191,8 +198,9 @@ def command(
     from dcbmr.recommendation.per_artist import PerArtist
 
     given = read_names(names_file)
-    if output is not None:
-        begin(output, kind="lists", overwrite=overwrite)
+    if output is not None and not begin(output, kind="lists", overwrite=overwrite, resume=resume):
+        click.echo(f"{output} is finished; nothing to resume", err=True)
+        return
     plays = serving.plays()
     if output is not None:
         need = of_lists(sizes_of(source), k, n_newer=0 if plays is None else plays.counts.nnz)
@@ -223,7 +231,8 @@ def command(
                 k=k,
                 candidates=candidates,
                 model=source,
-                overwrite=overwrite,
+                overwrite=overwrite or resume,
+                resume=resume,
                 engine=engine,
                 progress=progress,
             )

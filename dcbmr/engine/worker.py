@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dcbmr.base.version import __version__
@@ -73,3 +75,11 @@ class Worker:
                 self._shared[number] = ray.get(reference)
         values = self._shared.values()
         return work(task, *values) if kept is None else work(self._kept[kept], task, *values)
+
+
+def seen(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return the size and the time of a file; None where there is none."""
+    with suppress(OSError):
+        found = Path(path).stat()
+        return found.st_size, int(found.st_mtime)
+    return None

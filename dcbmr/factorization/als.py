@@ -12,8 +12,8 @@ solves the factors of all users, or of all songs, exactly.
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from dcbmr.base.directory import new_directory, read_config
 from dcbmr.base.estimator import Estimator
 from dcbmr.base.progress import Progress, silent
-from dcbmr.base.settings import check_settings
 from dcbmr.errors import InputError
-from dcbmr.factorization.factors import OBJECTIVE, TENSORS, Factors, check_objective
+from dcbmr.factorization.checkpoint import Checkpoint, identity_of_plays
+from dcbmr.factorization.factors import OBJECTIVE, Factors, check_objective
 from dcbmr.factorization.half_sweep import Problem, int32_indices
-from dcbmr.factorization.sides import Side, SideHere, SideOnWorkers
+from dcbmr.factorization.sides import Side, SideHere, on_workers
 from dcbmr.factorization.warm_start import check_start, crc32_of, starting_factors
 from dcbmr.plays.confidence import surplus
 from dcbmr.plays.counts import PlayCounts, ids_array
@@ -38,8 +37,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dcbmr.engine.on_ray import RayEngine
+    from dcbmr.factorization.play_blocks import PlayBlocks
 
-_CHECKPOINT = "als-checkpoint"
+    _Both = tuple[NDArray[np.float32], NDArray[np.float32]]  # of users, of songs
 
 
 class WeightedALS(Estimator):
@@ -182,7 +182,6 @@ class WeightedALS(Estimator):
             to start from that minimise something else, or have seen songs that the split holds out.
         """
         settings = self.settings()
-        report = progress or silent
         split = plays if isinstance(plays, Split) else None
         table = _as_plays(plays if split is None else split.train)
         settings["crc32_of_warm_start"] = None
@@ -191,53 +190,102 @@ class WeightedALS(Estimator):
             settings["crc32_of_warm_start"] = crc32_of(warm_start)
         users = int32_indices(surplus(table.counts, alpha=self.alpha, epsilon=self.epsilon))
         songs = int32_indices(users.T.tocsr())
-        problem = Problem.of(settings, self.n_threads)
-        state = _Checkpoint(Path(checkpoint), settings, users) if checkpoint is not None else None
-        saved = state.load() if state is not None and resume else None
-        if saved is not None:
-            user_factors, song_factors, self.objective_ = saved
-        else:
-            song_factors = self._initial_factors(songs)
-            user_factors = np.zeros((len(table.user_ids), self.n_factors), dtype=np.float32)
-            if warm_start is not None:
-                user_factors, song_factors = starting_factors(
-                    warm_start, table, song_factors, n_threads=self.n_threads
-                )
-            self.objective_ = []
-        of_users, of_songs = (
-            SideHere(plays) if engine is None else SideOnWorkers(engine, plays, self.n_factors)
+        sides = [
+            SideHere(plays) if engine is None else on_workers(engine, plays, self.n_factors)
             for plays in (users, songs)
+        ]
+        begin = None
+        if warm_start is not None:
+            begin = partial(starting_factors, warm_start, table, n_threads=self.n_threads)
+        state = None
+        if checkpoint is not None:
+            state = Checkpoint(Path(checkpoint), settings, identity_of_plays(users))
+        self._sweep_all(
+            sides, np.diff(songs.indptr) > 0, settings, progress, state, resume=resume, begin=begin
         )
-        # There from the first sweep on, for a progress that looks at them; they are solved in place.
-        self.user_factors_: NDArray[np.float32] = user_factors
-        self.song_factors_: NDArray[np.float32] = song_factors
-        while len(self.objective_) < self.n_iterations and not self._converged():
-            started = time.perf_counter()
-            terms = sweep(of_users, of_songs, user_factors, song_factors, problem)
-            self.objective_.append({**terms, "seconds": time.perf_counter() - started})
-            if state is not None:
-                state.save(user_factors, song_factors, self.objective_)
-            report("factorize", len(self.objective_), self.n_iterations, self.objective_[-1])
-        objective = {name: settings.pop(name) for name in OBJECTIVE}
-        self.factors_ = Factors(
-            user_factors=user_factors,
-            song_factors=song_factors,
+        self.factors_ = self._factors(
+            settings,
             counts=table.counts,
             user_ids=table.user_ids,
             song_ids=table.song_ids,
             heldout_songs=() if split is None else tuple(split.heldout_songs),
             artists=None if split is None else split.artists,
             titles=None if split is None else split.titles,
-            **objective,
-            config={**settings, "objective": self.objective_},
         )
         return self
 
-    def _initial_factors(self, songs: csr_array) -> NDArray[np.float32]:
+    def fit_blocks(
+        self,
+        plays: PlayBlocks,
+        *,
+        progress: Progress | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Factorize plays that workers hold, as :meth:`fit` does.
+
+        The counts of :attr:`factors_` are left empty: :meth:`PlayBlocks.save` writes these with the plays.
+        """
+        settings = {**self.settings(), "crc32_of_warm_start": None}
+        state = None if checkpoint is None else Checkpoint(Path(checkpoint), settings, plays.identity)
+        self._sweep_all(plays.sides, plays.has_plays, settings, progress, state, resume=resume)
+        shape = len(plays.user_ids), len(plays.song_ids)
+        self.factors_ = self._factors(
+            settings,
+            counts=csr_array(shape, dtype=np.float32),
+            user_ids=plays.user_ids,
+            song_ids=plays.song_ids,
+        )
+        return self
+
+    def _factors(self, settings: Mapping[str, Any], **of: Any) -> Factors:
+        rest = {name: value for name, value in settings.items() if name not in OBJECTIVE}
+        return Factors(
+            user_factors=self.user_factors_,
+            song_factors=self.song_factors_,
+            **{name: settings[name] for name in OBJECTIVE},
+            config={**rest, "objective": self.objective_},
+            **of,
+        )
+
+    def _sweep_all(
+        self,
+        sides: Sequence[Side],
+        has_plays: NDArray[np.bool_],
+        settings: Mapping[str, Any],
+        progress: Progress | None,
+        state: Checkpoint | None,
+        *,
+        resume: bool,
+        begin: Callable[[NDArray[np.float32]], _Both] | None = None,
+    ) -> None:
+        """Solve users and songs in turn; songs begin at random, both with what ``begin`` makes of that."""
+        report, problem = progress or silent, Problem.of(settings, self.n_threads)
+        saved = state.load() if state is not None and resume else None
+        if saved is not None:
+            user_factors, song_factors, self.objective_ = saved
+        else:
+            song_factors = self._initial_factors(has_plays)
+            user_factors = np.zeros((sides[0].n_rows, self.n_factors), dtype=np.float32)
+            if begin is not None:
+                user_factors, song_factors = begin(song_factors)
+            self.objective_ = []
+        # There from the first sweep on, for a progress that looks at them; they are solved in place.
+        self.user_factors_: NDArray[np.float32] = user_factors
+        self.song_factors_: NDArray[np.float32] = song_factors
+        while len(self.objective_) < self.n_iterations and not self._converged():
+            started = time.perf_counter()
+            terms = sweep(*sides, user_factors, song_factors, problem)
+            self.objective_.append({**terms, "seconds": time.perf_counter() - started})
+            if state is not None:
+                state.save(user_factors, song_factors, self.objective_)
+            report("factorize", len(self.objective_), self.n_iterations, self.objective_[-1])
+
+    def _initial_factors(self, has_plays: NDArray[np.bool_]) -> NDArray[np.float32]:
         rng = np.random.default_rng(self.random_state)
-        factors = rng.standard_normal((songs.shape[0], self.n_factors), dtype=np.float32)
+        factors = rng.standard_normal((len(has_plays), self.n_factors), dtype=np.float32)
         factors *= self.init_scale / np.sqrt(self.n_factors)
-        factors[np.diff(songs.indptr) == 0] = 0
+        factors[~has_plays] = 0
         return factors
 
     def _converged(self) -> bool:
@@ -266,51 +314,6 @@ def sweep(
         "n_retried": of_users[3] + of_songs[3],
     }
     return {name: float(value) for name, value in terms.items()}
-
-
-class _Checkpoint:
-    """The state of a fit after a sweep, as a directory."""
-
-    _FREE = ("n_iterations", "tolerance")  # settings that a resumed run may change
-
-    def __init__(self, path: Path, settings: Mapping[str, Any], plays: csr_array) -> None:
-        digest = 0
-        for part in (plays.indptr, plays.indices, plays.data):
-            digest = zlib.crc32(part.data, digest)
-        self._path = path
-        self._identity = {name: value for name, value in settings.items() if name not in self._FREE}
-        self._identity |= {"shape": list(plays.shape), "n_plays": int(plays.nnz), "crc32_of_plays": digest}
-
-    def save(
-        self,
-        user_factors: NDArray[np.float32],
-        song_factors: NDArray[np.float32],
-        objective: list[dict[str, float]],
-    ) -> None:
-        from safetensors.numpy import save_file
-
-        config = {**self._identity, "objective": objective}
-        with new_directory(self._path, kind=_CHECKPOINT, config=config, overwrite=True) as folder:
-            save_file({"user_factors": user_factors, "song_factors": song_factors}, folder / TENSORS)
-
-    def load(self) -> tuple[NDArray[np.float32], NDArray[np.float32], list[dict[str, float]]] | None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        if not self._path.exists():
-            return None
-        config = read_config(self._path, kind=_CHECKPOINT)
-        check_settings(
-            self._identity,
-            {name: config.get(name) for name in self._identity},
-            "the unfinished factorization was begun",
-            remedy="give the same plays and settings, or --overwrite to start anew",
-        )
-        try:
-            tensors = load_file(self._path / TENSORS)
-            return tensors["user_factors"], tensors["song_factors"], config["objective"]
-        except (OSError, KeyError, SafetensorError) as error:
-            raise InputError(f"{self._path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _as_plays(counts: Any) -> PlayCounts:

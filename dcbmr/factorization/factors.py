@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -213,13 +214,19 @@ class Factors(Named):
             "counts.indices": self.counts.indices.astype(np.int32, copy=False),
             "counts.indptr": self.counts.indptr.astype(np.int64),
         }
+        with self.saving(directory, overwrite=overwrite) as file:
+            save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, file)
+
+    @contextmanager
+    def saving(self, directory: str | Path, *, overwrite: bool) -> Iterator[Path]:
+        """Give the file to write tensors to; what else there is of the directory is written after that."""
         config = {
             **self.config,
             "n_factors": self.song_factors.shape[1],
             **{name: getattr(self, name) for name in OBJECTIVE},
         }
         with new_directory(Path(directory), kind="factors", config=config, overwrite=overwrite) as folder:
-            save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / TENSORS)
+            yield folder / TENSORS
             write_lines(folder / "user_ids.txt", self.user_ids)
             write_lines(folder / "song_ids.txt", self.song_ids)
             write_lines(folder / "heldout_songs.txt", self.heldout_songs)

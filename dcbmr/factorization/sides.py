@@ -6,7 +6,8 @@ objective have the same bits.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 class Side(Protocol):
     """The rows of one side."""
 
+    n_rows: int
+
     def solve(
         self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
     ) -> NDArray[np.float64]:
@@ -52,6 +55,7 @@ class SideHere:
 
     def __init__(self, plays: csr_array) -> None:
         self._plays = plays
+        self.n_rows = plays.shape[0]
 
     def solve(
         self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
@@ -71,15 +75,17 @@ class SideOnWorkers:
     Parameters
     ----------
     engine : RayEngine
-    plays : csr_array of shape (n_rows, n_others), float32
-        Surplus.
-    n_factors : int
+    ranges : sequence of (begin, end)
+        The rows of each block.
+    blocks : iterable of Block
+        What has the plays of each range as its ``surplus``, (n_rows, n_others) float32, once it has reached
+        its worker.
     """
 
-    def __init__(self, engine: RayEngine, plays: csr_array, n_factors: int) -> None:
-        self._engine = engine
-        self._ranges = ranges_of_equal_work(plays.indptr, n_factors, engine.n_workers)
-        self._blocks = engine.place(_rows_of(plays, *some) for some in self._ranges)
+    def __init__(self, engine: RayEngine, ranges: Sequence[tuple[int, int]], blocks: Iterable[Block]) -> None:
+        self._engine, self.ranges = engine, ranges
+        self.n_rows = ranges[-1][1] if ranges else 0
+        self.blocks = engine.place(blocks)
 
     def solve(
         self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
@@ -87,15 +93,35 @@ class SideOnWorkers:
         """Solve all rows."""
         fixed = self._engine.share((others, *gram_eigenvectors(others, problem.n_threads)))
         tasks = [
-            (problem, out[begin:end] if problem.cg_steps else None, objective) for begin, end in self._ranges
+            (problem, out[begin:end] if problem.cg_steps else None, objective) for begin, end in self.ranges
         ]
-        solved = self._blocks.map(_solve_block, tasks, fixed, what="rows")
+        solved = self.blocks.map(_solve_block, tasks, fixed, what="rows")
         sums = []
-        for (begin, end), (rows, some) in zip(self._ranges, solved, strict=True):
+        for (begin, end), (rows, some) in zip(self.ranges, solved, strict=True):
             out[begin:end] = rows
             sums.append(some)
         total: NDArray[np.float64] = np.concatenate(sums).sum(axis=0)
         return total
+
+
+def on_workers(engine: RayEngine, plays: csr_array, n_factors: int) -> SideOnWorkers:
+    """Return rows that are here, for workers to solve: ``plays`` (n_rows, n_others) float32, surplus."""
+    ranges = ranges_of_equal_work(plays.indptr, n_factors, engine.n_workers)
+    return SideOnWorkers(engine, ranges, (_Rows(_rows_of(plays, *some)) for some in ranges))
+
+
+class Block(Protocol):
+    """The plays of some rows."""
+
+    @property
+    def surplus(self) -> csr_array:
+        """Confidence above one, (n_rows, n_others) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Rows:
+    surplus: csr_array
 
 
 def _rows_of(plays: csr_array, begin: int, end: int) -> csr_array:
@@ -108,12 +134,14 @@ def _rows_of(plays: csr_array, begin: int, end: int) -> csr_array:
 
 
 def _solve_block(
-    plays: csr_array, task: tuple[Problem, NDArray[np.float32] | None, bool], fixed: Fixed
+    block: Block, task: tuple[Problem, NDArray[np.float32] | None, bool], fixed: Fixed
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the rows of a block, (n_rows, n_factors), and the sums over each 16 of them."""
     problem, start, objective = task
     problem = replace(problem, n_threads=resolve_n_threads(None))
     factors, eigenvalues, eigenvectors = fixed
-    out = np.zeros((plays.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
+    out = (
+        np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
+    )
     others = _core.FixedFactors(factors, eigenvalues, eigenvectors, problem.n_threads)
-    return out, solve(plays, others, problem, out, objective=objective)
+    return out, solve(block.surplus, others, problem, out, objective=objective)

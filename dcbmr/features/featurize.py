@@ -26,6 +26,7 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
+from dcbmr.features.apart import featurize_apart
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
@@ -300,15 +301,23 @@ def _on_workers(
     for _, path in islice(songs, 1):
         engine.check_sees(path, "the audio")
     root = root.absolute()
+    shutil.rmtree(root / PARTS, ignore_errors=True)  # what was in it has been taken up
     parts = cut_into_parts(songs, len(songs), root, engine.n_workers)
     made = engine.map(_make_part, parts, engine.share(how), what="files")
     return ((part_of(root, number), report) for number, report in enumerate(made))
 
 
 def _make_part(task: tuple[Path, Mapping[str, str]], how: Mapping[str, Any]) -> FeaturizeReport:
-    """Make a part; of one that a lost worker began, what is missing."""
+    """Make a part; of one that a lost worker began, what is missing, but for a file that crashes."""
     part, songs = task
-    return featurize(songs, part, **how, resume=True, force=True)
+    given = {"source": songs, "directory": part, **how, "resume": True, "force": True}
+    begun = part.with_suffix(".begun")
+    if not begun.exists():
+        begun.parent.mkdir(exist_ok=True)
+        begun.touch()
+        return featurize(**given)
+    found = featurize_apart(given)
+    return FeaturizeReport(**{**found, "failed": Counter(found["failed"])})
 
 
 def _take_part(

@@ -91,6 +91,14 @@ class PlayFilter:
             self.left_out[why] = self.left_out.get(why, 0) + n_wrong
             keep &= ~wrong
 
+    def join(self, other: PlayFilter) -> None:
+        """Take note of what the same filter has left out of other rows."""
+        for why, n in other.left_out.items():
+            self.left_out[why] = self.left_out.get(why, 0) + n
+        if other._seen is not None:
+            first, last = self._seen or other._seen
+            self._seen = min(first, other._seen[0]), max(last, other._seen[1])
+
     def why_none(self) -> str:
         """Return why no rows may be left."""
         reasons = [f"{n:,} {why}" for why, n in self.left_out.items()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,6 +61,17 @@ class Sums(Protocol):
         """Add rows: columns by their roles, ids as DictionaryArrays of Arrow, and a count of each."""
 
 
+@dataclass(frozen=True)
+class PartRead:
+    """What some rows of plays came to."""
+
+    sums: PlaySums
+    n_rows: int
+    n_kept: int
+    stage: str
+    wanted: PlayFilter
+
+
 def read_triplets(
     source: Source, columns: Columns, wanted: PlayFilter, progress: Progress = silent
 ) -> Triplets:
@@ -75,14 +87,22 @@ def read_into(sums: Sums, source: Source, columns: Columns, wanted: PlayFilter, 
         rows = _Rows(sums, wanted, progress)
         for file in files:
             _read_file(file, columns, rows)
-        rows.check(files[0] if len(files) == 1 else f"{len(files)} files")
+        check_rows(files, rows.n_rows, rows.n_kept, wanted)
 
 
-def _read_file(path: Path, columns: Columns, rows: _Rows) -> None:
+def read_row_groups(path: Path, groups: Sequence[int], columns: Columns, wanted: PlayFilter) -> PartRead:
+    """Return the rows of some row groups of a Parquet file, those that count, added up."""
+    sums = PlaySums()
+    rows = _Rows(sums, wanted, silent)
+    _read_file(path, columns, rows, groups)
+    return PartRead(sums, rows.n_rows, rows.n_kept, rows.stage, wanted)
+
+
+def _read_file(path: Path, columns: Columns, rows: _Rows, groups: Sequence[int] | None = None) -> None:
     check_file(path, PLAYS)
     try:
         if is_parquet(path):
-            _read_parquet(path, columns, rows)
+            _read_parquet(path, columns, rows, groups)
             return
         text = Delimited.sniff(path, PLAYS, columns)
         places = {
@@ -110,20 +130,21 @@ def triplets_of(where: str, table: Any, layout: Layout, columns: Columns) -> Tri
         used = rows.columns(where, layout, names)
         batches = table.select([names[role] for role in used]).to_batches()
         _add_batches(where, layout, used, batches, names, columns, rows)
-        rows.check(where)
+        check_rows([where], rows.n_rows, rows.n_kept, PlayFilter())
     except (pa.ArrowException, _BadValue) as error:
         raise InputError(f"{where}: no plays: {error}") from error
     return sums.finish()
 
 
-def _read_parquet(path: Path, columns: Columns, rows: _Rows) -> None:
+def _read_parquet(path: Path, columns: Columns, rows: _Rows, groups: Sequence[int] | None) -> None:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         names = _names(columns_of(path, PLAYS, file.schema_arrow, columns))
         used = rows.columns(path, PLAYS, names)
         order = [names[role] for role in used]
-        batches = (batch.select(order) for batch in file.iter_batches(_BLOCK_ROWS, columns=order))
+        read = file.iter_batches(_BLOCK_ROWS, row_groups=groups, columns=order)
+        batches = (batch.select(order) for batch in read)
         _add_batches(path, PLAYS, used, batches, names, columns, rows)
 
 
@@ -161,7 +182,8 @@ class _Rows:
         self._sums = sums
         self._filter = wanted
         self._progress = progress
-        self._n_rows = self._n_kept = 0
+        self.n_rows = self.n_kept = 0
+        self.stage = "read counts"
 
     def columns(self, where: object, layout: Layout, names: Names) -> list[str]:
         """Return the roles of the columns to read.
@@ -186,7 +208,7 @@ class _Rows:
         for ids in (users, songs):  # a dictionary may hold a null
             if ids.dictionary.null_count or pc.any(pc.equal(ids.dictionary, "")).as_py():
                 raise _BadValue("an id is empty")
-        self._n_rows += len(users)
+        self.n_rows += len(users)
         if "count" in block:
             values = block["count"].to_numpy(zero_copy_only=False)
             good = (values >= 0) & (values <= _MOST)  # false for NaN
@@ -201,16 +223,18 @@ class _Rows:
             # Anew, so that nobody is numbered who has only rows that do not count.
             block |= {role: compacted(block[role]) for role in ("user", "song")}
         self._sums.add(block, values.astype(np.float32))
-        self._n_kept += len(values)
-        stage = "read counts" if "count" in block else "count plays"
-        self._progress(stage, self._n_rows, None, self._filter.left_out)
+        self.n_kept += len(values)
+        self.stage = "read counts" if "count" in block else "count plays"
+        self._progress(self.stage, self.n_rows, None, self._filter.left_out)
 
-    def check(self, where: object) -> None:
-        """Raise InputError where no rows came, or none that counts."""
-        if not self._n_rows:
-            raise InputError(f"{where}: no plays in it; wanted rows of {PLAYS.wanted}")
-        if not self._n_kept:
-            raise InputError(f"{where}: none of {self._n_rows:,} rows counts: {self._filter.why_none()}")
+
+def check_rows(files: Sequence[object], n_rows: int, n_kept: int, wanted: PlayFilter) -> None:
+    """Raise InputError where files have no rows, or none that counts."""
+    where = files[0] if len(files) == 1 else f"{len(files)} files"
+    if not n_rows:
+        raise InputError(f"{where}: no plays in it; wanted rows of {PLAYS.wanted}")
+    if not n_kept:
+        raise InputError(f"{where}: none of {n_rows:,} rows counts: {wanted.why_none()}")
 
 
 def _fault(places: Mapping[str, int], fields: Sequence[str]) -> str | None:

@@ -49,11 +49,16 @@ class PlaySums:
 
     def finish(self) -> tuple[list[str], list[str], csr_array]:
         """Return ids of users, ids of songs and counts (n_users, n_songs) float32, and let go of them."""
+        total = self.total()
+        counts = csr_array((total.data.astype(np.float32), total.indices, total.indptr), shape=total.shape)
+        return self.users.ids(), self.songs.ids(), counts
+
+    def total(self) -> csr_array:
+        """Return the sums of all rows, (n_users, n_songs) float64, and let go of them."""
         self._merge()
         total, self._sum = self._sum, csr_array((0, 0))
-        counts = csr_array((total.data.astype(np.float32), total.indices, total.indptr), shape=total.shape)
-        counts.sum_duplicates()
-        return self.users.ids(), self.songs.ids(), counts
+        total.sum_duplicates()
+        return total
 
 
 class Ids:
@@ -73,6 +78,11 @@ class Ids:
         if len(self._pending) == _BLOCKS_MERGED:
             self._merge()
 
+    def add_table(self, table: Any) -> None:
+        """Add ids, each of which is there once, as an array of Arrow."""
+        rows = pa.array(np.arange(len(table), dtype=np.int32))
+        self.add(pa.DictionaryArray.from_arrays(rows, table))
+
     def _merge(self) -> None:
         if not self._pending:
             return
@@ -88,6 +98,11 @@ class Ids:
         self._merge()
         codes, self._codes = self._codes, []
         return np.concatenate([np.empty(0, np.int32), *codes])
+
+    def table(self) -> Any:
+        """Return the ids, by their numbers, as an array of Arrow."""
+        self._merge()
+        return self._known
 
     def ids(self) -> list[str]:
         """Return the ids, by their numbers."""

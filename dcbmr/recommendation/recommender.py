@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Ids = Sequence[str] | NDArray[np.object_]
 Candidates = Literal["unplayed", "all", "new"]
 Likeness = Literal["usage", "factors"]
+Value = TypeVar("Value")
 
 
 class Recommender:
@@ -427,6 +429,44 @@ class Recommender:
     @cached_property
     def _pools(self) -> dict[str, Pool]:
         return {}
+
+
+def rank_blocks(
+    recommender: Recommender,
+    work: Callable[..., Value],
+    blocks: Iterable[tuple[Any, ...]],
+    *,
+    candidates: Candidates,
+    engine: RayEngine | None,
+) -> Iterator[Value]:
+    """Yield ``work(task, (choice, songs, n_threads))`` of each block of users, here or from workers.
+
+    A block begins with the ids of its users. Its task is the users' vectors and the songs that they are not
+    to get, and then what there is of the block. ``songs`` are the ids as an array of Arrow.
+    """
+    import pyarrow as pa
+
+    recommender._tell_of_heldout(candidates)
+    choice = recommender._choice(candidates), pa.array(recommender.song_ids, pa.string())
+    tasks = ((*recommender._query(block[0], candidates), *block) for block in blocks)
+    if engine is None:
+        yield from (work(task, (*choice, recommender.n_threads)) for task in tasks)
+    else:
+        yield from engine.map(work, tasks, engine.share((*choice, None)), what="users")
+
+
+def digest_of(recommender: Recommender) -> int:
+    """Return what tells recommenders apart by their lists: a CRC-32 of users, songs and plays."""
+    n_per_artist = recommender._per_artist and recommender._per_artist.n
+    crc = zlib.crc32("\n".join([str(n_per_artist), *recommender.song_ids]).encode())
+    crc = zlib.crc32("\n".join(recommender.user_ids).encode(), crc)
+    counts = recommender._listeners.counts
+    arrays = [recommender.song_factors, recommender._source.user_factors]
+    arrays += [counts.indptr, counts.indices, counts.data]
+    arrays += [recommender._artist_of] if n_per_artist else []
+    for array in arrays:
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return crc
 
 
 def _learned_songs(factors: Factors) -> tuple[list[str], NDArray[np.float32]]:

@@ -1,5 +1,6 @@
 """The engine on two workers of one machine, and each command on it once. Faults: test_ray_faults.py."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from dataclasses import replace
 
 import engine_work as work
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import random_array
 
@@ -15,7 +18,12 @@ import dcbmr
 import dcbmr.engine.on_ray as on_ray
 from dcbmr.cli import main
 from dcbmr.errors import DcbmrError, InputError
+from dcbmr.factorization.cut_plays import cut_plays
+from dcbmr.plays import parts
+from dcbmr.plays.parts import parquet_files
+from dcbmr.plays.play_filter import PlayFilter
 from dcbmr.ranking import ranks
+from dcbmr.recommendation import lists
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +94,76 @@ def _without_time(objective):
     return [{name: value for name, value in terms.items() if name != "seconds"} for terms in objective]
 
 
+@pytest.fixture
+def parquet(tmp_path):
+    """Plays in three files, one with ids of a dictionary; pairs repeat, and users are in two of them."""
+    rng = np.random.default_rng(1)
+    folder = tmp_path / "plays"
+    folder.mkdir()
+    for n in range(3):
+        n_rows = 900
+        users = [f"u{u}" for u in rng.integers(30 * n, 30 * n + 45, n_rows)]
+        songs = [f"s{s}" for s in rng.integers(0, 40, n_rows)]
+        days = [f"2024-01-{1 + day:02}" for day in rng.integers(0, 28, n_rows)]
+        columns = {"user": users, "song": pa.array(songs), "count": rng.integers(0, 4, n_rows), "time": days}
+        if n == 1:
+            columns["song"] = columns["song"].dictionary_encode()
+        pq.write_table(pa.table(columns), folder / f"part-{n}.parquet", row_group_size=200)
+    (folder / "_SUCCESS").touch()
+    return folder
+
+
+def fit_parquet(engine, folder, place, settings, **state):
+    als = dcbmr.WeightedALS(**settings)
+    files = parquet_files(folder)
+    with cut_plays(engine, files, place / "cut", als, wanted=PlayFilter(since="2024-01-03")) as plays:
+        als.fit_blocks(plays, **state)
+        plays.save(als.factors_, place / "factors", overwrite=True)
+    assert not (place / "cut").exists()
+    return als
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_plays_that_workers_read_give_the_bits_of_one_machine(engine, parquet, tmp_path, monkeypatch, solver):
+    monkeypatch.setattr(parts, "_PART_ROWS", 300)
+    settings = {"n_factors": 9, "n_iterations": 3, "solver": solver, "frequency_exponent": 0.5}
+    here = dcbmr.PlayCounts.read(parquet, since="2024-01-03")
+    alone = dcbmr.WeightedALS(**settings).fit(here)
+    together = fit_parquet(engine, parquet, tmp_path, settings)
+    assert _without_time(together.objective_) == _without_time(alone.objective_)
+    found = dcbmr.Factors.load(tmp_path / "factors")
+    for name in ("user_ids", "song_ids", "user_factors", "song_factors"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(alone.factors_, name))
+    for name in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(found.counts, name), getattr(here.counts, name))
+    alone.factors_.save(tmp_path / "alone")
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("alone", "factors")]
+    assert configs[0].keys() == configs[1].keys()
+    # From one machine to many and back, a sweep each: the plays are known for the same.
+    state = {"checkpoint": tmp_path / "state", "resume": True}
+    dcbmr.WeightedALS(**settings | {"n_iterations": 1}).fit(here, **state)
+    fit_parquet(engine, parquet, tmp_path, settings | {"n_iterations": 2}, **state)
+    there = dcbmr.WeightedALS(**settings).fit(here, **state)
+    np.testing.assert_array_equal(there.song_factors_, alone.song_factors_)
+
+
+def test_parquet_in_which_no_row_counts(engine, parquet, tmp_path):
+    wanted = PlayFilter(since="2025-01-01")
+    with (
+        pytest.raises(InputError, match=r"3 files: none of 2,700 rows counts: 2,700 before 2025-01-01"),
+        cut_plays(engine, parquet_files(parquet), tmp_path / "cut", dcbmr.WeightedALS(), wanted=wanted),
+    ):
+        pass
+    (parquet / "part-3.parquet").write_bytes((parquet / "part-1.parquet").read_bytes()[:-9] + b"?")
+    with (
+        pytest.raises(InputError, match=r"part-3.parquet cannot be read"),
+        cut_plays(engine, parquet_files(parquet), tmp_path / "cut", dcbmr.WeightedALS(), wanted=wanted),
+    ):
+        pass
+    (parquet / "more.tsv").write_text("a\tb\t1\n")
+    assert parquet_files(parquet) is None
+
+
 def test_a_row_that_cannot_be_solved_is_named(engine):
     counts = np.ones((40, 4), np.float32)
     als = dcbmr.WeightedALS(n_factors=3, n_iterations=1, alpha=1e30, regularization=1e-30)
@@ -143,16 +221,64 @@ def test_features_are_those_of_one_machine(engine, small_world, tmp_path):
     assert dcbmr.featurize(audio, tmp_path / "together", resume=True).n_done == 0
 
 
-def test_lists_are_those_of_one_machine(engine, small_world, tmp_path):
+def test_lists_are_those_of_one_machine(engine, small_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "_BLOCK_ROWS", 100)
     recommender = dcbmr.Recommender.from_factors(dcbmr.Factors.load(small_world / "factors"))
     recommender = recommender.limited_to(per_artist=dcbmr.PerArtist(2, {}))
     for candidates in ("unplayed", "all"):
-        for name, where in (("alone", None), ("together", engine)):
-            dcbmr.save_lists(
-                recommender, tmp_path / name, candidates=candidates, engine=where, overwrite=True
-            )
-        one, other = (tmp_path / name / "lists.parquet" for name in ("alone", "together"))
-        assert other.read_bytes() == one.read_bytes()
+        given = {"candidates": candidates, "overwrite": True}
+        alone, together = (
+            dcbmr.save_lists(recommender, tmp_path / name, engine=where, **given)
+            for name, where in (("alone", None), ("together", engine))
+        )
+        assert together == alone
+        check_same_lists(tmp_path)
+    assert len(list((tmp_path / "together" / "lists.parquet").iterdir())) > 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
+
+
+def check_same_lists(root):
+    one, other = (pq.read_table(root / name / "lists.parquet") for name in ("alone", "together"))
+    assert other.equals(one)
+    config, without = (
+        [(root / name / file).read_bytes() for name in ("alone", "together")]
+        for file in ("config.json", "without_songs.txt")
+    )
+    assert config[0] == config[1]
+    assert without[0] == without[1]
+
+
+@pytest.mark.parametrize("goes_on_with_workers", [True, False])
+def test_lists_go_on_where_they_were(engine, small_world, tmp_path, monkeypatch, goes_on_with_workers):
+    monkeypatch.setattr(lists, "_BLOCK_ROWS", 100)
+    recommender = dcbmr.Recommender.from_factors(dcbmr.Factors.load(small_world / "factors"))
+    dcbmr.save_lists(recommender, tmp_path / "alone")
+
+    def stop(stage, step, n_steps, figures):
+        if step > 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dcbmr.save_lists(recommender, tmp_path / "together", engine=engine, progress=stop)
+    list(engine.map(work.double, [0, 0, 0, 0], what="numbers"))  # they end what they have begun
+    assert not (tmp_path / "together").exists()
+    parts = tmp_path / ".together.checkpoint"
+    times = {part.name: part.stat().st_mtime_ns for part in parts.glob("part-*")}
+    assert times
+    with pytest.raises(InputError, match=r"unfinished lists were begun .*k"):
+        dcbmr.save_lists(recommender, tmp_path / "together", k=5, resume=True, engine=engine)
+    fewer = recommender.limited_to(recommender.song_ids[1:])
+    with pytest.raises(InputError, match=r"unfinished lists were begun .*crc32"):
+        dcbmr.save_lists(fewer, tmp_path / "together", resume=True, engine=engine)
+    (parts / f".{next(iter(times))}.123").touch()  # of a worker that was killed
+    where = engine if goes_on_with_workers else None
+    dcbmr.save_lists(recommender, tmp_path / "together", resume=True, engine=where)
+    check_same_lists(tmp_path)
+    made = {
+        part.name: part.stat().st_mtime_ns for part in (tmp_path / "together" / "lists.parquet").iterdir()
+    }
+    assert made | times == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
 
 
 def test_ranks_are_those_of_one_machine(engine, monkeypatch):

@@ -10,13 +10,20 @@ import time
 
 import engine_work as work
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from scipy.sparse import random_array
+from scipy.sparse import csr_array, random_array
 
 import dcbmr
 from dcbmr.errors import DcbmrError
-from dcbmr.features import parts
+from dcbmr.factorization.cut_plays import cut_plays
+from dcbmr.features import parts as parts_of_features
+from dcbmr.plays import parts
+from dcbmr.plays.parts import parquet_files
+from dcbmr.plays.play_filter import PlayFilter
 from dcbmr.ranking import ranks
+from dcbmr.recommendation import lists
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"n_factors": 9, "n_iterations": 3}
@@ -72,12 +79,57 @@ def kill_at_step(engine, n):
 
 
 def test_features_after_a_worker_was_killed(engine, small_world, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "_MOST_FILES", 2)
+    monkeypatch.setattr(parts_of_features, "_MOST_FILES", 2)
     made = tmp_path / "features"
     with pytest.warns(UserWarning, match="lost with block .* of the files"):
         report = dcbmr.featurize(small_world / "audio", made, engine=engine, progress=kill_at_step(engine, 4))
     assert report.n_done == 40
     check_same(made, small_world / "features")
+
+
+CRASHING = """
+import ctypes, sys
+here = sys.path.pop(0)
+del sys.modules["soundfile"]
+import soundfile as real
+sys.path.insert(0, here)
+whole = real.SoundFile
+def opened(file, *args, **options):
+    if b"-crash" in file:
+        ctypes.string_at(0)
+    return whole(file, *args, **options)
+real.SoundFile = opened
+globals().update({name: value for name, value in vars(real).items() if not name.startswith("__")})
+"""
+
+
+def test_files_that_crash_their_decoder_cost_only_themselves(small_world, tmp_path, monkeypatch):
+    """Three of a part and one of another, which would be more workers than may be lost."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "soundfile.py").write_text(CRASHING)
+    (tmp_path / "music").mkdir()
+    for song in sorted((small_world / "audio").iterdir()):
+        shutil.copyfile(song, tmp_path / "music" / song.name)
+    crashing = ["song01-crash", "song02-crash", "song05-crash", "song33-crash"]
+    for name in crashing:
+        shutil.copyfile(small_world / "audio" / "song00.wav", tmp_path / "music" / f"{name}.wav")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "first"))
+    words = [
+        "featurize",
+        str(tmp_path / "music"),
+        "-o",
+        str(tmp_path / "made"),
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+    ]
+    done = subprocess.run([sys.executable, "-P", "-m", "dcbmr", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "made" / "failed.tsv").read_text().splitlines()[1:]
+    why = "was being read when a library crashed: SIGSEGV"
+    assert sorted(lines) == [f"{name}\t{tmp_path}/music/{name}.wav\t{why}" for name in crashing]
+    check_same(tmp_path / "made", small_world / "features")
 
 
 def check_same(made, wanted):
@@ -103,6 +155,137 @@ def test_ranks_after_a_worker_was_killed(engine, monkeypatch):
             users, songs, heldout, engine=engine, progress=kill_at_step(engine, 1)
         )
     np.testing.assert_array_equal(together.ranks.ranks, alone.ranks.ranks)
+
+
+def test_lists_after_a_worker_was_killed(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "_BLOCK_ROWS", 5000)
+    rng = np.random.default_rng(1)
+    users, songs = rng.standard_normal((9000, 8)), rng.standard_normal((50, 8))
+    counts = csr_array((rng.random((9000, 50)) < 0.1).astype(np.float32))
+    factors = dcbmr.Factors(user_factors=users, song_factors=songs, counts=counts)
+    recommender = dcbmr.Recommender.from_factors(factors)
+    dcbmr.save_lists(recommender, tmp_path / "alone")
+    with pytest.warns(UserWarning, match="lost with block .* of the users"):
+        dcbmr.save_lists(recommender, tmp_path / "together", engine=engine, progress=kill_at_step(engine, 1))
+    one, other = (pq.read_table(tmp_path / name / "lists.parquet") for name in ("alone", "together"))
+    assert other.equals(one)
+
+
+@pytest.mark.parametrize("stage", ["read counts", "cut plays", "factorize"])
+def test_plays_that_workers_hold_after_one_was_killed(engine, tmp_path, monkeypatch, stage):
+    monkeypatch.setattr(parts, "_PART_ROWS", 100)
+    write_parquet(tmp_path / "plays")
+    alone = dcbmr.WeightedALS(**SETTINGS).fit(dcbmr.PlayCounts.read(tmp_path / "plays"))
+    als, killed = dcbmr.WeightedALS(**SETTINGS), []
+
+    def kill_one(now, *step):
+        if now == stage and not killed:
+            killed.append(next(iter(worker.facts.process for worker in engine._workers if worker.facts)))
+            os.kill(killed[0], signal.SIGKILL)
+
+    files, wanted = parquet_files(tmp_path / "plays"), PlayFilter()
+    cut = cut_plays(engine, files, tmp_path / "cut", als, wanted=wanted, progress=kill_one)
+    with pytest.warns(UserWarning, match="done again"):
+        fit_and_save(cut, als, tmp_path / "factors", kill_one)
+    found = dcbmr.Factors.load(tmp_path / "factors")
+    np.testing.assert_array_equal(found.song_factors, alone.song_factors_)
+    np.testing.assert_array_equal(found.counts.data, alone.factors_.counts.data)
+
+
+def fit_and_save(cut, als, directory, progress):
+    with cut as plays:
+        als.fit_blocks(plays, progress=progress)
+        plays.save(als.factors_, directory)
+
+
+def write_parquet(folder):
+    folder.mkdir()
+    matrix = draw_plays().tocoo()
+    columns = {"user": matrix.row, "song": matrix.col, "count": matrix.data}
+    table = pa.table(columns)
+    for n, start in enumerate(range(0, len(table), 300)):
+        pq.write_table(table.slice(start, 300), folder / f"part-{n}.parquet", row_group_size=100)
+
+
+def test_a_full_disk_where_a_worker_writes(engine):
+    told = r"block 2 of the files: .* has no room where it writes: .*No space left.*; free some space there"
+    with pytest.raises(DcbmrError, match=told):
+        list(engine.map(work.write_to, [os.devnull, "/dev/full"], what="files"))
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_a_full_disk_where_ray_writes():
+    """What its object store has no room for; how full a disk may be is Ray's own setting."""
+    code = """
+        import numpy as np
+        import dcbmr
+
+        with dcbmr.RayEngine(n_workers=1, n_threads=1) as engine:
+            engine.share(np.ones(60 << 20, np.float32))
+        """
+    limits = {"RAY_local_fs_capacity_threshold": "0.0001"}
+    limits["RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES"] = str(100 << 20)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=os.environ | limits
+    )
+    assert done.returncode
+    assert "DcbmrError: the disk is full where Ray writes what its object store has no room" in done.stderr
+    assert "--object-store-memory), and go on with --resume" in done.stderr
+
+
+def test_features_ranks_and_lists_on_several_machines_of_which_two_are_lost(small_world, tmp_path):
+    code = """
+        import sys, warnings
+        sys.path.insert(0, sys.argv[1])
+        import numpy as np
+        import pyarrow.parquet as pq
+        from pathlib import Path
+        from ray.cluster_utils import Cluster
+        import dcbmr
+        import engine_work as work
+        from dcbmr.features import parts
+        from dcbmr.ranking import ranks
+        from dcbmr.recommendation import lists
+
+        world, root = map(Path, sys.argv[2:])
+        parts._MOST_FILES, lists._BLOCK_ROWS = 2, 100
+        ranks.blocks_of_users = work.small_blocks
+        rng = np.random.default_rng(1)
+        users, songs = (rng.standard_normal((n, 8), dtype=np.float32) for n in (9000, 50))
+        heldout = rng.random((9000, 50)) < 0.1
+        alone = dcbmr.evaluate_ranking(users, songs, heldout)
+        recommender = dcbmr.Recommender.from_factors(dcbmr.Factors.load(world / "factors"))
+        dcbmr.save_lists(recommender, root / "alone")
+        of_node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args=of_node)
+        others = [cluster.add_node(**of_node) for _ in range(2)]
+        cluster.wait_for_nodes()
+
+        def lose_one(stage, step, n_steps, figures):
+            if step >= n_steps // 4 and len(others) == n_left:
+                cluster.remove_node(others.pop(), allow_graceful=False)
+
+        catch = warnings.catch_warnings(record=True)
+        with dcbmr.RayEngine(cluster.address, n_workers=3) as engine, catch as told:
+            n_left = 2
+            dcbmr.featurize(world / "audio", root / "made", engine=engine, progress=lose_one)
+            n_left = 1
+            together = dcbmr.evaluate_ranking(users, songs, heldout, engine=engine, progress=lose_one)
+            dcbmr.save_lists(recommender, root / "together", engine=engine)
+        cluster.shutdown()
+        np.testing.assert_array_equal(together.ranks.ranks, alone.ranks.ranks)
+        one, other = (pq.read_table(root / name / "lists.parquet") for name in ("alone", "together"))
+        assert other.equals(one)
+        assert sum("was lost with" in str(one.message) for one in told) >= 2, told
+        """
+    here = os.path.dirname(__file__)
+    words = [sys.executable, "-c", textwrap.dedent(code), here, str(small_world), str(tmp_path)]
+    path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    check_same(tmp_path / "made", small_world / "features")
 
 
 def test_factors_after_a_machine_was_lost():
@@ -177,5 +360,6 @@ def test_features_after_the_driver_was_killed(small_world, tmp_path):
         time.sleep(0.5)
         driver.kill()
     assert (tmp_path / "broken" / "unfinished.json").exists()
-    subprocess.run([*broken, "--resume"], check=True, capture_output=True)
+    done = subprocess.run([*broken, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     check_same(tmp_path / "broken", tmp_path / "alone")

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from dcbmr import InputError, PlayCounts, WeightedALS, evaluate_factors, split_plays
+from dcbmr.base.needs import Sizes
 from dcbmr.cli import cli
 from dcbmr.experiment.rows import TuneSettings
 from dcbmr.factorization.advice import likely_far
@@ -105,10 +106,10 @@ def test_the_command_prints_what_to_do_next(split, tmp_path):
 
 
 def test_factorize_says_when_its_settings_are_likely_far_from_good(split, tmp_path):
-    plays = split.train
-    assert "dcbmr tune" in likely_far(WeightedALS(), plays)
-    assert likely_far(WeightedALS(regularization=100.0), plays) == ""
-    assert likely_far(WeightedALS(n_factors=10), plays) == ""
+    sizes = Sizes(*split.train.counts.shape, split.train.counts.nnz, n_factors=50)
+    assert "dcbmr tune" in likely_far(WeightedALS(), sizes)
+    assert likely_far(WeightedALS(regularization=100.0), sizes) == ""
+    assert likely_far(WeightedALS(n_factors=10), sizes) == ""
     split.save(tmp_path / "split")
     said = CliRunner().invoke(cli, ["factorize", str(tmp_path / "split"), "-o", str(tmp_path / "f")]).stderr
     assert sum("`dcbmr tune`" in line for line in said.splitlines()) == 1
