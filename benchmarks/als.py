@@ -87,7 +87,7 @@ def ours(solver):
         problem = Problem(regularization, 1.0, 0.0, 3 if solver == "cg" else 0, n_threads)
         for _ in range(n_sweeps):
             started = time.perf_counter()
-            als.sweep(SideHere(plays), SideHere(by_song), users, songs, problem)
+            als.sweep(SideHere(plays), SideHere(by_song), users, songs, problem, lambda share: None)
             run.add(time.perf_counter() - started, users, songs)
 
     return fit

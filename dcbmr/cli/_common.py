@@ -290,8 +290,8 @@ class _Stage:
 
     task: TaskID
     began: float
-    first: int
-    last: int
+    first: float
+    last: float
     is_told: bool = False
 
     def left(self, n_steps: int | None) -> float | None:
@@ -314,7 +314,7 @@ class Bars:
         self._stages: dict[str, _Stage] = {}
 
     def __call__(
-        self, stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
+        self, stage: str, step: float, n_steps: int | None, figures: Mapping[str, float], /, shown: str = ""
     ) -> None:
         """Move the bar of ``stage``; ``shown`` in place of the figures."""
         at = self._stages.get(stage)

@@ -261,10 +261,13 @@ def _say_sizes(sizes: Sizes) -> None:
 
 @contextmanager
 def _show_sweeps(als: WeightedALS, state: Mapping[str, Any]) -> Iterator[Progress]:
-    """Show each sweep with its objective."""
+    """Show each sweep with its objective, and how far it is."""
     with show_progress() as bars:
 
         def show(stage: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
+            if stage == "solve":
+                bars("factorize", sweep * als.n_iterations / (n_sweeps or 1), als.n_iterations, {})
+                return
             bars(stage, sweep, n_sweeps, {})
             parts = " + ".join(
                 f"{name} {terms[name]:.6g}" for name in ("observed", "unobserved", "regularization")

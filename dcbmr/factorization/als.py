@@ -26,7 +26,7 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.errors import InputError
 from dcbmr.factorization.checkpoint import Checkpoint, identity_of_plays
 from dcbmr.factorization.factors import OBJECTIVE, Factors, check_objective
-from dcbmr.factorization.half_sweep import Problem, int32_indices
+from dcbmr.factorization.half_sweep import Problem, Tell, int32_indices
 from dcbmr.factorization.sides import Side, SideHere, on_workers
 from dcbmr.factorization.warm_start import check_start, crc32_of, starting_factors
 from dcbmr.plays.confidence import surplus
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dcbmr.factorization.play_blocks import PlayBlocks
 
     _Both = tuple[NDArray[np.float32], NDArray[np.float32]]  # of users, of songs
+
+_STEPS_A_SWEEP = 100  # of progress
 
 
 class WeightedALS(Estimator):
@@ -164,8 +166,9 @@ class WeightedALS(Estimator):
             from random ones: users and songs that they know from where they were, new songs from their
             fold-in. With a tolerance, far fewer sweeps suffice where little has changed.
         progress : Progress, optional
-            Told of each sweep, with the objective, when :attr:`user_factors_` and :attr:`song_factors_` are
-            those of the sweep; it may raise to stop.
+            Told of each sweep ("factorize"), with the objective, when :attr:`user_factors_` and
+            :attr:`song_factors_` are those of the sweep; of large plays within a sweep, too ("solve", in
+            hundredths of a sweep). It may raise to stop.
         checkpoint : path, optional
             Directory that is written anew after each sweep.
         resume : bool
@@ -273,9 +276,14 @@ class WeightedALS(Estimator):
         # There from the first sweep on, for a progress that looks at them; they are solved in place.
         self.user_factors_: NDArray[np.float32] = user_factors
         self.song_factors_: NDArray[np.float32] = song_factors
+
+        def tell(share: float) -> None:
+            done = _STEPS_A_SWEEP * (len(self.objective_) + share)
+            report("solve", int(done), _STEPS_A_SWEEP * self.n_iterations, {})
+
         while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
-            terms = sweep(*sides, user_factors, song_factors, problem)
+            terms = sweep(*sides, user_factors, song_factors, problem, tell)
             self.objective_.append({**terms, "seconds": time.perf_counter() - started})
             if state is not None:
                 state.save(user_factors, song_factors, self.objective_)
@@ -301,10 +309,18 @@ def sweep(
     user_factors: NDArray[np.float32],
     song_factors: NDArray[np.float32],
     problem: Problem,
+    tell: Tell,
 ) -> dict[str, float]:
-    """Solve the users, then the songs, in place; return the objective's terms."""
-    of_users = users.solve(song_factors, problem, user_factors, objective=False)
-    of_songs = songs.solve(user_factors, problem, song_factors, objective=True)
+    """Solve the users, then the songs, in place; return the objective's terms.
+
+    ``tell`` hears now and then which share of the sweep is done, where each half counts the same.
+    """
+    of_users = users.solve(
+        song_factors, problem, user_factors, objective=False, tell=lambda share: tell(share / 2)
+    )
+    of_songs = songs.solve(
+        user_factors, problem, song_factors, objective=True, tell=lambda share: tell((1 + share) / 2)
+    )
     observed, unobserved, penalty = of_songs[0], of_songs[1], of_users[2] + of_songs[2]
     terms = {
         "observed": observed,

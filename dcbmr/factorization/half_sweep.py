@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,8 @@ from dcbmr.errors import DcbmrError, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Tell = Callable[[float], None]
 
 _FLOPS_A_CALL = 2e10  # work between two looks at Ctrl-C: a tenth of a second or so
 # Rows that the kernel sums in one go (kSumRows of csrc/als.h): a cut between them changes no bit.
@@ -81,10 +83,12 @@ def half_sweep(
     out: NDArray[np.float32],
     *,
     objective: bool,
+    tell: Tell | None = None,
 ) -> NDArray[np.float64]:
     """Solve every row of ``out`` for its row of ``plays`` (surplus), the other side fixed.
 
-    With conjugate gradients a row starts from what ``out`` holds.
+    With conjugate gradients a row starts from what ``out`` holds. ``tell`` hears now and then which share of
+    the work is done.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def half_sweep(
         Observed, unobserved (these two only with ``objective``) and regularization terms of the rows, and
         how many rows float64 had to solve.
     """
-    sums: NDArray[np.float64] = solve(plays, others, problem, out, objective=objective).sum(axis=0)
+    sums: NDArray[np.float64] = solve(plays, others, problem, out, objective=objective, tell=tell).sum(axis=0)
     return sums
 
 
@@ -103,6 +107,7 @@ def solve(
     out: NDArray[np.float32],
     *,
     objective: bool,
+    tell: Tell | None = None,
 ) -> NDArray[np.float64]:
     """Do a :func:`half_sweep`; return its sums over each 16 rows, (n_rows / 16, 4)."""
     indptr = plays.indptr.astype(np.int64)
@@ -110,7 +115,10 @@ def solve(
     regularization = problem.row_regularization(plays)
     sums = [np.zeros((0, 4))]
     try:
-        for some in _row_ranges(indptr, out.shape[1]):
+        ranges = _row_ranges(indptr, out.shape[1])
+        for number, some in enumerate(ranges):
+            if tell is not None and number:
+                tell(number / len(ranges))
             found = others.solve_rows(
                 rows,
                 some,
@@ -127,10 +135,10 @@ def solve(
     return np.concatenate(sums)
 
 
-def _row_ranges(indptr: NDArray[np.int64], n_factors: int) -> Iterator[tuple[int, int]]:
+def _row_ranges(indptr: NDArray[np.int64], n_factors: int) -> list[tuple[int, int]]:
     """Cut the rows into ranges of some _FLOPS_A_CALL."""
     work = _work_until(indptr, n_factors)
-    yield from _cut(work, int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0)
+    return list(_cut(work, int(work[-1] / _FLOPS_A_CALL) + 1 if len(work) else 0))
 
 
 def ranges_of_equal_work(indptr: NDArray[Any], n_factors: int, n_ranges: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.factorization.half_sweep import (
     Problem,
+    Tell,
     fixed_factors,
     gram_eigenvectors,
     half_sweep,
@@ -38,9 +39,15 @@ class Side(Protocol):
     n_rows: int
 
     def solve(
-        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+        self,
+        others: NDArray[np.float32],
+        problem: Problem,
+        out: NDArray[np.float32],
+        *,
+        objective: bool,
+        tell: Tell,
     ) -> NDArray[np.float64]:
-        """Solve all rows for the factors of the other side; ``out`` and sums as of :func:`half_sweep`."""
+        """Solve all rows for the factors of the other side; the rest as of :func:`half_sweep`."""
         ...
 
 
@@ -58,12 +65,17 @@ class SideHere:
         self.n_rows = plays.shape[0]
 
     def solve(
-        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+        self,
+        others: NDArray[np.float32],
+        problem: Problem,
+        out: NDArray[np.float32],
+        *,
+        objective: bool,
+        tell: Tell,
     ) -> NDArray[np.float64]:
         """Solve all rows."""
-        return half_sweep(
-            self._plays, fixed_factors(others, problem.n_threads), problem, out, objective=objective
-        )
+        fixed = fixed_factors(others, problem.n_threads)
+        return half_sweep(self._plays, fixed, problem, out, objective=objective, tell=tell)
 
 
 class SideOnWorkers:
@@ -88,7 +100,13 @@ class SideOnWorkers:
         self.blocks = engine.place(blocks)
 
     def solve(
-        self, others: NDArray[np.float32], problem: Problem, out: NDArray[np.float32], *, objective: bool
+        self,
+        others: NDArray[np.float32],
+        problem: Problem,
+        out: NDArray[np.float32],
+        *,
+        objective: bool,
+        tell: Tell,
     ) -> NDArray[np.float64]:
         """Solve all rows."""
         fixed = self._engine.share((others, *gram_eigenvectors(others, problem.n_threads)))
@@ -100,6 +118,7 @@ class SideOnWorkers:
         for (begin, end), (rows, some) in zip(self.ranges, solved, strict=True):
             out[begin:end] = rows
             sums.append(some)
+            tell(len(sums) / len(self.ranges))
         total: NDArray[np.float64] = np.concatenate(sums).sum(axis=0)
         return total
 

@@ -141,9 +141,9 @@ class _HeldOutPlays:
     def run(self, settings: Mapping[str, Any], watch: Watch) -> float:
         als = WeightedALS(**{**self._fixed, **settings})
 
-        def judge(_: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
+        def judge(stage: str, sweep: int, n_sweeps: int | None, terms: Mapping[str, float]) -> None:
             watch.check_time()
-            if is_rung(sweep) and sweep < als.n_iterations:
+            if stage == "factorize" and is_rung(sweep) and sweep < als.n_iterations:
                 watch.tell(sweep, self._recall(als))
 
         return self._recall(als.fit(self._train, progress=judge))

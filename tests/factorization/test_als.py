@@ -341,6 +341,25 @@ def test_conjugate_gradients_come_to_the_exact_objective():
     assert approximate.objective_[-1]["total"] == pytest.approx(exact.objective_[-1]["total"], rel=5e-3)
 
 
+@pytest.mark.parametrize("resumed_after", [0, 1])
+def test_progress_sees_how_far_a_sweep_of_large_plays_is(tmp_path, monkeypatch, resumed_after):
+    monkeypatch.setattr(sweeps, "_FLOPS_A_CALL", 2e4)
+    counts = draw_counts(np.random.default_rng(17))
+    seen = []
+
+    def progress(stage, step, n_steps, figures):
+        seen.append((stage, step, n_steps))
+
+    where = {"checkpoint": tmp_path / "c", "resume": True}
+    dcbmr.WeightedALS(n_factors=4, n_iterations=1).fit(counts, **where) if resumed_after else None
+    dcbmr.WeightedALS(n_factors=4, n_iterations=2).fit(counts, progress=progress, **where)
+    within = [step for stage, step, n in seen if stage == "solve" and n == 200]
+    assert len(within) == (6, 3)[resumed_after]  # two of users, one of songs
+    assert within == sorted(within)
+    assert 100 * resumed_after < within[0] < 100 * resumed_after + 50 < within[-1] < 200
+    assert [step for stage, step, n in seen if stage == "factorize" and n == 2] == [1, 2][resumed_after:]
+
+
 def test_tolerance_stops():
     counts = draw_counts(np.random.default_rng(23))
     model = dcbmr.WeightedALS(n_factors=3, n_iterations=100, tolerance=1e-3).fit(counts)
