@@ -5,27 +5,25 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import socket
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.base.version import __version__
+from dcbmr.engine.calls import Call, Part, Remote, Shared, Value, node_of
 from dcbmr.engine.layout import threads_of_workers
+from dcbmr.engine.words import check_there, in_words, last_line, none_left
 from dcbmr.engine.worker import Facts, Worker
 from dcbmr.errors import DcbmrError, InputError
-
-Value = TypeVar("Value")
 
 _ISAS = ("portable", "avx2", "avx512")  # each can do what those before it can
 _START_S = 120.0  # for workers to start
@@ -33,47 +31,6 @@ _LOOK_S = 1.0  # between two looks at what has become of lost workers
 _DEPTH = 2  # tasks that a worker has: one at work, one that waits
 _AHEAD = 4  # tasks given out for each worker, done or not, before the first of them is taken
 _MOST_LOST = 3  # workers that may be lost with one task
-
-
-class Shared(Generic[Value]):
-    """A value that all workers can read, once on each node; see :meth:`RayEngine.share`."""
-
-    def __init__(self, number: int, reference: Any) -> None:
-        self.number, self.reference = number, reference
-
-
-@dataclass(eq=False)
-class _Call:
-    """A task, until its result is taken."""
-
-    name: str
-    work: Callable[..., Any]
-    task: Any
-    shared: Sequence[Shared[Any]]
-    part: _Part | None = None
-    n_lost: int = 0
-    is_done: bool = False
-    result: Any = None
-
-
-@dataclass(eq=False)
-class _Part:
-    """What stays with a worker, its home."""
-
-    number: int
-    value: Any
-    home: _Remote | None = None
-
-
-@dataclass(eq=False)
-class _Remote:
-    """A worker, as it is seen from here."""
-
-    actor: Any
-    n_threads: int
-    starting: Any
-    facts: Facts | None = None
-    calls: dict[Any, _Call] = field(default_factory=dict)  # by reference to the result, in order
 
 
 class RayEngine:
@@ -125,15 +82,15 @@ class RayEngine:
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
         self._wish = n_workers, n_threads
         self._numbers = itertools.count()
-        self._workers: list[_Remote] = []
-        self._todo: deque[_Call] = deque()
+        self._workers: list[Remote] = []
+        self._todo: deque[Call] = deque()
         self._is_ours = False
         self._isa_before = self.isa = _core.isa()
         self.n_workers = 0
 
     def __enter__(self) -> Self:
         try:
-            with _in_words(self._ray):
+            with in_words(self._ray):
                 self._connect()
                 cpus = [int(n["Resources"].get("CPU", 0)) for n in self._ray.nodes() if n["Alive"]]
                 n_workers, n_threads = self._wish
@@ -164,7 +121,7 @@ class RayEngine:
 
         It goes again when it is let go of. Arrays in it are not copied there, and are read-only.
         """
-        with _in_words(self._ray):
+        with in_words(self._ray):
             return Shared(next(self._numbers), self._ray.put(value))
 
     def map(
@@ -188,30 +145,30 @@ class RayEngine:
             The work failed, or three workers were lost with one task, or all are.
         """
         calls = (
-            _Call(f"block {number} of the {what}", work, task, shared) for number, task in enumerate(tasks, 1)
+            Call(f"block {number} of the {what}", work, task, shared) for number, task in enumerate(tasks, 1)
         )
         return self._run(calls)
 
     def place(self, values: Iterable[Any]) -> Placed:
         """Return values that stay with the workers, each with one of them."""
-        return Placed(self, [_Part(next(self._numbers), value) for value in values])
+        return Placed(self, [Part(next(self._numbers), value) for value in values])
 
     def check_sees(self, path: str | os.PathLike[str], what: str) -> None:
         """Raise InputError where a worker does not see a file as it is seen here."""
         here = _seen(path)
         for worker in self._ready():
-            with _in_words(self._ray):
+            with in_words(self._ray):
                 there = self._ray.get(worker.actor.run.remote(_seen, os.path.abspath(path), {}, None))
             if there != here:
                 found = "another file lies there" if there else "there is no such file"
                 raise InputError(
-                    f"a worker on {_node(worker)} does not see {what}, {path}: {found}; wanted is a disk "
+                    f"a worker on {node_of(worker)} does not see {what}, {path}: {found}; wanted is a disk "
                     "that all machines share, under the same path"
                 )
 
     def _connect(self) -> None:
         if self._address != "local":
-            _check_there(self._address)
+            check_there(self._address)
         if self._ray.is_initialized():
             return
         n_workers, n_threads = self._wish
@@ -236,7 +193,7 @@ class RayEngine:
 
     def _start(self, n_threads: int) -> None:
         actor = self._ray.remote(Worker).options(num_cpus=n_threads, max_restarts=0).remote(n_threads)
-        self._workers.append(_Remote(actor, n_threads, actor.facts.remote()))
+        self._workers.append(Remote(actor, n_threads, actor.facts.remote()))
 
     def _wait_for_all(self) -> None:
         """Wait for the workers, and bring all machines to one instruction set."""
@@ -245,7 +202,7 @@ class RayEngine:
         while (late := wanted - len(self._ready())) and time.monotonic() - began < _START_S:
             self._take_results()
         if not self._ready():
-            raise DcbmrError(_none_left(f"none of {wanted} has started within {_START_S:.0f} s"))
+            raise DcbmrError(none_left(f"none of {wanted} has started within {_START_S:.0f} s"))
         if late:
             warnings.warn(
                 f"{late} of {wanted} workers have not started within {_START_S:.0f} s: the CPUs may be in "
@@ -259,12 +216,12 @@ class RayEngine:
         for worker in self._ready():
             worker.actor.use_isa.remote(self.isa)
 
-    def _ready(self) -> list[_Remote]:
+    def _ready(self) -> list[Remote]:
         return [worker for worker in self._workers if worker.facts]
 
-    def _run(self, calls: Iterator[_Call], n_ahead: int | None = None) -> Iterator[Any]:
+    def _run(self, calls: Iterator[Call], n_ahead: int | None = None) -> Iterator[Any]:
         """Yield the results of calls in their order."""
-        window: deque[_Call] = deque()
+        window: deque[Call] = deque()
         try:
             while True:
                 more = list(islice(calls, (n_ahead or _AHEAD * self.n_workers) - len(window)))
@@ -272,7 +229,7 @@ class RayEngine:
                 self._todo += more
                 if not window:
                     return
-                with _in_words(self._ray):
+                with in_words(self._ray):
                     while not window[0].is_done:
                         self._give_out()
                         self._take_results()
@@ -294,7 +251,7 @@ class RayEngine:
             kept = call.part.number if call.part else None
             worker.calls[worker.actor.run.remote(call.work, call.task, shared, kept)] = call
 
-    def _worker_for(self, call: _Call) -> _Remote | None:
+    def _worker_for(self, call: Call) -> Remote | None:
         """Return who is to do it; None where it has to wait."""
         ready = self._ready()
         if not ready:
@@ -318,18 +275,18 @@ class RayEngine:
         at_work = {reference: worker for worker in self._workers for reference in worker.calls}
         starting = {worker.starting: worker for worker in self._workers if worker.facts is None}
         if not at_work and not starting:
-            raise DcbmrError(_none_left("all were lost, and none could be started in their place"))
+            raise DcbmrError(none_left("all were lost, and none could be started in their place"))
         timeout = _LOOK_S if at_work else _START_S
         done, _ = self._ray.wait([*at_work, *starting], num_returns=1, timeout=timeout)
         if not done and not at_work and self._todo:
-            raise DcbmrError(_none_left(f"none has started within {_START_S:.0f} s"))
+            raise DcbmrError(none_left(f"none has started within {_START_S:.0f} s"))
         for reference in done:
             if reference in starting:
                 self._welcome(starting[reference])
             elif reference in at_work[reference].calls:  # else its worker is lost by now
                 self._take(reference, at_work[reference])
 
-    def _welcome(self, worker: _Remote) -> None:
+    def _welcome(self, worker: Remote) -> None:
         """Take a worker for ready; one that cannot be used is let go of."""
         try:
             facts: Facts = self._ray.get(worker.starting)
@@ -337,7 +294,7 @@ class RayEngine:
             if "No module named" in str(error):
                 raise InputError(
                     f"a worker has no dcbmr {__version__}, or not all of it: install the same version on all "
-                    f"machines of the cluster: {_last_line(error)}"
+                    f"machines of the cluster: {last_line(error)}"
                 ) from error
             self._workers.remove(worker)  # its machine is gone
             if self.n_workers:
@@ -357,7 +314,7 @@ class RayEngine:
             worker.actor.use_isa.remote(self.isa)
         worker.facts = facts
 
-    def _take(self, reference: Any, worker: _Remote) -> None:
+    def _take(self, reference: Any, worker: Remote) -> None:
         """Take a result, or find out why there is none."""
         call = worker.calls[reference]
         exceptions = self._ray.exceptions
@@ -371,7 +328,7 @@ class RayEngine:
                 kind = InputError if isinstance(error.cause, InputError) else DcbmrError
                 raise kind(f"{call.name}: {error.cause}") from error
             raise DcbmrError(
-                f"{call.name} failed on {_node(worker)}: {type(error.cause).__name__}: {error.cause}"
+                f"{call.name} failed on {node_of(worker)}: {type(error.cause).__name__}: {error.cause}"
             ) from error
         except (exceptions.ActorDiedError, exceptions.ActorUnavailableError, exceptions.ObjectLostError,
                 exceptions.OutOfMemoryError, exceptions.NodeDiedError) as error:  # fmt: skip
@@ -380,7 +337,7 @@ class RayEngine:
         call.is_done = True
         del worker.calls[reference]
 
-    def _lose(self, worker: _Remote, error: Exception) -> None:
+    def _lose(self, worker: Remote, error: Exception) -> None:
         """Give what a lost worker had to others, and start one in its place."""
         self._workers.remove(worker)
         with suppress(Exception):
@@ -391,12 +348,12 @@ class RayEngine:
         guilty = next((call for call in calls if call.n_lost >= _MOST_LOST), None)
         if guilty:
             raise DcbmrError(
-                f"{guilty.name}: {_MOST_LOST} workers were lost with it, the last on {_node(worker)} "
-                f"({_last_line(error)}); the memory of the machine may not suffice: give fewer workers, or "
+                f"{guilty.name}: {_MOST_LOST} workers were lost with it, the last on {node_of(worker)} "
+                f"({last_line(error)}); the memory of the machine may not suffice: give fewer workers, or "
                 "look into the log of Ray, /tmp/ray/session_latest/logs"
             )
         names = " and ".join(call.name for call in calls)
-        warnings.warn(f"the worker on {_node(worker)} was lost with {names}: done again", stacklevel=2)
+        warnings.warn(f"the worker on {node_of(worker)} was lost with {names}: done again", stacklevel=2)
         self._todo.extendleft(reversed(calls))
         self._start(worker.n_threads)
 
@@ -414,7 +371,7 @@ class RayEngine:
 class Placed:
     """Values that stay with the workers of a :class:`RayEngine`; one that is lost goes to another."""
 
-    def __init__(self, engine: RayEngine, parts: list[_Part]) -> None:
+    def __init__(self, engine: RayEngine, parts: list[Part]) -> None:
         self._engine, self._parts = engine, parts
 
     def map(
@@ -423,23 +380,10 @@ class Placed:
         """Yield ``work(value, task, *shared)`` of each value and its task; see :meth:`RayEngine.map`."""
         n = len(self._parts)
         calls = (
-            _Call(f"block {number} of {n} of the {what}", work, task, shared, part)
+            Call(f"block {number} of {n} of the {what}", work, task, shared, part)
             for number, (part, task) in enumerate(zip(self._parts, tasks, strict=True), 1)
         )
         return self._engine._run(calls, n_ahead=n)
-
-
-def _check_there(address: str) -> None:
-    """Raise ConnectionError where nobody answers, for which Ray itself would wait for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    if not port.isdecimal():
-        raise InputError(f"--ray-address {address}: wanted HOST:PORT, as 10.0.0.1:6379, or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=_LOOK_S * 10).close()
-    except OSError as error:
-        raise ConnectionError(f"{address}: {error.strerror or error}") from error
 
 
 def _seen(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -448,47 +392,3 @@ def _seen(path: str | os.PathLike[str]) -> tuple[int, int] | None:
         found = Path(path).stat()
         return found.st_size, int(found.st_mtime)
     return None
-
-
-def _node(worker: _Remote) -> str:
-    return f"{worker.facts.node} (process {worker.facts.process})" if worker.facts else "an unknown machine"
-
-
-def _none_left(why: str) -> str:
-    return f"there is no worker: {why}; see `ray status`, and with --resume what is done is not done again"
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-@contextmanager
-def _in_words(ray: Any) -> Iterator[None]:
-    """Say what Ray has run into, and what to do."""
-    exceptions = ray.exceptions
-    try:
-        yield
-    except exceptions.ObjectStoreFullError as error:
-        raise DcbmrError(
-            "the object store of Ray is full: start it with more memory (ray start --object-store-memory)"
-        ) from error
-    except exceptions.OutOfDiskError as error:
-        raise DcbmrError(
-            "the disk is full where Ray writes what its object store has no room for (/tmp/ray, see "
-            "RAY_TMPDIR): free some space, and go on with --resume"
-        ) from error
-    except ConnectionError as error:
-        raise InputError(
-            f"there is no Ray cluster to be reached: {_last_line(error)}; start one (ray start --head), or "
-            "leave --ray-address out to start Ray on this machine alone"
-        ) from error
-    except exceptions.RayError as error:
-        raise DcbmrError(f"Ray: {type(error).__name__}: {_last_line(error)}") from error
-    except RuntimeError as error:
-        if "ersion mismatch" not in str(error):
-            raise
-        raise InputError(
-            "the cluster runs another version of Ray or Python than this command: "
-            + " ".join(str(error).split())
-        ) from error
