@@ -178,3 +178,44 @@ def test_command_on_an_engine(small_world, tmp_path):
     done = subprocess.run([sys.executable, "-m", "dcbmr", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ray: 2 workers on 1 machine, 1 thread each" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["cnn", "mlp"])
+def test_a_network_on_two_workers_follows_one_machine(engine, small_world, tmp_path, kind):
+    factors, store = (
+        dcbmr.Factors.load(small_world / "factors"),
+        dcbmr.FeatureStore.open(small_world / "features"),
+    )
+    how = {"regressor": kind, "params": work.NETWORKS[kind], "kind": {"cnn": "mel", "mlp": "stats"}[kind]}
+    alone = dcbmr.train(factors, store, **how)
+    seen = []
+    together = dcbmr.train(
+        factors,
+        store,
+        **how,
+        engine=engine,
+        checkpoint=tmp_path / "state",
+        progress=lambda *step: seen.append(step),
+    )
+    songs = store.song_ids
+    np.testing.assert_allclose(
+        together.predict_store(store, songs), alone.predict_store(store, songs), atol=1e-5
+    )
+    assert seen[-1][1] == seen[-1][2]
+    assert [row["epoch"] for row in together.regressor.history] == [0, 1, 2]
+    # It is the same checkpoint: one machine finds nothing left to do.
+    again = dcbmr.train(factors, store, **how, checkpoint=tmp_path / "state", resume=True)
+    assert again.regressor.history == together.regressor.history
+
+
+def test_an_error_of_a_fit_is_named_and_not_tried_again(engine, small_world):
+    factors, store = (
+        dcbmr.Factors.load(small_world / "factors"),
+        dcbmr.FeatureStore.open(small_world / "features"),
+    )
+    how = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"batch_size": 1}}
+    with pytest.raises(InputError, match=r"the fit on .*: 2 workers cannot share batches of 1 songs"):
+        dcbmr.train(factors, store, **how, engine=engine)
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+    with pytest.raises(InputError, match="regressor 'linear' learns in one process: leave --engine"):
+        dcbmr.train(factors, store, regressor="linear", engine=engine)
