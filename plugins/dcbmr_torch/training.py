@@ -114,8 +114,7 @@ def train(
         if judge.patience_is_over(history):
             break
         rng = np.random.default_rng([how.random_state, epoch])
-        # Every process leaves out other units.
-        torch.manual_seed((int(rng.integers(2**63)) + together.rank) % 2**63)
+        torch.manual_seed(int(rng.integers(2**63)) ^ together.rank)  # each leaves out other units
         together.agree(learned)
         rows = rng.permutation(learn)[: n_batches * batch_size].reshape(n_batches, batch_size)
         losses = torch.zeros(n_batches, device=device)

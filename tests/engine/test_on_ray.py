@@ -15,6 +15,7 @@ import dcbmr
 import dcbmr.engine.on_ray as on_ray
 from dcbmr.cli import main
 from dcbmr.errors import DcbmrError, InputError
+from dcbmr.features.words import fit_codebook_to_audio
 from dcbmr.ranking import ranks
 
 
@@ -111,6 +112,28 @@ def test_wrong_flags_of_an_engine(words, message, tmp_path, monkeypatch, capsys)
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["codebook", "features"], "a sample is soon read on one machine: leave --engine out"),
+        (["train", "--regressor", "auto"], "auto works on one machine: leave --engine out, or name a"),
+        (
+            ["train", "--regressor", "mlr"],
+            "'mlr' learns in one process: leave --engine (engine) out, or take",
+        ),
+    ],
+)
+def test_what_one_machine_does_is_refused(words, message, small_world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(small_world)
+    if words[0] == "train":
+        words = [*words, "--factors", "factors", "--features", "features"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "-o", str(tmp_path / "out"), "--engine", "ray"])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_ray_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"needs Ray: pip install 'dcbmr\[ray\]'"):
@@ -153,6 +176,21 @@ def test_lists_are_those_of_one_machine(engine, small_world, tmp_path):
             )
         one, other = (tmp_path / name / "lists.parquet" for name in ("alone", "together"))
         assert other.read_bytes() == one.read_bytes()
+
+
+def test_codewords_have_the_bits_of_one_machine(engine, small_world, tmp_path):
+    audio = tmp_path / "audio"
+    shutil.copytree(small_world / "audio", audio)
+    (audio / "bad.wav").write_bytes(b"nothing")
+    found = []
+    for where in (None, engine):  # of about 5,000 frames, so that later files hear what is left of the sample
+        codebook = dcbmr.Codebook(n_words=8, n_iterations=3)
+        (failed,) = fit_codebook_to_audio(audio, codebook, max_frames=500, without=["song03"], engine=where)
+        assert "bad.wav" in str(failed)
+        found.append(codebook)
+    np.testing.assert_array_equal(found[1].words_, found[0].words_)
+    np.testing.assert_array_equal(found[1].songs_, found[0].songs_)
+    assert found[1].inertias_ == found[0].inertias_
 
 
 def test_ranks_are_those_of_one_machine(engine, monkeypatch):

@@ -16,6 +16,7 @@ from scipy.sparse import random_array
 import dcbmr
 from dcbmr.errors import DcbmrError
 from dcbmr.features import parts
+from dcbmr.features.words import fit_codebook_to_audio
 from dcbmr.ranking import ranks
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,16 @@ def check_same(made, wanted):
             np.testing.assert_array_equal(stores[0][kind][song], frames)
     lines = (made / "sources.tsv").read_text().splitlines()
     assert len(lines) == len(set(lines)) == len(stores[1]["mel"])
+
+
+def test_codewords_after_a_worker_was_killed(engine, small_world):
+    alone, together = dcbmr.Codebook(n_words=8, n_iterations=3), dcbmr.Codebook(n_words=8, n_iterations=3)
+    fit_codebook_to_audio(small_world / "audio", alone, max_frames=500)
+    with pytest.warns(UserWarning, match="lost with block .* of the files"):
+        fit_codebook_to_audio(
+            small_world / "audio", together, max_frames=500, engine=engine, progress=kill_at_step(engine, 4)
+        )
+    np.testing.assert_array_equal(together.words_, alone.words_)
 
 
 def test_ranks_after_a_worker_was_killed(engine, monkeypatch):
