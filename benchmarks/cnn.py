@@ -27,6 +27,7 @@ from dcbmr_torch.cnn import CNN
 from dcbmr_torch.examples import WindowExamples
 from dcbmr_torch.losses import MSE, WPE
 from dcbmr_torch.ranking import Softmax
+from dcbmr_torch.together import Together
 from dcbmr_torch.training import predict, resolve_device, torch_session, train
 from scipy.sparse import csr_array
 from torch.utils.flop_counter import FlopCounterMode
@@ -182,14 +183,16 @@ def rates(model, songs, device, n_threads, repeats):
         n_windows = len(stored.covering(rows)[0])
         for repeat in range(repeats + 1):  # the first one warms up, compiles and searches algorithms
             for source, examples in (("store", stored), ("ready", ready)):
-                history = train(network, examples, target, loss, model, dcbmr.FitRun())
+                history = train(network, examples, target, loss, model, dcbmr.FitRun(), Together())
                 began = time.perf_counter()
                 predict(network, examples, rows, model.batch_size)  # ends with the predictions in memory
                 seconds = time.perf_counter() - began
                 if repeat:
                     found["train", source] += [row["windows_per_s"] for row in history]
                     found["predict", source].append(n_windows / seconds)
-        busy = utilisation(device, lambda: train(network, stored, target, loss, model, dcbmr.FitRun()))
+        busy = utilisation(
+            device, lambda: train(network, stored, target, loss, model, dcbmr.FitRun(), Together())
+        )
     return found, busy
 
 

@@ -163,7 +163,9 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def at_work(cluster: Mapping[str, Any], n_threads: int | None) -> Iterator[RayEngine | None]:
+def at_work(
+    cluster: Mapping[str, Any], n_threads: int | None, *, n_gpus: int = 0
+) -> Iterator[RayEngine | None]:
     """Give the engine that was asked for, and say what it has; None for this machine alone."""
     wish = dict(cluster)
     if wish.pop("engine") == "local":
@@ -174,7 +176,7 @@ def at_work(cluster: Mapping[str, Any], n_threads: int | None) -> Iterator[RayEn
     from dcbmr.engine.on_ray import RayEngine
 
     watch.unwind()
-    with RayEngine(**wish, n_threads=n_threads) as engine:
+    with RayEngine(**wish, n_threads=n_threads, n_gpus=n_gpus) as engine:
         click.echo(f"ray: {engine}", err=True)
         yield engine
 

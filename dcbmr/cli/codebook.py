@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcbmr.cli._common import (
+    at_work,
     begin,
+    engine_options,
     force_option,
     output_option,
     overwrite_option,
@@ -19,6 +22,7 @@ from dcbmr.cli._common import (
 
 if TYPE_CHECKING:
     from dcbmr.base.progress import Progress
+    from dcbmr.engine.on_ray import RayEngine
     from dcbmr.features.codebook import Codebook
 
 _N_DIMS = 39  # of MFCCs, in the paper's settings
@@ -66,6 +70,7 @@ _N_DIMS = 39  # of MFCCs, in the paper's settings
     help="File of songs to leave out, one a line, as heldout_songs.txt of a split.",
 )
 @threads_option
+@engine_options
 @seed_option
 @overwrite_option
 @force_option("little memory or disk.")
@@ -74,6 +79,7 @@ def command(
     output: Path,
     max_frames: int,
     without: Path | None,
+    cluster: Mapping[str, Any],
     overwrite: bool,
     force: bool,
     **settings: Any,
@@ -83,26 +89,38 @@ def command(
     SOURCE is a directory of features with MFCCs, or audio: a folder or a manifest, as for featurize. Of
     audio nothing is kept but a random sample of frames.
 
+    With --engine ray the workers of a cluster read the audio, which lies on a disk that all machines share,
+    and the codewords are the same.
+
     \b
     Example:  dcbmr codebook music/ -o codebook --without split/heldout_songs.txt
               dcbmr featurize music/ -o words --kind bow --codebook codebook
+              dcbmr codebook /shared/music -o codebook --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.directory import CONFIG
     from dcbmr.base.needs import check_need, of_codebook
     from dcbmr.features.store import FeatureStore
     from dcbmr.plays.songs import read_song_list
 
+    is_store = (source / CONFIG).is_file()
+    if is_store and cluster["engine"] != "local":
+        raise click.UsageError(
+            f"{source} has frames, of which a sample is soon read on one machine: leave --engine out"
+        )
     begin(output, kind="codebook", overwrite=overwrite)
     left_out = read_song_list(without) if without else set()
-    is_store = (source / CONFIG).is_file()
     n_frames = (
         min(max_frames, int(FeatureStore.open(source)["mfcc"].n_frames.sum())) if is_store else max_frames
     )
     need = of_codebook(n_frames, _N_DIMS, settings["n_words"], is_streamed=not is_store)
     check_need(need, output, force=force)
-    learn = _from_store if is_store else _from_audio
-    with show_progress() as bar:
-        codebook = learn(source, left_out, max_frames=max_frames, progress=bar, **settings)
+    with at_work(cluster, settings["n_threads"]) as engine, show_progress() as bar:
+        if is_store:
+            codebook = _from_store(source, left_out, max_frames=max_frames, progress=bar, **settings)
+        else:
+            codebook = _from_audio(
+                source, left_out, max_frames=max_frames, engine=engine, progress=bar, **settings
+            )
     codebook.save(output, overwrite=overwrite)
     click.echo(
         f"{output}: {codebook.n_words} codewords, mean squared distance "
@@ -121,14 +139,20 @@ def _from_store(source: Path, left_out: set[str], **options: Any) -> Codebook:
 
 
 def _from_audio(
-    source: Path, left_out: set[str], *, max_frames: int, progress: Progress, **settings: Any
+    source: Path,
+    left_out: set[str],
+    *,
+    max_frames: int,
+    engine: RayEngine | None,
+    progress: Progress,
+    **settings: Any,
 ) -> Codebook:
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.words import fit_codebook_to_audio
 
     codebook = Codebook(**settings)
     failed = fit_codebook_to_audio(
-        source, codebook, max_frames=max_frames, without=left_out, progress=progress
+        source, codebook, max_frames=max_frames, without=left_out, engine=engine, progress=progress
     )
     for error in failed:
         click.echo(f"skipped {error}", err=True)

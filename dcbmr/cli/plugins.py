@@ -95,7 +95,12 @@ def _skipped_row(skipped: Skipped) -> dict[str, Any]:
 
 def _capabilities(spec: Spec) -> list[str]:
     """Return in a few words what a regressor can that not all can."""
-    words = {"has_users": "users of its own", "has_activations": "explain", "has_warm_start": "warm start"}
+    words = {
+        "has_users": "users of its own",
+        "has_activations": "explain",
+        "has_warm_start": "warm start",
+        "has_peers": "many workers",
+    }
     return [word for capability, word in words.items() if getattr(spec, capability, False)]
 
 

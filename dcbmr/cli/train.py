@@ -11,8 +11,10 @@ import click
 
 from dcbmr.cli._auto import AUTO, check_options_of_auto, train_chosen
 from dcbmr.cli._common import (
+    at_work,
     begin,
     directory_argument,
+    engine_options,
     force_option,
     is_given,
     output_option,
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
 )
 @seed_option
 @threads_option
+@engine_options
 @overwrite_option
 @force_option("little memory or disk.")
 @click.option("--resume", is_flag=True, help="Continue a training of the same settings that was killed.")
@@ -140,11 +143,16 @@ def command(
     seconds: float,
     random_state: int,
     n_threads: int | None,
+    cluster: Mapping[str, Any],
     overwrite: bool,
     force: bool,
     resume: bool,
 ) -> None:
     """Train a regressor on the songs that have both plays and features.
+
+    With --engine ray the workers of a cluster share the songs of each batch, as networks can: what they learn
+    follows one machine within the noise of summation. FEATURES and the output lie on a disk that all machines
+    share.
 
     \b
     Example:  dcbmr train --regressor auto --factors factors --features features --songs songs.tsv -o model
@@ -154,6 +162,8 @@ def command(
                   --features features -o joined
               dcbmr train --regressor cnn --factors tonight --features features --warm-start cnn \\
                   --set epochs=5 -o cnn-tonight
+              dcbmr train --regressor cnn --factors factors --features /shared/features -o /shared/cnn \\
+                  --engine ray --ray-address 10.0.0.1:6379
     """
     from dcbmr.base.directory import checkpoint_of, read_config
     from dcbmr.base.needs import check_need
@@ -163,6 +173,7 @@ def command(
     from dcbmr.features.codebook import Codebook
     from dcbmr.features.joined import need_of, pipeline_to
     from dcbmr.features.store import FeatureStore
+    from dcbmr.models.fitting import check_can_share
     from dcbmr.models.kinds import check_kinds
     from dcbmr.models.memory import need_of_training
     from dcbmr.models.model import KIND, KINDS, VERSION, Model
@@ -174,6 +185,10 @@ def command(
     given = [name for name in context.params if is_given(name)]
     if regressor == AUTO:
         check_options_of_auto(given)
+        if cluster != {"engine": "local"}:
+            raise click.UsageError(
+                f"--regressor {AUTO} works on one machine: leave --engine out, or name a regressor"
+            )
         trained = train_chosen(
             factors,
             features,
@@ -193,6 +208,8 @@ def command(
     if "seconds" in given:
         raise click.UsageError(f"--seconds is for --regressor {AUTO}; leave it out")
     spec = registry.find_regressor(regressor)
+    if cluster["engine"] != "local":
+        check_can_share(spec)
     if warm_start is not None:
         check_can_start(spec)
         _refuse_own_features(given)
@@ -235,7 +252,8 @@ def command(
         learned = learned.named_by(named)
     both = training_songs(learned, pipeline.songs_in(store))
     click.echo(f"training on {len(both.song_ids):,} songs, {both.left_out()}", err=True)
-    with show_progress() as progress:
+    gpus = 1 if device == "cuda" else 0
+    with at_work(cluster, n_threads, n_gpus=gpus) as engine, show_progress() as progress:
         model = train(
             learned,
             store,
@@ -254,6 +272,7 @@ def command(
             resume=resume,
             n_threads=n_threads,
             random_state=random_state,
+            engine=engine,
             progress=progress,
         )
     _keep(model, output, overwrite=overwrite or resume)

@@ -153,10 +153,19 @@ class Peers(Protocol):
         The number of this process, from 0.
     size : int
         How many there are.
+    host : str
+        The address of this one's machine, as the others reach it.
+
+    Raises
+    ------
+    ConnectionError
+        From ``sum`` and ``gather``: another process is lost. A fit raises it, too, where it finds out by
+        itself. The host ends all and starts them again, with ``resume``.
     """
 
     rank: int
     size: int
+    host: str
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of every process's ``array``, which all have the same shape and dtype.
@@ -188,7 +197,8 @@ class FitRun:
         lets through. One that reports ``validation_map``, the mAP on the songs of ``target.validation``,
         after each epoch lets `dcbmr tune` cancel it early where others were better.
     peers : Peers or None
-        Who learns together with this fit; None when it is alone, as every fit is today.
+        Who learns together with this fit; None when it is alone. Only where the spec says ``has_peers``. The
+        first of them writes the checkpoint, and its model is kept.
     start : Regressor or None
         A fitted regressor of the same class to start from, which is left as it is; only where the spec says
         ``has_warm_start``. What is resumed goes before it.
@@ -378,6 +388,8 @@ class RegressorSpec:
         It can say what its units respond to: :class:`HasActivations`.
     has_warm_start : bool
         Its fit starts from ``run.start`` where there is one.
+    has_peers : bool
+        Its fit learns together with ``run.peers`` where there are any.
     devices : tuple of str
         What its argument ``device`` takes, where it declares one; others are refused.
     space : mapping of str to tuple
@@ -399,6 +411,7 @@ class RegressorSpec:
     has_users: bool = False
     has_activations: bool = False
     has_warm_start: bool = False
+    has_peers: bool = field(default=False, kw_only=True)
     devices: tuple[str, ...] = ("cpu",)
     space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False, kw_only=True)
     package: str = field(default="", kw_only=True)

@@ -50,6 +50,8 @@ class RayEngine:
         By default one on each node.
     n_threads : int, optional
         Threads of each worker. By default all CPUs of a node are divided among its workers.
+    n_gpus : int
+        GPUs of each worker.
 
     Attributes
     ----------
@@ -67,7 +69,12 @@ class RayEngine:
     """
 
     def __init__(
-        self, address: str | None = None, *, n_workers: int | None = None, n_threads: int | None = None
+        self,
+        address: str | None = None,
+        *,
+        n_workers: int | None = None,
+        n_threads: int | None = None,
+        n_gpus: int = 0,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read as Ray is imported
         try:
@@ -80,6 +87,7 @@ class RayEngine:
         self._ray = ray
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
         self._wish = n_workers, n_threads
+        self._n_gpus = n_gpus
         self._numbers = itertools.count()
         self._workers: list[Remote] = []
         self._todo: deque[Call] = deque()
@@ -93,7 +101,14 @@ class RayEngine:
                 self._connect()
                 cpus = [int(n["Resources"].get("CPU", 0)) for n in self._ray.nodes() if n["Alive"]]
                 n_workers, n_threads = self._wish
-                for n in threads_of_workers(cpus, n_workers=n_workers, n_threads=n_threads):
+                threads = threads_of_workers(cpus, n_workers=n_workers, n_threads=n_threads)
+                there = int(self._ray.cluster_resources().get("GPU", 0))
+                if there < self._n_gpus * len(threads):
+                    raise InputError(
+                        f"the cluster has {there} GPUs; {len(threads)} workers with {self._n_gpus} each were "
+                        "asked for"
+                    )
+                for n in threads:
                     self._start(n)
                 self._wait_for_all()
         except BaseException:
@@ -195,7 +210,8 @@ class RayEngine:
             signal.signal(signal.SIGTERM, before)
 
     def _start(self, n_threads: int) -> None:
-        actor = self._ray.remote(Worker).options(num_cpus=n_threads, max_restarts=0).remote(n_threads)
+        has = {"num_cpus": n_threads, "num_gpus": self._n_gpus}
+        actor = self._ray.remote(Worker).options(**has, max_restarts=0).remote(n_threads)
         self._workers.append(Remote(actor, n_threads, actor.facts.remote()))
 
     def _wait_for_all(self) -> None:

@@ -35,6 +35,10 @@ class Worker:
     def __init__(self, n_threads: int) -> None:
         # Read by OpenMP runtimes as they are loaded, which is later.
         os.environ |= {"OMP_NUM_THREADS": str(n_threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        import ray
+
+        if not ray.get_gpu_ids():  # those of the machine are for workers that were given one
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._kept: dict[int, Any] = {}
         self._shared: dict[int, Any] = {}
 

@@ -10,6 +10,7 @@ changed gets a new line, which takes the place of the older one, and -1 frames s
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -337,6 +338,10 @@ class StoreFeatures(_FrameFeatures):
         self._store, self._store_rows = store, np.asarray(rows, np.int64)
         self.n_frames = store.n_frames[self._store_rows]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes by name: they open the same files."""
+        return _reopened, (os.path.abspath(self._store.directory), self.kind, tuple(self.song_ids))
+
     @property
     def stored(self) -> StoredKind:
         """What the songs are read from."""
@@ -367,6 +372,10 @@ class StoreFeatures(_FrameFeatures):
         first = self._store._first_row[rows]
         to: NDArray[Any] = out.view(np.uint16) if out.dtype == np.float16 else out
         _core.read_windows(shards, shard, first, self.n_frames[songs], starts, to)
+
+
+def _reopened(directory: str, kind: str, song_ids: Sequence[str]) -> SongFeatures:
+    return open_kind(Path(directory), kind).features(song_ids)
 
 
 def shard_path(directory: Path, number: int) -> Path:

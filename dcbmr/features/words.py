@@ -5,18 +5,21 @@ No frame is kept but those of the sample, so that a corpus needs no store of its
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from copy import copy
 from functools import partial
+from itertools import islice
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcbmr.audio.decode import AudioError, decode
-from dcbmr.audio.files import Source, find_songs
+from dcbmr.audio.files import SongFiles, Source, find_songs
 from dcbmr.audio.frames import MFCC, Frames
 from dcbmr.base.pool import OrderedPool
 from dcbmr.base.progress import Progress, silent
@@ -24,6 +27,12 @@ from dcbmr.base.settings import check_settings
 from dcbmr.contract.features import FeatureConfig, FeatureSpec
 from dcbmr.errors import InputError
 from dcbmr.features.codebook import MAX_FRAMES, Codebook, warn_of_few_frames
+
+if TYPE_CHECKING:
+    from dcbmr.engine.on_ray import RayEngine
+
+_MOST_FILES = 32  # that a worker reads at a time: all of their frames come back while the sample has room
+_BLOCKS_A_WORKER = 8  # where that leaves enough files
 
 WORDS = FeatureSpec(
     "bow",
@@ -105,25 +114,33 @@ class FrameSample:
         Most frames to keep; twice as many are held in between.
     n_dims : int
     random_state : int
+
+    Attributes
+    ----------
+    seed : int
+    limit : float
+        No key above it is among the lowest.
+    n_seen : int
+        Frames of all songs so far.
     """
 
     def __init__(self, max_frames: int, n_dims: int, random_state: int) -> None:
         if max_frames < 1:
             raise InputError(f"max_frames must be at least 1; got {max_frames}")
-        self._max, self._seed = max_frames, random_state
+        self._max, self.seed = max_frames, random_state
         self._keys = np.empty(2 * max_frames)
         self._held = np.empty((2 * max_frames, n_dims), np.float32)
         self._n = 0
-        self._limit = 1.0
+        self.limit = 1.0
         self.n_seen = 0
 
     def keys_of(self, song: str) -> np.random.Generator:
         """Return the generator of the keys of a song's frames."""
-        return np.random.default_rng([self._seed, zlib.crc32(song.encode("utf-8", "surrogateescape"))])
+        return np.random.default_rng([self.seed, zlib.crc32(song.encode("utf-8", "surrogateescape"))])
 
     def chosen(self, keys: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which keys may still be among the lowest; any thread may ask."""
-        chosen: NDArray[np.bool_] = keys < self._limit
+        chosen: NDArray[np.bool_] = keys < self.limit
         return chosen
 
     def add(self, keys: NDArray[np.float64], frames: Frames, n_seen: int) -> None:
@@ -149,7 +166,7 @@ class FrameSample:
             self._keys[: self._max] = self._keys[lowest]
             self._held[: self._max] = self._held[lowest]
             self._n = self._max
-            self._limit = float(self._keys[: self._n].max())
+            self.limit = float(self._keys[: self._n].max())
 
 
 def fit_codebook_to_audio(
@@ -159,6 +176,7 @@ def fit_codebook_to_audio(
     max_frames: int = MAX_FRAMES,
     without: Collection[str] = (),
     params: Mapping[str, Any] | None = None,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> list[AudioError]:
     """Learn a codebook from audio files, read once, of whose frames only a sample is kept.
@@ -176,6 +194,9 @@ def fit_codebook_to_audio(
         Songs to leave out: those that are held out.
     params : mapping, optional
         Of the frames; see :class:`dcbmr.MFCC`.
+    engine : RayEngine, optional
+        Where to read the files: on its workers, which all see them. The codewords are learned here, and are
+        the same.
     progress : Progress, optional
         Told of the files ("read audio"), then as by :meth:`Codebook.fit`.
 
@@ -198,9 +219,12 @@ def fit_codebook_to_audio(
             songs.drop(song)
         failed, n_songs = songs.failed, len(songs)
         used: list[str] = []
-        choose = partial(_chosen, extractor, sample)
-        with OrderedPool(choose, n_threads=codebook.n_threads) as pool:
-            for n_over, ((song, _), result) in enumerate(pool.in_order(songs), 1):
+        if engine is None:
+            reading = _read(songs, extractor, sample, codebook.n_threads)
+        else:
+            reading = _read_on_workers(engine, songs, params or {}, sample)
+        with closing(reading) as results:
+            for n_over, (song, result) in enumerate(results, 1):
                 if isinstance(result, AudioError):
                     failed.append(result)
                 else:
@@ -216,6 +240,43 @@ def fit_codebook_to_audio(
 
 
 _Chosen = tuple[NDArray[np.float64], Frames, int]
+_Read = tuple[str, _Chosen | AudioError]
+
+
+def _read(
+    songs: Iterable[tuple[str, str]], extractor: MFCC, sample: FrameSample, n_threads: int | None
+) -> Generator[_Read]:
+    """Yield each song, and what of it may be in the sample."""
+    with OrderedPool(partial(_chosen, extractor, sample), n_threads=n_threads) as pool:
+        for (song, _), result in pool.in_order(songs):
+            yield song, result
+
+
+def _read_on_workers(
+    engine: RayEngine, songs: SongFiles, params: Mapping[str, Any], sample: FrameSample
+) -> Generator[_Read]:
+    for _, path in islice(songs, 1):
+        engine.check_sees(path, "the audio")
+    n_files = min(max(len(songs) // (_BLOCKS_A_WORKER * engine.n_workers), 1), _MOST_FILES)
+    rest = ((song, os.path.abspath(path)) for song, path in songs)
+    blocks = iter(lambda: list(islice(rest, n_files)), [])
+    # Of later blocks less comes back: what the sample has by then leaves little room.
+    tasks = ((block, sample.limit) for block in blocks)
+    how = engine.share((params, sample.seed))
+    for block in engine.map(_read_block, tasks, how, what="files"):
+        yield from block
+
+
+def _read_block(
+    task: tuple[Sequence[tuple[str, str]], float], how: tuple[Mapping[str, Any], int]
+) -> list[_Read]:
+    """What a worker does: read some files."""
+    songs, limit = task
+    params, seed = how
+    extractor = MFCC(**params)
+    sample = FrameSample(1, extractor.n_dims, seed)
+    sample.limit = limit
+    return list(_read(songs, extractor, sample, None))
 
 
 def _chosen(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from dcbmr.base.arrays import rows_of
 from dcbmr.base.directory import RECORD, has_progress, write_json
@@ -19,13 +18,13 @@ from dcbmr.base.progress import Progress, silent
 from dcbmr.base.settings import check_settings
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
-from dcbmr.contract.contract import CONTRACT_VERSION, FactorTarget, FitRun, LossSpec, Regressor, RegressorSpec
-from dcbmr.contract.faults import calling, named
-from dcbmr.errors import DcbmrError, InputError
+from dcbmr.contract.contract import CONTRACT_VERSION, FactorTarget, FitRun
+from dcbmr.errors import InputError
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.joined import JoinedPipeline, pipeline_to
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
+from dcbmr.models.fitting import check_can_share, fit_here, fit_on_workers, loss_of
 from dcbmr.models.kinds import check_kinds
 from dcbmr.models.leakage import refuse_leakage, refuse_pipeline_leakage
 from dcbmr.models.model import Model
@@ -36,6 +35,8 @@ from dcbmr.plays.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dcbmr.engine.on_ray import RayEngine
 
 _N_TRIED = 8  # training songs that are predicted when the fit is over
 
@@ -171,6 +172,7 @@ def train(
     resume: bool = False,
     n_threads: int | None = None,
     random_state: int = 0,
+    engine: RayEngine | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Train a regressor on the songs that have both plays and features.
@@ -221,6 +223,10 @@ def train(
         None for every core.
     random_state : int
         Seed of every random choice.
+    engine : RayEngine, optional
+        Where to fit: its workers share the songs of each batch, and follow what one machine learns within the
+        noise of summation. For regressors whose spec says ``has_peers``; the device is one of the workers'.
+        What prepares the features, and ``n_threads``, are of this machine.
     progress : Progress, optional
         Told as the features are prepared, and by the fit; it may raise to stop.
 
@@ -246,9 +252,13 @@ def train(
         raise InputError(f"validation_fraction must lie between 0 and 0.9; got {validation_fraction}")
     if not 0 <= artist_weight <= 1:
         raise InputError(f"artist_weight must lie between 0 and 1; got {artist_weight}")
-    n_cores = resolve_n_threads(n_threads)
-    made = registry.get_regressor(regressor, **arguments)
-    objective = _loss_of(spec, made)
+    resolve_n_threads(n_threads)
+    if engine is not None:
+        check_can_share(spec)
+    # The workers may have devices that are not here.
+    here = {name: value for name, value in arguments.items() if engine is None or name != "device"}
+    made = registry.get_regressor(regressor, **here)
+    objective = loss_of(spec, made)
 
     if warm_start is not None and pipeline is not None:
         raise InputError("with warm_start the pipeline is that of the model; leave pipeline out")
@@ -307,16 +317,14 @@ def train(
         prepared = pipeline.make(songs.song_ids, found, progress=progress)
     else:
         prepared = pipeline.learn(features, songs.song_ids, progress=progress)
-    mine: list[BaseException] = []
     start = None if warm_start is None else warm_start.regressor
-    run = FitRun(checkpoint, resume, n_threads, _noting(progress or silent, mine), start=start)
-    # --threads holds for the BLAS under a model's NumPy, too.
-    with threadpool_limits(n_cores, user_api="blas"), calling(spec, "fit", loss=objective, mine=mine):
-        fitted = made.fit(prepared, target, run=run)
-    if fitted is not made:
-        raise DcbmrError(f"fit of {named(spec)} returned a {type(fitted).__name__}, wanted itself")
+    run = FitRun(checkpoint, resume, n_threads, progress or silent, start=start)
+    if engine is None:
+        fitted = fit_here(spec, made, prepared, target, run)
+    else:
+        fitted = fit_on_workers(engine, spec, arguments, prepared, target, run)
     rows = rows_of(factors.song_ids, songs.song_ids)
-    trained = Model(made, spec, pipeline, factors=lambda: factors, training_rows=rows, config=settings)
+    trained = Model(fitted, spec, pipeline, factors=lambda: factors, training_rows=rows, config=settings)
     # The width of the model's own users, where it has any: these are made, and checked, here.
     settings["width"] = trained.user_factors.shape[1]
     trained.predict_store(features, songs.song_ids[:_N_TRIED])
@@ -334,27 +342,6 @@ def _reserved(regressor: str, declared: Mapping[str, Any], **given: Any) -> dict
         elif name != "random_state":
             raise InputError(f"regressor {regressor!r} has no {name} to choose; leave it out")
     return arguments
-
-
-def _loss_of(spec: RegressorSpec, regressor: Regressor) -> LossSpec | None:
-    """Return the registered loss that a regressor calls; None where it has none, or computes it itself."""
-    name: str | None = getattr(regressor, "loss", None)
-    if name is None or registry.loss_factory(spec, name) is None:
-        return None
-    return registry.find_loss(name)
-
-
-def _noting(progress: Progress, raised: list[BaseException]) -> Progress:
-    """Return a progress that keeps what it raises to stop the work, which is no fault of who reports."""
-
-    def report(stage: str, step: int, n_steps: int | None, figures: Mapping[str, float], /) -> None:
-        try:
-            progress(stage, step, n_steps, figures)
-        except Exception as error:
-            raised.append(error)
-            raise
-
-    return report
 
 
 def claim_checkpoint(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> None:

@@ -18,6 +18,7 @@ from dcbmr_torch.hyperparameters import History, Training, settings_of
 if TYPE_CHECKING:
     from dcbmr import FitRun
     from dcbmr_torch.examples import Examples
+    from dcbmr_torch.together import Together
 
 FORMAT_VERSION = 2
 
@@ -44,7 +45,8 @@ class Checkpoint:
     """The state of a fit after each epoch: what was learned, the best of it, optimizer, history.
 
     It lies in ``run.checkpoint`` as ``checkpoint.safetensors``, with ``log.jsonl``, one line an epoch, beside
-    it. Without such a directory only the best weights are kept, in memory.
+    it, both written by the first of several processes. Without such a directory only the best weights are
+    kept, in memory.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         how: Training,
         examples: Examples,
+        together: Together,
     ) -> None:
         self._run, self._learned, self._optimizer = run, learned, optimizer
         self._best: dict[str, Tensor] | None = None
+        self._together = together
         self._settings = {**settings_of(how), "n_songs": examples.n_songs, "n_dims": examples.n_dims}
         self.file = run.checkpoint / "checkpoint.safetensors" if run.checkpoint is not None else None
         self.written = False
@@ -64,10 +68,12 @@ class Checkpoint:
     def resume(self) -> History:
         """Restore what an earlier fit left and return its history; empty where there is nothing."""
         history: History = []
-        if self.file is not None and self._run.resume and self.file.is_file():
-            history = self._read(self.file)
-            self.written = True
-        if self.file is not None:
+        if self.file is not None and self._run.resume:
+            with self._together.as_first_sees(self.file) as file:
+                if file.is_file():
+                    history = self._read(file)
+                    self.written = True
+        if self.file is not None and self._together.rank == 0:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             lines = "".join(json.dumps(row) + "\n" for row in history)
             (self.file.parent / "log.jsonl").write_text(lines, "utf-8")
@@ -78,7 +84,7 @@ class Checkpoint:
         state = self._learned.state_dict()
         if is_best:
             self._best = {name: value.detach().clone() for name, value in state.items()}
-        if self.file is None:
+        if self.file is None or self._together.rank:
             return
         tensors = {f"last.{name}": value for name, value in state.items()}
         tensors |= {f"best.{name}": value for name, value in (self._best or {}).items()}
@@ -106,18 +112,18 @@ class Checkpoint:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{file} is no checkpoint of this package: {error}; delete it to start anew"
+                f"{self.file} is no checkpoint of this package: {error}; delete it to start anew"
             ) from error
         if header.get("format_version") != FORMAT_VERSION:
             raise InputError(
-                f"{file}: format_version is {header.get('format_version')}, "
+                f"{self.file}: format_version is {header.get('format_version')}, "
                 f"this package reads {FORMAT_VERSION}; delete it to start anew"
             )
         for name, value in self._settings.items():
             found = header["settings"].get(name)
             if found != value:
                 raise InputError(
-                    f"cannot resume from {file}: {name} was {found!r} there and is {value!r} now; "
+                    f"cannot resume from {self.file}: {name} was {found!r} there and is {value!r} now; "
                     "give the same settings, or start anew without resume"
                 )
 

@@ -25,7 +25,7 @@ Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
 Piece = tuple[Rows, Rows]  # songs and first frames of the windows of a batch
 Batch = tuple[Rows, Tensor]  # rows of the songs (B,) and the inputs (B, ...) on the device
 
-
+_ALL = slice(None)
 MOST_MEASURED = 20_000  # songs that means and scales of vectors are taken from
 
 
@@ -37,8 +37,11 @@ class Examples(Protocol):
     n_dims: int
     unit: str  # what is counted per second: "windows" or "songs"
 
-    def sample(self, rows: Rows, rng: np.random.Generator) -> Generator[Batch]:
-        """Yield one training batch for each row of ``rows`` (n_batches, B), drawn with ``rng``."""
+    def sample(self, rows: Rows, rng: np.random.Generator, mine: slice = _ALL) -> Generator[Batch]:
+        """Yield one training batch for each row of ``rows`` (n_batches, B), drawn with ``rng``.
+
+        Of each batch the songs ``mine`` alone; they are what they are in the whole batch.
+        """
         ...
 
     def cover(self, rows: Rows, batch_size: int) -> Generator[Batch]:
@@ -64,9 +67,9 @@ class VectorExamples:
         taken = self._vectors[rows]
         return np.ascontiguousarray(taken.toarray() if issparse(taken) else taken, np.float32)
 
-    def sample(self, rows: Rows, rng: np.random.Generator) -> Generator[Batch]:
+    def sample(self, rows: Rows, rng: np.random.Generator, mine: slice = _ALL) -> Generator[Batch]:
         """Yield the vectors of each batch of ``rows``."""
-        for batch in rows:
+        for batch in rows[:, mine]:
             yield batch, torch.from_numpy(self._take(batch)).to(self._device)
 
     def cover(self, rows: Rows, batch_size: int) -> Generator[Batch]:
@@ -100,9 +103,10 @@ class WindowExamples:
         """First frames, uniform over every place where the window fits; a shorter song wraps round."""
         return rng.integers(0, np.maximum(self._n_frames[rows] - self._length, 0) + 1)
 
-    def sample(self, rows: Rows, rng: np.random.Generator) -> Generator[Batch]:
+    def sample(self, rows: Rows, rng: np.random.Generator, mine: slice = _ALL) -> Generator[Batch]:
         """Yield a random window of every song of each batch of ``rows``."""
-        starts = self._starts(rows, rng)
+        starts = self._starts(rows, rng)[:, mine]
+        rows = rows[:, mine]
         return self._load(iter(zip(rows, starts, strict=True)), rows.shape[1])
 
     def cover(self, rows: Rows, batch_size: int) -> Generator[Batch]:

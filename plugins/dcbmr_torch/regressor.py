@@ -30,6 +30,7 @@ from dcbmr_torch.examples import MOST_MEASURED, Examples, VectorExamples, Window
 from dcbmr_torch.hyperparameters import History, Training, settings_of
 from dcbmr_torch.losses import MSE
 from dcbmr_torch.networks import Standardized
+from dcbmr_torch.together import learning_together
 from dcbmr_torch.training import (
     compute,
     memory_of,
@@ -116,7 +117,11 @@ class NetworkRegressor(Training, ABC):
         run = run or FitRun()
         self.check()
         device = resolve_device(self.device)
-        with torch_session(run.n_threads, device, self.random_state), memory_of(device, self.batch_size):
+        with (
+            torch_session(run.n_threads, device, self.random_state),
+            memory_of(device, self.batch_size),
+            learning_together(run.peers, device) as together,
+        ):
             examples = self.examples(songs, device)
             n_factors = target.song_factors.shape[1]
             network = self._standardized(examples.n_dims, n_factors)
@@ -129,10 +134,11 @@ class NetworkRegressor(Training, ABC):
                 # The outputs are standardized by what they are drawn to.
                 factors = loss.factors if isinstance(loss, MSE) else target.song_factors
                 network.standardize(examples.statistics(learn, rng), factors[learn])
+            together.share_batch_norms(network)
             network.to(device)
             if self.compile:
                 network.body.compile()
-            self.history = train(network, examples, target, loss, self, run)
+            self.history = train(network, examples, target, loss, self, run, together)
             if isinstance(loss, nn.Module):
                 self.loss_state = {name: value.cpu() for name, value in loss.state_dict().items()}
         self._network = network

@@ -25,6 +25,7 @@ from dcbmr_torch.checkpoint import Checkpoint
 from dcbmr_torch.examples import Examples, Rows
 from dcbmr_torch.hyperparameters import History, Training
 from dcbmr_torch.networks import Standardized
+from dcbmr_torch.together import Together
 
 if TYPE_CHECKING:
     from dcbmr import FactorTarget, FitRun, Loss
@@ -39,7 +40,13 @@ SMALLER = "take a smaller network, or another device"
 
 
 def train(
-    network: Standardized, examples: Examples, target: FactorTarget, loss: Loss, how: Training, run: FitRun
+    network: Standardized,
+    examples: Examples,
+    target: FactorTarget,
+    loss: Loss,
+    how: Training,
+    run: FitRun,
+    together: Together,
 ) -> History:
     """Train ``network`` in place and leave in it the weights of the best epoch.
 
@@ -58,6 +65,8 @@ def train(
         Hyper-parameters.
     run : FitRun
         Progress, checkpoints and resumption.
+    together : Together
+        The processes that have a part of each batch.
 
     Returns
     -------
@@ -68,9 +77,15 @@ def train(
     device = network.output_mean.device
     learn = songs_to_learn_from(target)
     batch_size = min(how.batch_size, len(learn))
+    if batch_size < together.size:
+        raise InputError(
+            f"{together.size} workers cannot share batches of {batch_size} songs; take fewer workers, or a "
+            "larger batch_size"
+        )
+    mine = together.mine(batch_size)
     n_batches = len(learn) // batch_size  # the few songs left over wait for the next epoch's order
     n_steps = how.epochs * n_batches
-    judge = Judge(examples, target, loss, how)
+    judge = Judge(examples, target, loss, how, together)
     learned = nn.ModuleDict({"network": network})
     if isinstance(loss, nn.Module):
         learned["loss"] = loss.to(device)
@@ -78,16 +93,17 @@ def train(
     clipped = [parameters for module in learned.values() if (parameters := list(module.parameters()))]
     scale = gradient_scale(network, loss, learn[:batch_size])
     optimizer = make_optimizer(learned, how)
-    checkpoint = Checkpoint(run, learned, optimizer, how, examples)
+    checkpoint = Checkpoint(run, learned, optimizer, how, examples, together)
     history = checkpoint.resume()
     for row in history:  # whoever notes what is reported may have been killed before they had it all
         run.report("fit", int(row["epoch"] + 1) * n_batches, n_steps, _reported(row))
     shown = 0.0
 
     def learn_from(inputs: Tensor, songs: Tensor) -> Tensor:
-        value = loss(network(inputs), songs)
+        value = loss(together.whole(network(inputs), batch_size), songs)
         optimizer.zero_grad(set_to_none=True)
         (scale * value).backward()
+        together.sum_gradients(network)
         for parameters in clipped:
             nn.utils.clip_grad_norm_(parameters, how.clip)
         optimizer.step()
@@ -98,13 +114,14 @@ def train(
         if judge.patience_is_over(history):
             break
         rng = np.random.default_rng([how.random_state, epoch])
-        torch.manual_seed(int(rng.integers(2**63)))
+        torch.manual_seed(int(rng.integers(2**63)) ^ together.rank)  # each leaves out other units
+        together.agree(learned)
         rows = rng.permutation(learn)[: n_batches * batch_size].reshape(n_batches, batch_size)
         losses = torch.zeros(n_batches, device=device)
         began = time.perf_counter()
         learned.train()
         on_device = torch.from_numpy(rows).to(device)  # all at once: a copy in every step would wait
-        for batch, (_, inputs) in enumerate(examples.sample(rows, rng)):
+        for batch, (_, inputs) in enumerate(examples.sample(rows, rng, mine)):
             step = epoch * n_batches + batch
             rate = learning_rate_at(step / n_steps, how.learning_rate)
             for group in optimizer.param_groups:
@@ -114,6 +131,11 @@ def train(
                 value = learn_from(inputs, on_device[batch])
             if value is None:  # not in the handler of the error, which holds what the step had in memory
                 optimizer.zero_grad(set_to_none=True)
+                if together.size > 1:  # the others do not try what fits
+                    raise InputError(
+                        f"out of memory on {inputs.device} with {len(inputs)} songs of batch_size "
+                        f"{batch_size}; take a smaller one, or more workers"
+                    )
                 raise InputError(what_fits(network, loss, inputs, on_device[batch]))
             losses[batch] = value
             if (batch + 1) % NAN_CHECK_EVERY[device.type] == 0 or batch + 1 == n_batches:
@@ -131,7 +153,8 @@ def train(
             **judge(network),
             f"{examples.unit}_per_s": rows.size / seconds,
         }
-        history.append({"epoch": epoch, **figures, "learning_rate": rate, "seconds": seconds})
+        row = {"epoch": epoch, **figures, "learning_rate": rate, "seconds": seconds}
+        history.append(together.row_of_first(row))
         checkpoint.write(history, is_best=judge.best(history) == epoch)
         run.report("fit", (epoch + 1) * n_batches, n_steps, _reported(history[-1]))
     checkpoint.restore_best()
@@ -234,7 +257,9 @@ def what_fits(network: torch.nn.Module, loss: Loss, inputs: Tensor, songs: Tenso
 class Judge:
     """The figures on the validation songs that choose the epoch."""
 
-    def __init__(self, examples: Examples, target: FactorTarget, loss: Loss, how: Training) -> None:
+    def __init__(
+        self, examples: Examples, target: FactorTarget, loss: Loss, how: Training, together: Together
+    ) -> None:
         rng = np.random.default_rng([how.random_state, 0x1D6E])
         rows = np.sort(rng.permutation(np.flatnonzero(target.validation))[:MAX_JUDGED_SONGS])
         plays = target.surplus[rows].T.tocsr()  # (n_users, n_judged)
@@ -242,13 +267,16 @@ class Judge:
         users = np.sort(rng.permutation(users)[:MAX_JUDGED_USERS])
         self._heldout, self._user_factors = plays[users], target.user_factors[users]
         self._examples, self._rows, self._loss, self._how = examples, rows, loss, how
+        self._together = together
 
     def __call__(self, network: Standardized) -> dict[str, float]:
         """Return validation_loss and validation_map; nothing where no song is set aside."""
         if len(self._rows) == 0:
             return {}
-        predicted = predict(network, self._examples, self._rows, self._how.batch_size)
-        device, total = network.output_mean.device, 0.0
+        device, total, n = network.output_mean.device, 0.0, len(self._rows)
+        mine = self._together.mine(n)
+        part = predict(network, self._examples, self._rows[mine], self._how.batch_size)
+        predicted = self._together.whole(torch.from_numpy(part).to(device), n).cpu().numpy()
         for begin in range(0, len(predicted), 256):  # for all at once a loss may take much memory
             songs = torch.from_numpy(self._rows[begin : begin + 256]).to(device)
             with torch.no_grad():

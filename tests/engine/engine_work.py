@@ -7,6 +7,12 @@ from pathlib import Path
 
 from dcbmr.base.arrays import blocks
 
+SHORT = {"epochs": 3, "batch_size": 8, "patience": 0}
+NETWORKS = {
+    "cnn": {**SHORT, "window": 16, "channels": (8, 8), "pools": (2, 1), "filter_length": 4, "hidden": (16,)},
+    "mlp": {**SHORT, "hidden": 16, "dropout": 0.0},
+}
+
 
 def double(task, *shared):
     return 2 * task + sum(shared)

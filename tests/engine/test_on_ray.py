@@ -19,6 +19,7 @@ import dcbmr.engine.on_ray as on_ray
 from dcbmr.cli import main
 from dcbmr.errors import DcbmrError, InputError
 from dcbmr.factorization.cut_plays import cut_plays
+from dcbmr.features.words import fit_codebook_to_audio
 from dcbmr.plays import parts
 from dcbmr.plays.parts import parquet_files
 from dcbmr.plays.play_filter import PlayFilter
@@ -189,6 +190,28 @@ def test_wrong_flags_of_an_engine(words, message, tmp_path, monkeypatch, capsys)
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["codebook", "features"], "a sample is soon read on one machine: leave --engine out"),
+        (["train", "--regressor", "auto"], "auto works on one machine: leave --engine out, or name a"),
+        (
+            ["train", "--regressor", "mlr"],
+            "'mlr' learns in one process: leave --engine (engine) out, or take",
+        ),
+    ],
+)
+def test_what_one_machine_does_is_refused(words, message, small_world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(small_world)
+    if words[0] == "train":
+        words = [*words, "--factors", "factors", "--features", "features"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "-o", str(tmp_path / "out"), "--engine", "ray"])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_ray_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"needs Ray: pip install 'dcbmr\[ray\]'"):
@@ -281,6 +304,21 @@ def test_lists_go_on_where_they_were(engine, small_world, tmp_path, monkeypatch,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
 
 
+def test_codewords_have_the_bits_of_one_machine(engine, small_world, tmp_path):
+    audio = tmp_path / "audio"
+    shutil.copytree(small_world / "audio", audio)
+    (audio / "bad.wav").write_bytes(b"nothing")
+    found = []
+    for where in (None, engine):  # of about 5,000 frames, so that later files hear what is left of the sample
+        codebook = dcbmr.Codebook(n_words=8, n_iterations=3)
+        (failed,) = fit_codebook_to_audio(audio, codebook, max_frames=500, without=["song03"], engine=where)
+        assert "bad.wav" in str(failed)
+        found.append(codebook)
+    np.testing.assert_array_equal(found[1].words_, found[0].words_)
+    np.testing.assert_array_equal(found[1].songs_, found[0].songs_)
+    assert found[1].inertias_ == found[0].inertias_
+
+
 def test_ranks_are_those_of_one_machine(engine, monkeypatch):
     monkeypatch.setattr(ranks, "blocks_of_users", work.small_blocks)
     rng = np.random.default_rng(1)
@@ -304,3 +342,44 @@ def test_command_on_an_engine(small_world, tmp_path):
     done = subprocess.run([sys.executable, "-m", "dcbmr", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ray: 2 workers on 1 machine, 1 thread each" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["cnn", "mlp"])
+def test_a_network_on_two_workers_follows_one_machine(engine, small_world, tmp_path, kind):
+    factors, store = (
+        dcbmr.Factors.load(small_world / "factors"),
+        dcbmr.FeatureStore.open(small_world / "features"),
+    )
+    how = {"regressor": kind, "params": work.NETWORKS[kind], "kind": {"cnn": "mel", "mlp": "stats"}[kind]}
+    alone = dcbmr.train(factors, store, **how)
+    seen = []
+    together = dcbmr.train(
+        factors,
+        store,
+        **how,
+        engine=engine,
+        checkpoint=tmp_path / "state",
+        progress=lambda *step: seen.append(step),
+    )
+    songs = store.song_ids
+    np.testing.assert_allclose(
+        together.predict_store(store, songs), alone.predict_store(store, songs), atol=1e-5
+    )
+    assert seen[-1][1] == seen[-1][2]
+    assert [row["epoch"] for row in together.regressor.history] == [0, 1, 2]
+    # It is the same checkpoint: one machine finds nothing left to do.
+    again = dcbmr.train(factors, store, **how, checkpoint=tmp_path / "state", resume=True)
+    assert again.regressor.history == together.regressor.history
+
+
+def test_an_error_of_a_fit_is_named_and_not_tried_again(engine, small_world):
+    factors, store = (
+        dcbmr.Factors.load(small_world / "factors"),
+        dcbmr.FeatureStore.open(small_world / "features"),
+    )
+    how = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"batch_size": 1}}
+    with pytest.raises(InputError, match=r"the fit on .*: 2 workers cannot share batches of 1 songs"):
+        dcbmr.train(factors, store, **how, engine=engine)
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+    with pytest.raises(InputError, match="regressor 'linear' learns in one process: leave --engine"):
+        dcbmr.train(factors, store, regressor="linear", engine=engine)

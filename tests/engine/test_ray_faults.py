@@ -19,6 +19,7 @@ import dcbmr
 from dcbmr.errors import DcbmrError
 from dcbmr.factorization.cut_plays import cut_plays
 from dcbmr.features import parts as parts_of_features
+from dcbmr.features.words import fit_codebook_to_audio
 from dcbmr.plays import parts
 from dcbmr.plays.parts import parquet_files
 from dcbmr.plays.play_filter import PlayFilter
@@ -141,6 +142,16 @@ def check_same(made, wanted):
             np.testing.assert_array_equal(stores[0][kind][song], frames)
     lines = (made / "sources.tsv").read_text().splitlines()
     assert len(lines) == len(set(lines)) == len(stores[1]["mel"])
+
+
+def test_codewords_after_a_worker_was_killed(engine, small_world):
+    alone, together = dcbmr.Codebook(n_words=8, n_iterations=3), dcbmr.Codebook(n_words=8, n_iterations=3)
+    fit_codebook_to_audio(small_world / "audio", alone, max_frames=500)
+    with pytest.warns(UserWarning, match="lost with block .* of the files"):
+        fit_codebook_to_audio(
+            small_world / "audio", together, max_frames=500, engine=engine, progress=kill_at_step(engine, 4)
+        )
+    np.testing.assert_array_equal(together.words_, alone.words_)
 
 
 def test_ranks_after_a_worker_was_killed(engine, monkeypatch):
@@ -363,3 +374,96 @@ def test_features_after_the_driver_was_killed(small_world, tmp_path):
     done = subprocess.run([*broken, "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     check_same(tmp_path / "broken", tmp_path / "alone")
+
+
+LONG = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"epochs": 8}}
+
+
+def opened(world):
+    return dcbmr.Factors.load(world / "factors"), dcbmr.FeatureStore.open(world / "features")
+
+
+def kill_in_epoch(engine, n):
+    """Return a progress that kills a worker, once, when an epoch is over; and the epochs it has heard of."""
+    epochs, killed = [], []
+
+    def kill(stage, step, n_steps, figures):
+        if "validation_map" in figures:
+            epochs.append(step)
+            if len(epochs) == n and not killed:
+                killed.append(engine._workers[1].facts.process)
+                os.kill(killed[0], signal.SIGKILL)
+
+    return kill, epochs
+
+
+def test_a_network_after_a_worker_was_killed(engine, small_world, tmp_path):
+    factors, store = opened(small_world)
+    alone = dcbmr.train(factors, store, **LONG)
+    kill, epochs = kill_in_epoch(engine, 3)
+    with pytest.warns(UserWarning, match="was lost: the fit goes on from the last checkpoint"):
+        together = dcbmr.train(
+            factors, store, **LONG, engine=engine, checkpoint=tmp_path / "state", progress=kill
+        )
+    assert [row["epoch"] for row in together.regressor.history] == list(range(8))
+    assert len(epochs) < 8 + 8, "it did not begin anew"
+    songs = store.song_ids
+    np.testing.assert_allclose(
+        together.predict_store(store, songs), alone.predict_store(store, songs), atol=1e-4
+    )
+    assert list(engine.map(work.double, [1, 2], what="numbers")) == [2, 4]
+
+
+def test_a_fit_that_loses_every_worker_is_given_up(engine, small_world):
+    factors, store = opened(small_world)
+
+    def kill(stage, step, n_steps, figures):
+        os.kill(engine._workers[0].facts.process, signal.SIGKILL)
+
+    with (
+        pytest.warns(UserWarning, match="the fit goes on"),
+        pytest.raises(DcbmrError, match="the fit: workers were lost 3 times before it got any further"),
+    ):
+        dcbmr.train(factors, store, **LONG | {"params": LONG["params"] | {"epochs": 1000}}, engine=engine,
+                    progress=lambda *step: step[0] == "fit" and kill(*step))  # fmt: skip
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_a_fit_that_is_cancelled_leaves_the_workers_free(engine, small_world):
+    factors, store = opened(small_world)
+
+    def cancel(stage, step, n_steps, figures):
+        if stage == "fit":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dcbmr.train(factors, store, **LONG, engine=engine, progress=cancel)
+    assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_a_network_after_the_driver_was_killed(small_world, tmp_path):
+    base = [sys.executable, "-m", "dcbmr", "train", "--regressor", "cnn"]
+    for name in ("factors", "features"):
+        base += [f"--{name}", str(small_world / name)]
+    for name, value in (work.NETWORKS["cnn"] | {"epochs": 40}).items():
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        base += ["--set", f"{name}={shown}"]
+    on_ray = ["--engine", "ray", "--workers", "2"]
+    subprocess.run([*base, "-o", str(tmp_path / "alone")], check=True, capture_output=True)
+    checkpoint = tmp_path / ".broken.checkpoint" / "checkpoint.safetensors"
+    with subprocess.Popen(
+        [*base, "-o", str(tmp_path / "broken"), *on_ray], stderr=subprocess.DEVNULL
+    ) as driver:
+        while not checkpoint.exists():
+            assert driver.poll() is None
+            time.sleep(0.01)
+        driver.kill()
+    assert not (tmp_path / "broken").exists()
+    n_before = len((checkpoint.parent / "log.jsonl").read_text().splitlines())
+    assert 0 < n_before < 40
+    subprocess.run([*base, "-o", str(tmp_path / "broken"), *on_ray, "--resume"], check=True)
+    store = dcbmr.FeatureStore.open(small_world / "features")
+    found, wanted = (dcbmr.Model.load(tmp_path / name) for name in ("broken", "alone"))
+    np.testing.assert_allclose(
+        found.predict_store(store, store.song_ids), wanted.predict_store(store, store.song_ids), atol=1e-3
+    )
