@@ -263,13 +263,14 @@ class WeightedALS(Estimator):
         begin: Callable[[NDArray[np.float32]], _Both] | None = None,
     ) -> None:
         """Solve users and songs in turn; songs begin at random, both with what ``begin`` makes of that."""
+        of_users, of_songs = sides
         report, problem = progress or silent, Problem.of(settings, self.n_threads)
         saved = state.load() if state is not None and resume else None
         if saved is not None:
             user_factors, song_factors, self.objective_ = saved
         else:
             song_factors = self._initial_factors(has_plays)
-            user_factors = np.zeros((sides[0].n_rows, self.n_factors), dtype=np.float32)
+            user_factors = np.zeros((of_users.n_rows, self.n_factors), dtype=np.float32)
             if begin is not None:
                 user_factors, song_factors = begin(song_factors)
             self.objective_ = []
@@ -283,7 +284,7 @@ class WeightedALS(Estimator):
 
         while len(self.objective_) < self.n_iterations and not self._converged():
             started = time.perf_counter()
-            terms = sweep(*sides, user_factors, song_factors, problem, tell)
+            terms = sweep(of_users, of_songs, user_factors, song_factors, problem, tell)
             self.objective_.append({**terms, "seconds": time.perf_counter() - started})
             if state is not None:
                 state.save(user_factors, song_factors, self.objective_)
