@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kGrain = 16;         // rows handed out at a time
+constexpr Index kWindow = 2048;      // rows that are sorted by length: their plays lie together
 constexpr Index kHugeRow = 16384;    // plays from which all threads share one row
 constexpr Index kMinChunk = 8192;    // plays of a huge row that are one thread's share, and
 constexpr Index kMaxChunks = 64;     // how many shares there are at the most
@@ -125,7 +127,8 @@ class HalfSweep {
         sums_(static_cast<std::size_t>(end - begin)),
         shared_scale_(stride_),
         spaces_(options.n_threads, n_factors_) {
-    put_in_order();
+    for (Index first = begin; first < end; first += kWindow)
+      put_in_order(first, std::min(first + kWindow, end));
     if (!options.regularization_per_row)
       fill_scale(options.regularization[0], shared_scale_.data());
   }
@@ -166,16 +169,18 @@ class HalfSweep {
            dcbmr::is_interleaved(n_plays(row), n_factors_);
   }
 
-  // First the rows that are solved one at a time, but for the huge ones; then those solved several
-  // at a time, by their length, so that the lanes of a vector have the same to do.
-  void put_in_order() {
+  // Of rows begin..end-1, first those that are solved one at a time, but for the huge ones; then
+  // those solved several at a time, by their length, so that the lanes of a vector have the same to
+  // do.
+  void put_in_order(Index begin, Index end) {
     std::vector<Index> of_length(kInterleavedPlays + 2);  // where the rows of each length begin
-    for (Index row = begin_; row < end_; ++row)
+    const Index before = static_cast<Index>(order_.size());
+    for (Index row = begin; row < end; ++row)
       if (is_interleaved(row))
         ++of_length[static_cast<std::size_t>(n_plays(row) + 1)];
       else if (!is_huge(row))
         order_.push_back(row);
-    add_blocks(0, static_cast<Index>(order_.size()), false);
+    add_blocks(before, static_cast<Index>(order_.size()), false);
     of_length[0] = static_cast<Index>(order_.size());
     for (std::size_t n = 1; n < of_length.size(); ++n) of_length[n] += of_length[n - 1];
     order_.resize(static_cast<std::size_t>(of_length.back()));
@@ -184,7 +189,7 @@ class HalfSweep {
     const Index first = of_length[0], middle = of_length[static_cast<std::size_t>(longest + 1)];
     add_blocks(first, middle, true);
     add_blocks(middle, of_length.back(), true);
-    for (Index row = begin_; row < end_; ++row)
+    for (Index row = begin; row < end; ++row)
       if (is_interleaved(row))
         order_[static_cast<std::size_t>(of_length[static_cast<std::size_t>(n_plays(row))]++)] = row;
   }
@@ -199,11 +204,9 @@ class HalfSweep {
 
   // The padding of a row in the eigenbasis comes first.
   void fill_scale(double regularization, float* scale) const {
-    for (Index c = 0; c < n_factors_; ++c)
-      scale[pad_ + c] =
-          static_cast<float>(1 / std::sqrt(options_.unobserved_weight *
-                                               others_.eigenvalues_[static_cast<std::size_t>(c)] +
-                                           regularization));
+    for (std::size_t c = static_cast<std::size_t>(pad_); c < others_.eigenvalues_.size(); ++c)
+      scale[c] = static_cast<float>(
+          1 / std::sqrt(options_.unobserved_weight * others_.eigenvalues_[c] + regularization));
   }
 
   // Of one row; its scale is made in `own` where each row has another.
@@ -229,15 +232,20 @@ class HalfSweep {
       solve_in_double(plays, row, x);
       ++sums.n_retried;
     }
-    double squares = 0, everywhere = 0;
-    for (Index c = 0; c < n_factors_; ++c) {
-      x[pad_ + c] *= plays.scale[pad_ + c];
-      const double value = static_cast<double>(x[pad_ + c]);
-      squares += value * value;
-      everywhere += others_.eigenvalues_[static_cast<std::size_t>(c)] * (value * value);
-    }
-    sums.regularization += regularization(row) * squares;
-    sums.unobserved += options_.unobserved_weight * everywhere;
+    // Several sums side by side: none waits for the one before.
+    constexpr Index kSums = 8;
+    double squares[kSums] = {}, everywhere[kSums] = {};
+    const double* const eigenvalues = others_.eigenvalues_.data();
+    for (Index c = 0; c < stride_; c += kSums)
+      for (Index k = 0; k < kSums; ++k) {
+        x[c + k] *= plays.scale[c + k];
+        const double value = static_cast<double>(x[c + k]);
+        squares[k] += value * value;
+        everywhere[k] += eigenvalues[c + k] * (value * value);
+      }
+    sums.regularization += regularization(row) * std::accumulate(squares, squares + kSums, 0.0);
+    sums.unobserved +=
+        options_.unobserved_weight * std::accumulate(everywhere, everywhere + kSums, 0.0);
   }
 
   void add_observed(Index row, const double* errors) {
@@ -274,7 +282,7 @@ class HalfSweep {
     add_errors(row, plays, x);
   }
 
-  // Of the rows that are likely to be next: sorted by length, they lie anywhere.
+  // Of the rows that are likely to be next: sorted by length, they do not follow each other.
   void prefetch_plays(const Index* rows) const {
     const Index* const end = order_.data() + order_.size();
     for (const Index* const last = rows + std::min(interleaved_.lanes, end - rows); rows < last;
@@ -414,12 +422,13 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
                            const double* eigenvalues, const double* eigenvectors, int n_threads)
     : n_rows_(n_rows),
       n_factors_(n_factors),
-      eigenvalues_(eigenvalues, eigenvalues + n_factors),
+      eigenvalues_(static_cast<std::size_t>(padded(n_factors))),
       basis_(padded_rows(eigenvectors, n_factors, false, padded(n_factors) - n_factors)),
       back_(padded_rows(eigenvectors, n_factors, true, 0)),
       rotated_(Buffer::unset(n_rows * padded(n_factors))) {
-  for (double& value : eigenvalues_) value = std::max(value, 0.0);
   const Index stride = padded(n_factors);
+  for (Index c = 0; c < n_factors; ++c)
+    eigenvalues_[static_cast<std::size_t>(stride - n_factors + c)] = std::max(eigenvalues[c], 0.0);
   const LinalgKernel& linalg = linalg_kernel();
   parallel_for(n_rows, 256, n_threads, [&](Index begin, Index end, int) {
     linalg.multiply_rows(factors + begin * n_factors, end - begin, n_factors, n_factors,

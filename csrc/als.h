@@ -73,10 +73,10 @@ class FixedFactors {
   friend class HalfSweep;
 
   std::int64_t n_rows_, n_factors_;
-  std::vector<double> eigenvalues_;
-  Buffer basis_;    // (n_factors, padded(n_factors)): Q, zeros first
-  Buffer back_;     // (n_factors, padded(n_factors)): Q^T, zeros last
-  Buffer rotated_;  // (n_rows, padded(n_factors)): Y Q, zeros first
+  std::vector<double> eigenvalues_;  // (padded(n_factors),), zeros first
+  Buffer basis_;                     // (n_factors, padded(n_factors)): Q, zeros first
+  Buffer back_;                      // (n_factors, padded(n_factors)): Q^T, zeros last
+  Buffer rotated_;                   // (n_rows, padded(n_factors)): Y Q, zeros first
 };
 
 }  // namespace dcbmr

@@ -30,7 +30,7 @@ constexpr std::int64_t kPad = 16;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 // Rows that are packed at a time: three panels of them stay in the first-level cache.
-constexpr std::int64_t kPackedRows = 128;
+constexpr std::int64_t kPackedRows = 64;
 
 // What one row has played.
 struct Plays {

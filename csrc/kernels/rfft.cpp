@@ -17,6 +17,9 @@ inline Complex turned(Complex a, const float* root) {
 }
 
 inline Complex get(const float* at) { return {load(at), load(at + kLanes)}; }
+inline Complex get_once(const float* at) {
+  return {loaded_once(load(at)), loaded_once(load(at + kLanes))};
+}
 inline void put(float* at, Complex a) {
   store(at, a.re);
   store(at + kLanes, a.im);
@@ -43,7 +46,9 @@ inline void put_output(int q, Complex x, float* at, int stride, const float* roo
 template <int radix, bool turn>
 inline void dft(float* at, int stride, const float* roots) {
   if constexpr (radix == 4) {
-    Complex x[4] = {get(at), get(at + stride), get(at + 2 * stride), get(at + 3 * stride)};
+    Complex x[4];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) x[q] = get_once(at + q * stride);
     butterfly(x[0], x[1], x[2], x[3]);
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) put_output<turn>(q, x[q], at, stride, roots);
@@ -54,7 +59,7 @@ inline void dft(float* at, int stride, const float* roots) {
     Complex even[4], odd[4];
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) {
-      const Complex a = get(at + q * stride), b = get(at + (q + 4) * stride);
+      const Complex a = get_once(at + q * stride), b = get_once(at + (q + 4) * stride);
       even[q] = a + b;
       odd[q] = a - b;
     }
