@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, random_array
 
 import dcbmr
 from dcbmr.errors import DcbmrError
+from dcbmr.factorization.als import fit_on_workers
 from dcbmr.factorization.cut_plays import cut_plays
 from dcbmr.features import parts as parts_of_features
 from dcbmr.plays import parts
@@ -194,8 +195,7 @@ def test_plays_that_workers_hold_after_one_was_killed(engine, tmp_path, monkeypa
 
 def fit_and_save(cut, als, directory, progress):
     with cut as plays:
-        als.fit_blocks(plays, progress=progress)
-        plays.save(als.factors_, directory)
+        plays.save(fit_on_workers(als, plays, progress=progress), directory)
 
 
 def write_parquet(folder):
@@ -363,3 +363,28 @@ def test_features_after_the_driver_was_killed(small_world, tmp_path):
     done = subprocess.run([*broken, "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     check_same(tmp_path / "broken", tmp_path / "alone")
+
+
+def test_lists_after_the_driver_was_killed(tmp_path):
+    rng = np.random.default_rng(1)
+    users, songs = rng.standard_normal((60_000, 8)), rng.standard_normal((200, 8))
+    counts = csr_array((np.ones(60_000, np.float32), (np.arange(60_000), rng.integers(0, 200, 60_000))))
+    counts.resize(60_000, 200)
+    dcbmr.Factors(user_factors=users, song_factors=songs, counts=counts).save(tmp_path / "factors")
+    base = [sys.executable, "-m", "dcbmr", "recommend", str(tmp_path / "factors"), "--all-users", "-k", "100"]
+    subprocess.run([*base, "-o", str(tmp_path / "alone")], check=True, capture_output=True)
+    broken = [*base, "-o", str(tmp_path / "broken")]
+    parts_there = tmp_path / ".broken.checkpoint"
+    with subprocess.Popen(
+        [*broken, "--engine", "ray", "--workers", "2"], stderr=subprocess.DEVNULL
+    ) as driver:
+        while not list(parts_there.glob("part-*")):
+            assert driver.poll() is None
+            time.sleep(0.01)
+        driver.kill()
+    assert not (tmp_path / "broken").exists()
+    done = subprocess.run([*broken, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, other = (pq.read_table(tmp_path / name / "lists.parquet") for name in ("alone", "broken"))
+    assert other.equals(one)
+    assert not parts_there.exists()
