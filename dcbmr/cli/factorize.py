@@ -136,7 +136,7 @@ def command(
     """
     import shutil
 
-    from dcbmr.base.directory import checkpoint_of, kind_of, read_config
+    from dcbmr.base.directory import checkpoint_of, kind_of, plays_beside, read_config
     from dcbmr.errors import InputError
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.parts import parquet_files
@@ -160,6 +160,7 @@ def command(
             als, plays, output, cluster, reading, named, warm_start, state, overwrite=overwrite, force=force
         )
     shutil.rmtree(checkpoint)
+    shutil.rmtree(plays_beside(output), ignore_errors=True)  # of a run on workers that was killed
     click.echo(f"wrote {output}", err=True)
 
 
