@@ -136,7 +136,7 @@ def command(
     """
     import shutil
 
-    from dcbmr.base.directory import checkpoint_of, kind_of, read_config
+    from dcbmr.base.directory import checkpoint_of, kind_of, plays_beside, read_config
     from dcbmr.errors import InputError
     from dcbmr.factorization.als import WeightedALS
     from dcbmr.plays.parts import parquet_files
@@ -160,6 +160,7 @@ def command(
             als, plays, output, cluster, reading, named, warm_start, state, overwrite=overwrite, force=force
         )
     shutil.rmtree(checkpoint)
+    shutil.rmtree(plays_beside(output), ignore_errors=True)  # of a run on workers that was killed
     click.echo(f"wrote {output}", err=True)
 
 
@@ -229,6 +230,7 @@ def _of_parquet(
     from dcbmr.base.directory import plays_beside
     from dcbmr.base.needs import check_need
     from dcbmr.factorization.advice import likely_far
+    from dcbmr.factorization.als import fit_on_workers
     from dcbmr.factorization.cut_plays import cut_plays
     from dcbmr.plays.play_filter import PlayFilter
 
@@ -248,8 +250,9 @@ def _of_parquet(
         if advice := likely_far(als, sizes):
             click.echo(advice, err=True)
         with _show_sweeps(als, state) as show:
-            als.fit_blocks(plays, progress=show, **state)
-        factors = als.factors_ if named is None else als.factors_.named_by(named)
+            factors = fit_on_workers(als, plays, progress=show, **state)
+        if named is not None:
+            factors = factors.named_by(named)
         plays.save(factors, output, overwrite=overwrite or state["resume"])
 
 

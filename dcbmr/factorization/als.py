@@ -217,30 +217,6 @@ class WeightedALS(Estimator):
         )
         return self
 
-    def fit_blocks(
-        self,
-        plays: PlayBlocks,
-        *,
-        progress: Progress | None = None,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """Factorize plays that workers hold, as :meth:`fit` does.
-
-        The counts of :attr:`factors_` are left empty: :meth:`PlayBlocks.save` writes these with the plays.
-        """
-        settings = {**self.settings(), "crc32_of_warm_start": None}
-        state = None if checkpoint is None else Checkpoint(Path(checkpoint), settings, plays.identity)
-        self._sweep_all(plays.sides, plays.has_plays, settings, progress, state, resume=resume)
-        shape = len(plays.user_ids), len(plays.song_ids)
-        self.factors_ = self._factors(
-            settings,
-            counts=csr_array(shape, dtype=np.float32),
-            user_ids=plays.user_ids,
-            song_ids=plays.song_ids,
-        )
-        return self
-
     def _factors(self, settings: Mapping[str, Any], **of: Any) -> Factors:
         rest = {name: value for name, value in settings.items() if name not in OBJECTIVE}
         return Factors(
@@ -263,8 +239,8 @@ class WeightedALS(Estimator):
         begin: Callable[[NDArray[np.float32]], _Both] | None = None,
     ) -> None:
         """Solve users and songs in turn; songs begin at random, both with what ``begin`` makes of that."""
-        of_users, of_songs = sides
         report, problem = progress or silent, Problem.of(settings, self.n_threads)
+        of_users, of_songs = sides
         saved = state.load() if state is not None and resume else None
         if saved is not None:
             user_factors, song_factors, self.objective_ = saved
@@ -302,6 +278,25 @@ class WeightedALS(Estimator):
             return False
         before, now = (terms["total"] for terms in self.objective_[-2:])
         return abs(before - now) < self.tolerance * now
+
+
+def fit_on_workers(
+    als: WeightedALS,
+    plays: PlayBlocks,
+    *,
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Factors:
+    """Factorize plays that workers hold, as :meth:`WeightedALS.fit` does with an engine.
+
+    The factors come without plays, for :meth:`PlayBlocks.save` to write them with these.
+    """
+    settings = {**als.settings(), "crc32_of_warm_start": None}
+    state = None if checkpoint is None else Checkpoint(Path(checkpoint), settings, plays.identity)
+    als._sweep_all(plays.sides, plays.has_plays, settings, progress, state, resume=resume)
+    none = csr_array((len(plays.user_ids), len(plays.song_ids)), dtype=np.float32)
+    return als._factors(settings, counts=none, user_ids=plays.user_ids, song_ids=plays.song_ids)
 
 
 def sweep(

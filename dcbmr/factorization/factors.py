@@ -214,30 +214,8 @@ class Factors(Named):
             "counts.indices": self.counts.indices.astype(np.int32, copy=False),
             "counts.indptr": self.counts.indptr.astype(np.int64),
         }
-        with self.saving(directory, overwrite=overwrite) as file:
+        with saving(self, directory, overwrite=overwrite) as file:
             save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, file)
-
-    @contextmanager
-    def saving(self, directory: str | Path, *, overwrite: bool) -> Iterator[Path]:
-        """Give the file to write tensors to; what else there is of the directory is written after that."""
-        config = {
-            **self.config,
-            "n_factors": self.song_factors.shape[1],
-            **{name: getattr(self, name) for name in OBJECTIVE},
-        }
-        with new_directory(Path(directory), kind="factors", config=config, overwrite=overwrite) as folder:
-            yield folder / TENSORS
-            write_lines(folder / "user_ids.txt", self.user_ids)
-            write_lines(folder / "song_ids.txt", self.song_ids)
-            write_lines(folder / "heldout_songs.txt", self.heldout_songs)
-            names = {name: of for name in _NAMES if (of := getattr(self, name)) is not None}
-            others = sorted(set().union(*names.values()) - set(self.song_ids))
-            for name, of in names.items():
-                for file, songs in ((name, self.song_ids), (f"other_{name}", others)):
-                    texts = (of.get(song, "").replace("\n", " ") for song in songs)
-                    write_lines(folder / f"{file}.txt", texts)
-            if names:
-                write_lines(folder / "other_song_ids.txt", others)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -269,6 +247,29 @@ class Factors(Named):
                 **{name: config.pop(name) for name in OBJECTIVE},
                 config={name: value for name, value in config.items() if name not in _HEADER},
             )
+
+
+@contextmanager
+def saving(factors: Factors, directory: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give the file to write tensors to; what else there is of the directory is written after that."""
+    config = {
+        **factors.config,
+        "n_factors": factors.song_factors.shape[1],
+        **{name: getattr(factors, name) for name in OBJECTIVE},
+    }
+    with new_directory(Path(directory), kind="factors", config=config, overwrite=overwrite) as folder:
+        yield folder / TENSORS
+        write_lines(folder / "user_ids.txt", factors.user_ids)
+        write_lines(folder / "song_ids.txt", factors.song_ids)
+        write_lines(folder / "heldout_songs.txt", factors.heldout_songs)
+        names = {name: of for name in _NAMES if (of := getattr(factors, name)) is not None}
+        others = sorted(set().union(*names.values()) - set(factors.song_ids))
+        for name, of in names.items():
+            for file, songs in ((name, factors.song_ids), (f"other_{name}", others)):
+                texts = (of.get(song, "").replace("\n", " ") for song in songs)
+                write_lines(folder / f"{file}.txt", texts)
+        if names:
+            write_lines(folder / "other_song_ids.txt", others)
 
 
 def sizes_of(directory: Path) -> Sizes:

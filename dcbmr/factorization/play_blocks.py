@@ -15,7 +15,7 @@ from scipy.sparse import coo_array, csr_array
 
 from dcbmr.base.needs import Sizes
 from dcbmr.base.tensors import lay_out
-from dcbmr.factorization.factors import Factors
+from dcbmr.factorization.factors import Factors, saving
 from dcbmr.factorization.half_sweep import int32_indices
 from dcbmr.factorization.sides import SideOnWorkers
 from dcbmr.plays.confidence import surplus
@@ -97,13 +97,13 @@ class PlayBlocks:
     def save(self, factors: Factors, directory: Path, *, overwrite: bool = False) -> None:
         """Write the factors of these plays as :meth:`Factors.save` does; the plays by the workers."""
         n_pairs = (int(self.indptr[-1]),)
-        here = {
+        here: dict[str, NDArray[Any]] = {
             "counts.indptr": self.indptr,
             "user_factors": factors.user_factors,
             "song_factors": factors.song_factors,
         }
         later = {"counts.data": (np.float32, n_pairs), "counts.indices": (np.int32, n_pairs)}
-        with factors.saving(directory, overwrite=overwrite) as file:
+        with saving(factors, directory, overwrite=overwrite) as file:
             at = lay_out(file, here, later)
             of_users = self.sides[0]
             places = [4 * int(self.indptr[begin]) for begin, _ in of_users.ranges]

@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ from dcbmr.errors import DcbmrError
 _RUN = "from dcbmr.features.apart import answer; answer()"
 
 
-def featurize_apart(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the report of :func:`dcbmr.featurize` with these arguments, as a mapping.
+def made_apart(work: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of the report that ``work`` makes of these arguments.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def featurize_apart(given: Mapping[str, Any]) -> dict[str, Any]:
 
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(os.getpid())],
-        input=pickle.dumps(given),  # for our own child
+        input=pickle.dumps((work, given)),  # for our own child
         capture_output=True,
         env={**os.environ, "DCBMR_ISA": _core.isa()},
         check=False,
@@ -46,17 +46,16 @@ def featurize_apart(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answer() -> None:
-    """Do what :func:`featurize_apart` asks for on standard input."""
+    """Do what :func:`made_apart` asks for on standard input."""
     die_with(int(sys.argv[1]))
     asked = sys.stdin.buffer.read()
-    outlive(partial(_featurize, asked), _decode)
+    outlive(partial(_make, asked), _decode)
 
 
-def _featurize(asked: bytes) -> None:
-    from dcbmr.features.featurize import featurize
-
+def _make(asked: bytes) -> None:
+    work, given = pickle.loads(asked)
     try:
-        report = featurize(**pickle.loads(asked))
+        report = work(**given)
     except DcbmrError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

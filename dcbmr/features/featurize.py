@@ -26,7 +26,7 @@ from dcbmr.base.threads import resolve_n_threads
 from dcbmr.contract import registry
 from dcbmr.contract.contract import SongFeatures
 from dcbmr.errors import InputError
-from dcbmr.features.apart import featurize_apart
+from dcbmr.features.apart import made_apart
 from dcbmr.features.codebook import Codebook
 from dcbmr.features.extraction import Extracted, SongExtractor, made_rows, too_short
 from dcbmr.features.features_writer import SAME, SILENT, FeaturesWriter, create_features
@@ -316,7 +316,7 @@ def _make_part(task: tuple[Path, Mapping[str, str]], how: Mapping[str, Any]) -> 
         begun.parent.mkdir(exist_ok=True)
         begun.touch()
         return featurize(**given)
-    found = featurize_apart(given)
+    found = made_apart(featurize, given)
     return FeaturizeReport(**{**found, "failed": Counter(found["failed"])})
 
 

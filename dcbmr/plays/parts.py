@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def parquet_files(source: Source) -> list[Path] | None:
             return None
 
 
-def parts_of(files: list[Path]) -> Iterator[Part]:
+def parts_of(files: Sequence[Path]) -> Iterator[Part]:
     """Yield the parts of files of Parquet, in the order of their rows; only footers are read."""
     import pyarrow as pa
     import pyarrow.parquet as pq

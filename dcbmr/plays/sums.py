@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCKS_MERGED = 16  # blocks whose ids are gathered before they are made one table again
+_BLOCKS_MERGED = 16  # blocks, at least, whose ids are gathered before they are made one table again
 _ROWS_ADDED = 1 << 22  # rows, at least, that are gathered before they are added
 
 
@@ -56,7 +56,8 @@ class PlaySums:
     def total(self) -> csr_array:
         """Return the sums of all rows, (n_users, n_songs) float64, and let go of them."""
         self._merge()
-        total, self._sum = self._sum, csr_array((0, 0))
+        total: csr_array = self._sum
+        self._sum = csr_array((0, 0))
         total.sum_duplicates()
         return total
 
@@ -66,6 +67,7 @@ class Ids:
 
     def __init__(self) -> None:
         self._pending: list[Any] = []  # DictionaryArray
+        self._n_pending = 0  # entries in their dictionaries
         self._known: Any = pa.array([], pa.string())
         self._codes: list[NDArray[np.int32]] = []
 
@@ -75,7 +77,9 @@ class Ids:
     def add(self, block: Any) -> None:
         """Add the ids of rows, a DictionaryArray of Arrow."""
         self._pending.append(block)
-        if len(self._pending) == _BLOCKS_MERGED:
+        self._n_pending += len(block.dictionary)
+        # As many as a quarter of what is known, so that all tables together cost a few of the last.
+        if len(self._pending) >= _BLOCKS_MERGED and 4 * self._n_pending >= len(self._known):
             self._merge()
 
     def add_table(self, table: Any) -> None:
@@ -91,7 +95,7 @@ class Ids:
         merged: Any = pa.chunked_array([known, *self._pending]).unify_dictionaries()
         self._codes += [chunk.indices.to_numpy() for chunk in merged.chunks[1:]]
         self._known = merged.chunks[-1].dictionary
-        self._pending = []
+        self._pending, self._n_pending = [], 0
 
     def take(self) -> NDArray[np.int32]:
         """Return the numbers of the rows that were added since the last time."""

@@ -56,7 +56,7 @@ def table_of(users: Ids, top: TopSongs, songs: Any) -> tuple[Any, list[str]]:
         pa.array(top.scores[user, place]),
     ]
     return pa.table(found, schema=schema_of_lists()), [
-        users[row] for row in np.flatnonzero((top.songs < 0).all(axis=1))
+        users[row] for row in np.flatnonzero((top.songs < 0).all(axis=1)).tolist()
     ]
 
 

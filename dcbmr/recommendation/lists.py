@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ def save_lists(
             take_parts(unfinished, beside / LISTS)
         write_lines(beside / "without_songs.txt", without)
         config |= {"n_users": len(users) - len(without), "n_rows": n_rows}
+    shutil.rmtree(unfinished, ignore_errors=True)  # of workers that were stopped before they had a part
     return ListsReport(len(users) - len(without), n_rows, tuple(without))
 
 

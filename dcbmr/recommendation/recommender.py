@@ -461,7 +461,7 @@ def digest_of(recommender: Recommender) -> int:
     crc = zlib.crc32("\n".join([str(n_per_artist), *recommender.song_ids]).encode())
     crc = zlib.crc32("\n".join(recommender.user_ids).encode(), crc)
     counts = recommender._listeners.counts
-    arrays = [recommender.song_factors, recommender._source.user_factors]
+    arrays: list[NDArray[Any]] = [recommender.song_factors, recommender._source.user_factors]
     arrays += [counts.indptr, counts.indices, counts.data]
     arrays += [recommender._artist_of] if n_per_artist else []
     for array in arrays:

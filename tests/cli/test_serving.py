@@ -602,7 +602,10 @@ def test_wrong_input(words, message):
         (["export", "factors", "-o", "v", "--since", "2024"], "--plays FILE, which is missing"),
         (["recommend", "factors", "--played", "song01", "-o", "l"], "-o writes ids of users"),
         (["recommend", "factors", "--all-users", "--from-date", "2024"], "needs --songs SONGS.tsv"),
-        (["recommend", "factors", "--all-users", "--overwrite"], "--overwrite and --force are for -o DIR"),
+        (
+            ["recommend", "factors", "--all-users", "--overwrite"],
+            "--overwrite, --resume and --force are for -o DIR",
+        ),
         (["export", "factors"], "Missing option '-o'"),
         (["similar", "factors"], "say what to compare with"),
         (["predict", "linear"], "give either audio files or --features"),

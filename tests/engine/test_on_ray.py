@@ -18,6 +18,7 @@ import dcbmr
 import dcbmr.engine.on_ray as on_ray
 from dcbmr.cli import main
 from dcbmr.errors import DcbmrError, InputError
+from dcbmr.factorization.als import fit_on_workers
 from dcbmr.factorization.cut_plays import cut_plays
 from dcbmr.features.words import fit_codebook_to_audio
 from dcbmr.plays import parts
@@ -118,8 +119,7 @@ def fit_parquet(engine, folder, place, settings, **state):
     als = dcbmr.WeightedALS(**settings)
     files = parquet_files(folder)
     with cut_plays(engine, files, place / "cut", als, wanted=PlayFilter(since="2024-01-03")) as plays:
-        als.fit_blocks(plays, **state)
-        plays.save(als.factors_, place / "factors", overwrite=True)
+        plays.save(fit_on_workers(als, plays, **state), place / "factors", overwrite=True)
     assert not (place / "cut").exists()
     return als
 
@@ -337,11 +337,18 @@ def test_ranks_are_those_of_one_machine(engine, monkeypatch):
 
 def test_command_on_an_engine(small_world, tmp_path):
     """All of it, as it is called: Ray is started on this machine, and ended."""
-    words = ["factorize", str(small_world / "plays.tsv"), "-o", str(tmp_path / "factors")]
+    plays = dcbmr.PlayCounts.read(small_world / "plays.tsv")
+    plays.write_parquet(tmp_path / "plays.parquet")
+    words = ["factorize", str(tmp_path / "plays.parquet"), "-o", str(tmp_path / "factors")]
     words += ["--iterations", "2", "--engine", "ray", "--workers", "2"]
     done = subprocess.run([sys.executable, "-m", "dcbmr", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ray: 2 workers on 1 machine, 1 thread each" in done.stderr
+    n_users, n_songs = plays.counts.shape
+    assert f"{n_users:,} users, {n_songs:,} songs, {plays.counts.nnz:,} pairs with plays" in done.stderr
+    found = dcbmr.Factors.load(tmp_path / "factors")
+    np.testing.assert_array_equal(found.counts.toarray(), plays.counts.toarray())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["factors", "plays.parquet"]
 
 
 @pytest.mark.parametrize("kind", ["cnn", "mlp"])

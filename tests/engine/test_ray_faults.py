@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, random_array
 
 import dcbmr
 from dcbmr.errors import DcbmrError
+from dcbmr.factorization.als import fit_on_workers
 from dcbmr.factorization.cut_plays import cut_plays
 from dcbmr.features import parts as parts_of_features
 from dcbmr.features.words import fit_codebook_to_audio
@@ -205,8 +206,7 @@ def test_plays_that_workers_hold_after_one_was_killed(engine, tmp_path, monkeypa
 
 def fit_and_save(cut, als, directory, progress):
     with cut as plays:
-        als.fit_blocks(plays, progress=progress)
-        plays.save(als.factors_, directory)
+        plays.save(fit_on_workers(als, plays, progress=progress), directory)
 
 
 def write_parquet(folder):
@@ -376,6 +376,31 @@ def test_features_after_the_driver_was_killed(small_world, tmp_path):
     check_same(tmp_path / "broken", tmp_path / "alone")
 
 
+def test_lists_after_the_driver_was_killed(tmp_path):
+    rng = np.random.default_rng(1)
+    users, songs = rng.standard_normal((60_000, 8)), rng.standard_normal((200, 8))
+    counts = csr_array((np.ones(60_000, np.float32), (np.arange(60_000), rng.integers(0, 200, 60_000))))
+    counts.resize(60_000, 200)
+    dcbmr.Factors(user_factors=users, song_factors=songs, counts=counts).save(tmp_path / "factors")
+    base = [sys.executable, "-m", "dcbmr", "recommend", str(tmp_path / "factors"), "--all-users", "-k", "100"]
+    subprocess.run([*base, "-o", str(tmp_path / "alone")], check=True, capture_output=True)
+    broken = [*base, "-o", str(tmp_path / "broken")]
+    parts_there = tmp_path / ".broken.checkpoint"
+    with subprocess.Popen(
+        [*broken, "--engine", "ray", "--workers", "2"], stderr=subprocess.DEVNULL
+    ) as driver:
+        while not list(parts_there.glob("part-*")):
+            assert driver.poll() is None
+            time.sleep(0.01)
+        driver.kill()
+    assert not (tmp_path / "broken").exists()
+    done = subprocess.run([*broken, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, other = (pq.read_table(tmp_path / name / "lists.parquet") for name in ("alone", "broken"))
+    assert other.equals(one)
+    assert not parts_there.exists()
+
+
 LONG = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"epochs": 8}}
 
 
@@ -439,6 +464,49 @@ def test_a_fit_that_is_cancelled_leaves_the_workers_free(engine, small_world):
     with pytest.raises(KeyboardInterrupt):
         dcbmr.train(factors, store, **LONG, engine=engine, progress=cancel)
     assert list(engine.map(work.double, [1], what="numbers")) == [2]
+
+
+def test_a_network_after_a_machine_was_lost(small_world, tmp_path):
+    code = """
+        import sys, warnings
+        sys.path.insert(0, sys.argv[1])
+        from pathlib import Path
+        from ray.cluster_utils import Cluster
+        import dcbmr
+        from dcbmr.engine import peers
+        from test_ray_faults import LONG, opened
+
+        peers._START_S = 10
+        of_node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args=of_node)
+        other = cluster.add_node(**of_node)
+        cluster.wait_for_nodes()
+        epochs = []
+
+        def lose_one(stage, step, n_steps, figures):
+            if "validation_map" in figures:
+                epochs.append(step)
+                if len(epochs) == 2:
+                    cluster.remove_node(other, allow_graceful=False)
+
+        catch = warnings.catch_warnings(record=True)
+        with dcbmr.RayEngine(cluster.address, n_workers=2) as engine, catch as told:
+            state = Path(sys.argv[3]) / "state"
+            trained = dcbmr.train(
+                *opened(Path(sys.argv[2])), **LONG, engine=engine, checkpoint=state, progress=lose_one
+            )
+        cluster.shutdown()
+        assert [row["epoch"] for row in trained.regressor.history] == list(range(8))
+        assert len(epochs) < 8 + 8
+        told = [str(each.message) for each in told]
+        assert any("the fit goes on from the last checkpoint" in each for each in told), told
+        assert any("1 of 2 workers are there: going on with them" in each for each in told), told
+        """
+    given = [os.path.dirname(__file__), str(small_world), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *given], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_network_after_the_driver_was_killed(small_world, tmp_path):
