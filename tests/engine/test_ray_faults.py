@@ -257,6 +257,49 @@ def test_a_fit_that_is_cancelled_leaves_the_workers_free(engine, small_world):
     assert list(engine.map(work.double, [1], what="numbers")) == [2]
 
 
+def test_a_network_after_a_machine_was_lost(small_world, tmp_path):
+    code = """
+        import sys, warnings
+        sys.path.insert(0, sys.argv[1])
+        from pathlib import Path
+        from ray.cluster_utils import Cluster
+        import dcbmr
+        from dcbmr.engine import peers
+        from test_ray_faults import LONG, opened
+
+        peers._START_S = 10
+        of_node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args=of_node)
+        other = cluster.add_node(**of_node)
+        cluster.wait_for_nodes()
+        epochs = []
+
+        def lose_one(stage, step, n_steps, figures):
+            if "validation_map" in figures:
+                epochs.append(step)
+                if len(epochs) == 2:
+                    cluster.remove_node(other, allow_graceful=False)
+
+        catch = warnings.catch_warnings(record=True)
+        with dcbmr.RayEngine(cluster.address, n_workers=2) as engine, catch as told:
+            state = Path(sys.argv[3]) / "state"
+            trained = dcbmr.train(
+                *opened(Path(sys.argv[2])), **LONG, engine=engine, checkpoint=state, progress=lose_one
+            )
+        cluster.shutdown()
+        assert [row["epoch"] for row in trained.regressor.history] == list(range(8))
+        assert len(epochs) < 8 + 8
+        told = [str(each.message) for each in told]
+        assert any("the fit goes on from the last checkpoint" in each for each in told), told
+        assert any("1 of 2 workers are there: going on with them" in each for each in told), told
+        """
+    given = [os.path.dirname(__file__), str(small_world), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *given], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_network_after_the_driver_was_killed(small_world, tmp_path):
     base = [sys.executable, "-m", "dcbmr", "train", "--regressor", "cnn"]
     for name in ("factors", "features"):
