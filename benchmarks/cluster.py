@@ -3,6 +3,7 @@
     python benchmarks/cluster.py factorize [--pairs 7300000] [--factors 128]
     python benchmarks/cluster.py featurize [--clips 1000]
     python benchmarks/cluster.py memory [--pairs 7300000] [--factors 128]
+    python benchmarks/cluster.py train [--songs 1280] [--epochs 6]
     python benchmarks/cluster.py bytes
 
 `memory` is the peak of the process that runs `dcbmr factorize --engine ray`, which holds the plays where they
@@ -26,11 +27,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from als import power_law
+from cnn import make_store, make_target
 from features import write_clips
 from pyarrow import csv
 
 import dcbmr
+from dcbmr.contract import registry
 from dcbmr.factorization.half_sweep import ranges_of_equal_work
+from dcbmr.models.fitting import fit_here, fit_on_workers
 
 SHAPE = 200_000, 60_000
 
@@ -138,6 +142,33 @@ def memory(args):
         }
 
 
+def train(args):
+    """Windows a second of the network `cnn` as it is by default, in the middle one of all later epochs."""
+    root = Path(tempfile.mkdtemp(prefix="dcbmr-bench-"))
+    spec = registry.find_regressor("cnn")
+    settings = {"epochs": args.epochs, "device": "cpu"}
+    try:
+        store = make_store(root, args.songs, 4.0)
+        songs, target = store.features(store.song_ids), make_target(args.songs, 1000)
+        with dcbmr.RayEngine(n_workers=2, n_threads=1) as engine:
+            run = dcbmr.FitRun(n_threads=2)
+            rates = {"2 threads, windows/s": [], "2 workers, windows/s": []}
+            for _ in range(args.rounds):
+                alone = fit_here(spec, spec.resolve()(**settings), songs, target, run)
+                together = fit_on_workers(engine, spec, settings, songs, target, run)
+                for rate, fitted in zip(rates.values(), (alone, together), strict=True):
+                    rate += [row["windows_per_s"] for row in fitted.history[1:]]
+        threads, workers = map(statistics.median, rates.values())
+        losses = [fitted.history[-1]["loss"] for fitted in (alone, together)]
+        return {
+            **dict(zip(rates, (threads, workers), strict=True)),
+            "ratio of times": threads / workers,
+            "last loss differs by": abs(losses[1] / losses[0] - 1),
+        }
+    finally:
+        shutil.rmtree(root)
+
+
 def loopback():
     """Bytes that the loopback has taken so far."""
     (line,) = (
@@ -184,17 +215,21 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["factorize", "featurize", "memory", "bytes"])
+    parser.add_argument("part", choices=["factorize", "featurize", "train", "bytes"])
     parser.add_argument("--pairs", type=int, default=7_300_000)
     parser.add_argument("--factors", type=int, default=128)
     parser.add_argument("--sweeps", type=int, default=4)
     parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--songs", type=int, default=1280)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     parts = {"factorize": factorize, "featurize": featurize, "memory": memory, "bytes": bytes_moved}
+    parts = {"factorize": factorize, "featurize": featurize, "train": train, "bytes": bytes_moved}
     row = parts[args.part](args)
     for name, value in row.items():
-        print(f"{name}: {value if isinstance(value, list) else round(value, 3)}")
+        print(f"{name}: {value if isinstance(value, list) else float(f'{value:.4g}')}")
     if args.json:
         args.json.write_text(json.dumps(row, indent=1))
 

@@ -51,7 +51,7 @@ class Ready:
         drawn = stored.sample(rows, np.random.default_rng(0))
         self._batches = [inputs.to(device, torch.float32, copy=True) for _, inputs in drawn]
 
-    def sample(self, rows, rng):
+    def sample(self, rows, rng, mine):
         yield from zip(rows, cycle(self._batches))
 
     def cover(self, rows, batch_size):

@@ -228,8 +228,11 @@ def _named(error: BaseException, where: str) -> DcbmrError:
 def _all_ready(engine: RayEngine) -> list[Remote]:
     """Return the workers, when all have started or late ones were waited for."""
     began = time.monotonic()
-    while len(engine._ready()) < len(engine._workers) and time.monotonic() - began < _START_S:
-        engine._take_results()
+    while (late := {w.starting: w for w in engine._workers if not w.facts}) and (
+        time.monotonic() - began < _START_S
+    ):
+        for reference in engine._ray.wait(list(late), timeout=_TELL_S)[0]:
+            engine._welcome(late[reference])
     if not (workers := engine._ready()):
         raise DcbmrError(none_left(f"none has started within {_START_S:.0f} s"))
     if len(workers) < len(engine._workers):

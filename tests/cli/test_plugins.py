@@ -18,7 +18,7 @@ def said(capsys, *words):
 def test_the_list_says_kinds_capabilities_and_contracts(capsys):
     rows = {(row["offers"], row["name"]): row for row in json.loads(said(capsys, "--json"))}
     assert rows["regressor", "cnn"]["features"] == "mel, mfcc"
-    assert rows["regressor", "cnn"]["can"] == "explain, warm start"
+    assert rows["regressor", "cnn"]["can"] == "explain, warm start, many workers"
     assert rows["regressor", "linear"]["features"] == "bow_pca, patterns, stats, bow"
     assert rows["regressor", "mlr"]["can"] == "users of its own"
     assert rows["loss", "softmax"]["features"] == ""

@@ -377,6 +377,11 @@ def test_a_network_on_two_workers_follows_one_machine(engine, small_world, tmp_p
     # It is the same checkpoint: one machine finds nothing left to do.
     again = dcbmr.train(factors, store, **how, checkpoint=tmp_path / "state", resume=True)
     assert again.regressor.history == together.regressor.history
+    if kind == "mlp":
+        both = [
+            dcbmr.train(factors, store, **how, warm_start=alone, engine=where) for where in (None, engine)
+        ]
+        np.testing.assert_allclose(*(model.predict_store(store, songs) for model in both), atol=1e-5)
 
 
 def test_an_error_of_a_fit_is_named_and_not_tried_again(engine, small_world):
