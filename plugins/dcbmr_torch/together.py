@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from dcbmr_torch.batch_norm import WholeBatchNorm
 
@@ -149,15 +150,15 @@ def learning_together(peers: Peers | None, device: torch.device) -> Iterator[Tog
     dist.destroy_process_group()
 
 
-def _meet(peers: Peers) -> dist.Store:
+def _meet(peers: Peers) -> Any:
     """Return the store by which the processes find each other; it is kept by the first."""
     kept, where = None, b""
     if peers.rank == 0:
-        kept = dist.TCPStore(peers.host, 0, is_master=True, wait_for_workers=False)
+        kept = TCPStore(peers.host, 0, is_master=True, wait_for_workers=False)
         where = f"{peers.host} {kept.port}".encode()
     first, *_ = peers.gather(np.frombuffer(where, np.uint8))
     host, port = first.tobytes().decode().split()
-    return kept or dist.TCPStore(host, int(port), is_master=False)
+    return kept or TCPStore(host, int(port), is_master=False)
 
 
 @contextmanager
