@@ -365,6 +365,7 @@ class RayEngine:
         self._workers.remove(worker)
         with suppress(Exception):
             self._ray.kill(worker.actor)  # where it only could not be reached
+        self._start(worker.n_threads)
         calls = list(worker.calls.values())
         for call in calls:  # the one at work, and one that waited or whose result was on its way
             call.n_lost += 1
@@ -378,7 +379,6 @@ class RayEngine:
         names = " and ".join(call.name for call in calls) or "nothing in hand"
         warnings.warn(f"the worker on {node_of(worker)} was lost with {names}: done again", stacklevel=2)
         self._todo.extendleft(reversed(calls))
-        self._start(worker.n_threads)
 
     def _close(self) -> None:
         _core.set_isa(self._isa_before)
