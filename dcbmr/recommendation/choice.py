@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +55,3 @@ class Choice:
         nobody = ~users.any(axis=1)
         top.songs[nobody], top.scores[nobody] = -1, np.nan
         return top
-
-
-def best_on_worker(
-    task: tuple[NDArray[np.float32], csr_array | None, int], choice: Choice
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return songs and scores of the best of a block of users: the names of the songs need not travel."""
-    users, excluded, k = task
-    top = choice.best(users, excluded, k=k, n_threads=None)
-    return top.songs, top.scores

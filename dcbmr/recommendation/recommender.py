@@ -19,7 +19,7 @@ from dcbmr.factorization.factors import Factors
 from dcbmr.features.store import FeatureStore
 from dcbmr.plays.counts import PlayCounts
 from dcbmr.ranking.topk import TopSongs
-from dcbmr.recommendation.choice import Choice, best_on_worker
+from dcbmr.recommendation.choice import Choice
 from dcbmr.recommendation.listeners import Listeners, plays_of_somebody, warn_of_heldout
 from dcbmr.recommendation.per_artist import PerArtist
 from dcbmr.recommendation.pool import Pool
@@ -239,25 +239,6 @@ class Recommender:
         self._tell_of_heldout(candidates)
         users, excluded = self._query(user_ids, candidates)
         return self._choice(candidates).best(users, excluded, k=k, n_threads=self.n_threads)
-
-    def recommend_blocks(
-        self,
-        blocks: Iterable[Ids],
-        *,
-        k: int = 10,
-        candidates: Candidates = "unplayed",
-        engine: RayEngine | None = None,
-    ) -> Iterator[TopSongs]:
-        """Yield what :meth:`recommend` returns for each block of users, from the workers of an engine."""
-        if engine is None:
-            for users in blocks:
-                yield self.recommend(users, k=k, candidates=candidates)
-            return
-        self._tell_of_heldout(candidates)
-        tasks = ((*self._query(users, candidates), k) for users in blocks)
-        choice = engine.share(self._choice(candidates))
-        for songs, scores in engine.map(best_on_worker, tasks, choice, what="users"):
-            yield TopSongs(songs, scores, self.song_ids)
 
     def _query(self, user_ids: Ids, candidates: Candidates) -> tuple[NDArray[np.float32], csr_array | None]:
         """Return the vectors of users, and the songs that they are not to get."""
