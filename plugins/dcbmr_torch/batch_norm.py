@@ -32,7 +32,7 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:  # the one replaced knew: here any will do
         pass
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (B, channels, ...)."""
         if not self.training and self.running_mean is not None:
@@ -43,10 +43,12 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
             input, weight, bias, self.eps, self._sum_of
         )
         if self.training and self.running_mean is not None:
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
             share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * (n / (n - 1).clamp(min=1)), share)
+            self.running_var.lerp_((variance * (n / (n - 1).clamp(min=1))).to(variance.dtype), share)
         result: Tensor = output
         return result
 

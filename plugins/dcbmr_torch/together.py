@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from dcbmr_torch.batch_norm import WholeBatchNorm
 
 if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
     from dcbmr import Peers
 
 
@@ -149,15 +151,17 @@ def learning_together(peers: Peers | None, device: torch.device) -> Iterator[Tog
     dist.destroy_process_group()
 
 
-def _meet(peers: Peers) -> dist.Store:
+def _meet(peers: Peers) -> Store:
     """Return the store by which the processes find each other; it is kept by the first."""
+    store: Any = dist.TCPStore  # type: ignore[attr-defined]
     kept, where = None, b""
     if peers.rank == 0:
-        kept = dist.TCPStore(peers.host, 0, is_master=True, wait_for_workers=False)
+        kept = store(peers.host, 0, is_master=True, wait_for_workers=False)
         where = f"{peers.host} {kept.port}".encode()
     first, *_ = peers.gather(np.frombuffer(where, np.uint8))
     host, port = first.tobytes().decode().split()
-    return kept or dist.TCPStore(host, int(port), is_master=False)
+    met: Store = kept or store(host, int(port), is_master=False)
+    return met
 
 
 @contextmanager
