@@ -48,7 +48,7 @@ class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
             share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * (n / (n - 1).clamp(min=1)), share)
+            self.running_var.lerp_((variance * (n / (n - 1).clamp(min=1))).to(variance.dtype), share)
         result: Tensor = output
         return result
 

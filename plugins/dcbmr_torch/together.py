@@ -19,11 +19,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from dcbmr_torch.batch_norm import WholeBatchNorm
 
 if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
     from dcbmr import Peers
 
 
@@ -150,15 +151,17 @@ def learning_together(peers: Peers | None, device: torch.device) -> Iterator[Tog
     dist.destroy_process_group()
 
 
-def _meet(peers: Peers) -> Any:
+def _meet(peers: Peers) -> Store:
     """Return the store by which the processes find each other; it is kept by the first."""
+    store: Any = dist.TCPStore  # type: ignore[attr-defined]
     kept, where = None, b""
     if peers.rank == 0:
-        kept = TCPStore(peers.host, 0, is_master=True, wait_for_workers=False)
+        kept = store(peers.host, 0, is_master=True, wait_for_workers=False)
         where = f"{peers.host} {kept.port}".encode()
     first, *_ = peers.gather(np.frombuffer(where, np.uint8))
     host, port = first.tobytes().decode().split()
-    return kept or TCPStore(host, int(port), is_master=False)
+    met: Store = kept or store(host, int(port), is_master=False)
+    return met
 
 
 @contextmanager
