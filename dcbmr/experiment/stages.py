@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dcbmr.audio.files import find_songs
 from dcbmr.base.directory import checkpoint_of, naming, new_directory, read_config
+from dcbmr.base.needs import Sizes, check_need, of_factorize
 from dcbmr.base.progress import Progress
 from dcbmr.base.tensors import load_tensors, save_tensors
 from dcbmr.contract import registry
@@ -31,11 +32,12 @@ from dcbmr.experiment.rows import Row
 from dcbmr.factorization.als import WeightedALS
 from dcbmr.factorization.factors import Factors
 from dcbmr.features.codebook import Codebook
-from dcbmr.features.joined import JoinedPipeline
+from dcbmr.features.joined import JoinedPipeline, need_of
 from dcbmr.features.memory import VectorFeatures
 from dcbmr.features.pipeline import FeaturePipeline
 from dcbmr.features.store import FeatureStore
 from dcbmr.models.leakage import refuse_pipeline_leakage
+from dcbmr.models.memory import need_of_training
 from dcbmr.models.model import Model
 from dcbmr.models.training import factor_target, train
 from dcbmr.plays.counts import PlayCounts
@@ -138,6 +140,8 @@ def _ids_of(songs: SongTable | None, data: DataSettings) -> list[tuple[str, list
 
 def make_factors(path: Path, plays: PlayCounts | Split, als: WeightedALS, progress: Progress) -> Factors:
     if not (path / FACTORS).exists():
+        counts = (plays.train if isinstance(plays, Split) else plays).counts
+        check_need(of_factorize(Sizes(*counts.shape, counts.nnz, als.n_factors)), path, force=True)
         checkpoint = checkpoint_of(path / FACTORS)
         als.fit(plays, progress=progress, checkpoint=checkpoint, resume=True).factors_.save(path / FACTORS)
         shutil.rmtree(checkpoint)
@@ -265,6 +269,10 @@ def make_model(
     """Train a row, and write down its figures as it reports them: once more where it goes on."""
     if (path / MODEL).exists():
         return Model.load(path / MODEL, n_threads=n_threads)
+    sizes = Sizes(*factors.counts.shape, factors.counts.nnz, factors.song_factors.shape[1])
+    spec = registry.find_regressor(row.regressor)
+    need = need_of_training(spec, row.given.make({}), need_of(pipeline, features), sizes)
+    check_need(need, path, force=True)
     params = dict(row.params)
     checkpoint, file = checkpoint_of(path / MODEL), path / CURVE
     with file.open("w", encoding="utf-8") as log:

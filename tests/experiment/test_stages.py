@@ -22,6 +22,7 @@ from dcbmr import (
     fit_codebook,
     read_results,
 )
+from dcbmr.base import needs
 from dcbmr.base.usage import Usage
 from dcbmr.experiment.cache import Stage, Stages
 from dcbmr.experiment.config import (
@@ -68,6 +69,13 @@ def made(config, directory, **options):
 
 
 ALL = ["split", "factorize", "factorize all plays", "featurize", "codebook", "linear", "evaluate"]
+
+
+def test_stages_that_memory_may_not_hold_are_named(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(needs, "available_memory", lambda: 1 << 20)
+    with pytest.warns(UserWarning, match="this takes about .* of memory, and 1.0 MiB are free") as said:
+        run_experiment(config, tmp_path / "e")
+    assert len({str(one.message) for one in said}) >= 2  # of factors, of linear
 
 
 def test_what_changed_is_made_again_and_nothing_else(config, tmp_path):
