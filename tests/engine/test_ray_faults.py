@@ -27,7 +27,7 @@ from dcbmr.plays.play_filter import PlayFilter
 from dcbmr.ranking import ranks
 from dcbmr.recommendation import lists
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 SETTINGS = {"n_factors": 9, "n_iterations": 3}
 
 
