@@ -214,8 +214,14 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["factorize", "featurize", "memory", "bytes"])
-    parser.add_argument("part", choices=["factorize", "featurize", "train", "bytes"])
+    parts = {
+        "factorize": factorize,
+        "featurize": featurize,
+        "memory": memory,
+        "train": train,
+        "bytes": bytes_moved,
+    }
+    parser.add_argument("part", choices=list(parts))
     parser.add_argument("--pairs", type=int, default=7_300_000)
     parser.add_argument("--factors", type=int, default=128)
     parser.add_argument("--sweeps", type=int, default=4)
@@ -225,8 +231,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    parts = {"factorize": factorize, "featurize": featurize, "memory": memory, "bytes": bytes_moved}
-    parts = {"factorize": factorize, "featurize": featurize, "train": train, "bytes": bytes_moved}
     row = parts[args.part](args)
     for name, value in row.items():
         print(f"{name}: {value if isinstance(value, list) else float(f'{value:.4g}')}")
