@@ -104,6 +104,12 @@ def regressors() -> dict[str, RegressorSpec]:
     return _by_name("regressor", [(p, spec) for p in plugins() for spec in p.regressors])
 
 
+def who_has(capability: str) -> str:
+    """Return, for a message, the regressors whose spec says that they can something, as "has_peers"."""
+    names = [name for name, spec in regressors().items() if getattr(spec, capability)]
+    return ", ".join(names) or "none is installed"
+
+
 def losses() -> dict[str, LossSpec]:
     """Return every installed loss by name."""
     return _by_name("loss", [(p, spec) for p in plugins() for spec in p.losses])

@@ -38,10 +38,9 @@ Files = Mapping[str, bytes]  # of a saved regressor, by their names
 def check_can_share(spec: RegressorSpec) -> None:
     """Raise InputError unless several workers can fit a regressor together."""
     if not spec.has_peers:
-        can = [name for name, other in registry.regressors().items() if other.has_peers]
         raise InputError(
             f"regressor {spec.name!r} learns in one process: leave --engine (engine) out, or take one that "
-            f"many workers can share: {', '.join(can) or 'none is installed'}"
+            f"many workers can share: {registry.who_has('has_peers')}"
         )
 
 

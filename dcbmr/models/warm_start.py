@@ -14,10 +14,9 @@ from dcbmr.models.model import Model
 def check_can_start(spec: RegressorSpec) -> None:
     """Raise InputError unless the fit of a regressor can start from a fitted one."""
     if not spec.has_warm_start:
-        can = [name for name, other in registry.regressors().items() if other.has_warm_start]
         raise InputError(
             f"regressor {spec.name!r} has no warm start: leave it out, or take one that has: "
-            f"{', '.join(can) or 'none is installed'}"
+            f"{registry.who_has('has_warm_start')}"
         )
 
 
