@@ -63,7 +63,7 @@ def main():
 
     def half(side, *, objective):
         others = factors["songs" if side == "users" else "users"]
-        half_sweep(plays[side], fixed_factors(others, 1), problem, factors[side], objective=objective)
+        half_sweep(plays[side], fixed_factors(others, problem), problem, factors[side], objective=objective)
 
     for _ in range(3):
         half("users", objective=False)
@@ -72,7 +72,7 @@ def main():
     print(f"{'plays':14}{'rows':>8}{'pairs':>10}{'GFLOP':>8}{'MB':>8}{'ms':>8}{'at sgemm':>10}{'share':>8}")
     total = np.zeros(4)
     for side, others in (("users", "songs"), ("songs", "users")):
-        fixed = fixed_factors(factors[others], 1)
+        fixed = fixed_factors(factors[others], problem)
         for low, high in itertools.pairwise(EDGES):
             some = of_lengths(plays[side], low, high)
             if some.shape[0] == 0:
@@ -88,7 +88,7 @@ def main():
             )
     flops, read, seconds, bound = total
     print(f"all: {flops / 1e9:.2f} GFLOP, {read / 1e6:.0f} MB, {seconds * 1e3:.1f} ms ({bound * 1e3:.1f})")
-    bases = [fastest(lambda of=of: fixed_factors(of, 1)) for of in factors.values()]
+    bases = [fastest(lambda of=of: fixed_factors(of, problem)) for of in factors.values()]
     print(f"both bases: {sum(bases) * 1e3:.1f} ms")
     for side, objective in (("users", False), ("songs", False), ("songs", True)):
         seconds = fastest(lambda side=side, objective=objective: half(side, objective=objective))

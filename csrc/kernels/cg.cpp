@@ -32,7 +32,6 @@ inline float add_scored(const Plays& plays, const float* x, float* to) {
 
 bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   x += plays.stride - width;
   float* residual = scratch;
   float* direction = residual + width;
@@ -43,7 +42,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   add_scored<Pass::residual>(plays, x, residual);
   Lanes products = {};
   for (Index c = 0; c < width; c += W) {
-    const Lanes factor = load(scale + c);
+    const Lanes factor = scale_of(plays, c);
     const Lanes w = factor > 0 ? load(x + c) / factor : factor;
     const Lanes value = factor * load(residual + c) - w;
     store(x + c, w);
@@ -58,7 +57,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
     products = Lanes{};
     for (Index c = 0; c < width; c += W) {
       const Lanes value = load(direction + c);
-      store(scaled + c, load(scale + c) * value);
+      store(scaled + c, scale_of(plays, c) * value);
       store(image + c, Lanes{});
       products += value * value;
     }
@@ -74,7 +73,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
     products = Lanes{};
     for (Index c = 0; c < width; c += W) {
       const Lanes value =
-          load(residual + c) - length * (load(scale + c) * load(image + c) + load(direction + c));
+          load(residual + c) - length * (scale_of(plays, c) * load(image + c) + load(direction + c));
       store(residual + c, value);
       products += value * value;
     }

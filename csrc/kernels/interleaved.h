@@ -77,9 +77,10 @@ inline void add_products(Index n_strips, Index depth, const float* packed, Index
   }
 }
 
-// (I + M)^-1 x overwrites x by I + M = L L^T; L overwrites the lower triangle of M. `inverse` has
-// room for as much as x. Lanes of the result are -1 where float32 does for the row.
-inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inverse) {
+// (D + M)^-1 x overwrites x by D + M = L L^T, D a diagonal; L overwrites the lower triangle of M.
+// `inverse` has room for as much as x. Lanes of the result are -1 where float32 does for the row.
+inline IntLanes solve_strips(Index n_strips, float* system, const float* diagonal, float* x,
+                             float* inverse) {
   IntLanes sound = ~IntLanes{};
   for (Index i = 0; i < n_strips; ++i) {
     float* const strip = system + strip_at(i);
@@ -114,7 +115,8 @@ inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inv
     Lanes lower[kStrip][kStrip], reciprocals[kStrip];
 #pragma GCC unroll 4
     for (int r = 0; r < kStrip; ++r) {
-      Lanes pivot = load(corner + r * kColumn + r * W) + 1;
+      const Lanes least = load(diagonal + (i * kStrip + r) * W);
+      Lanes pivot = load(corner + r * kColumn + r * W) + least;
 #pragma GCC unroll 4
       for (int q = 0; q < r; ++q) {
         Lanes value = load(corner + q * kColumn + r * W);
@@ -125,8 +127,8 @@ inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inv
         pivot -= lower[r][q] * lower[r][q];
         rest[r] -= lower[r][q] * rest[q];
       }
-      // In exact arithmetic a pivot is at least 1.
-      sound &= (pivot > 0.5F) & (pivot < __builtin_inff());
+      // In exact arithmetic a pivot is at least what D has there.
+      sound &= (pivot > 0.5F * least) & (pivot < __builtin_inff());
       reciprocals[r] = 1 / square_root(pivot);
       rest[r] *= reciprocals[r];
       store(inverse + (i * kStrip + r) * W, reciprocals[r]);

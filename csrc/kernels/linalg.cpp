@@ -84,7 +84,6 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
 
 void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   rhs += plays.stride - width;
   std::memset(rhs, 0, sizeof(float) * static_cast<std::size_t>(width));
   for (Index first = 0; first < plays.n; first += kPackedRows) {
@@ -95,7 +94,7 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
       prefetch(plays, first + i + 16);
       const float* row = row_of(plays, first + i);
       for (Index c = 0; c < width; c += W)
-        store(scratch + c * kPackedRows + i * W, root[i] * load(scale + c) * load(row + c));
+        store(scratch + c * kPackedRows + i * W, root[i] * scale_of(plays, c) * load(row + c));
     }
     for (Index c = 0; c < width; c += W) {
       const float* panel = scratch + c * kPackedRows;
@@ -123,7 +122,6 @@ bool solve_system(Index n_factors, float* system, float* rhs, float* scratch) {
 bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   const Index n_panels = panels(plays.n), height = n_panels * W, pad = height - plays.n;
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   float* target = scratch;                 // g, then (I + P P^T)^-1 g
   float* root = target + plays.stride;     // sqrt(s)
   float* inverse = root + plays.stride;    //
@@ -137,7 +135,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 #pragma GCC unroll 16
     for (Index i = 0; i < W; ++i) from[i] = row_of(plays, larger(begin + i, 0));  // root 0: no play
     for (Index c = 0; c < width; c += W) {
-      const Lanes factor = load(scale + c);
+      const Lanes factor = scale_of(plays, c);
       Lanes block[W];
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i) block[i] = root[p * W + i] * factor * load(from[i] + c);
@@ -158,7 +156,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
     std::memcpy(&weights, root + pad + first, sizeof weights);
     group.add(width, group.inside ? weights : Few{}, w);
   }
-  for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * load(scale + c));
+  for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * scale_of(plays, c));
   return true;
 }
 

@@ -47,6 +47,11 @@ inline const float* row_of(const Plays& plays, Index i) {
   return plays.factors + plays.indices[i] * plays.stride + (plays.stride - covered(plays));
 }
 
+// What columns c .. c + W - 1 of those are scaled by.
+inline Lanes scale_of(const Plays& plays, Index c) {
+  return plays.scale ? load(plays.scale + (plays.stride - covered(plays)) + c) : splat(1);
+}
+
 // Runs on into the rows that follow, which are solved next.
 inline void prefetch(const Plays& plays, Index i) {
   if (i >= plays.n_ahead) return;

@@ -86,7 +86,7 @@ def _als() -> Iterator[tuple[Array, Array]]:
         for steps in (0, 60):  # Cholesky, and conjugate gradients until they have arrived
             users = np.zeros((60, n_factors), np.float32)
             problem = Problem(0.5, 1.0, 0.0, steps, N_THREADS)
-            fixed = fixed_factors(songs, N_THREADS)
+            fixed = fixed_factors(songs, problem)
             half_sweep(csr_array(surplus), fixed, problem, users, objective=False)
             yield users, twins.als_solve(surplus, songs, 0.5)
 

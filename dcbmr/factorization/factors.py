@@ -197,7 +197,7 @@ class Factors(Named):
             n_threads=resolve_n_threads(n_threads),
         )
         if fixed not in self._fixed:
-            self._fixed[fixed] = fixed_factors(others, problem.n_threads)
+            self._fixed[fixed] = fixed_factors(others, problem)
         out = np.zeros((counts.shape[0], others.shape[1]), dtype=np.float32)
         plays = int32_indices(surplus(counts, alpha=self.alpha, epsilon=self.epsilon))
         half_sweep(plays, self._fixed[fixed], problem, out, objective=False)

@@ -45,30 +45,41 @@ class Problem:
             n_threads=resolve_n_threads(n_threads),
         )
 
-    def row_regularization(self, plays: csr_array) -> NDArray[np.float64]:
-        """Return lambda of each row of ``plays``, or one value where it is the same for all."""
+    def row_regularization(self, plays: csr_array) -> NDArray[np.float64] | None:
+        """Return lambda of each row of ``plays``, or None where it is ``regularization`` for all."""
         if self.frequency_exponent == 0:
-            return np.array([self.regularization], dtype=np.float64)
+            return None
         frequency = np.diff(plays.indptr) + self.unobserved_weight * plays.shape[1]
         return np.asarray(self.regularization * frequency**self.frequency_exponent, dtype=np.float64)
 
 
-def fixed_factors(factors: NDArray[np.float32], n_threads: int) -> _core.FixedFactors:
-    """Return one side's factors, rotated to where their Gram matrix is diagonal: half a sweep's fixed side.
+Eigen = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def fixed_factors(
+    factors: NDArray[np.float32], problem: Problem, eigen: Eigen | None = None
+) -> _core.FixedFactors:
+    """Return one side's factors, where the system of a row without plays is I: half a sweep's fixed side.
 
     Parameters
     ----------
     factors : ndarray of shape (n, n_factors), float32, C-contiguous
         Copied.
-    n_threads : int
-        The result does not depend on it.
+    problem : Problem
+        The result does not depend on its ``n_threads``.
+    eigen : (eigenvalues, eigenvectors), optional
+        What :func:`gram_eigenvectors` returns, where it is known.
     """
-    return _core.FixedFactors(factors, *gram_eigenvectors(factors, n_threads), n_threads)
+    return _core.FixedFactors(
+        factors,
+        *(eigen or gram_eigenvectors(factors, problem.n_threads)),
+        regularization=problem.regularization,
+        unobserved_weight=problem.unobserved_weight,
+        n_threads=problem.n_threads,
+    )
 
 
-def gram_eigenvectors(
-    factors: NDArray[np.float32], n_threads: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gram_eigenvectors(factors: NDArray[np.float32], n_threads: int) -> Eigen:
     """Return the eigenvalues, (n_factors,), and the eigenvectors, one a column, of the Gram matrix."""
     # One thread: the bits of the result must not depend on how many there are.
     with threadpool_limits(1, user_api="blas"):
@@ -124,7 +135,6 @@ def solve(
                 some,
                 out,
                 regularization=regularization,
-                unobserved_weight=problem.unobserved_weight,
                 cg_steps=problem.cg_steps,
                 with_errors=objective,
                 n_threads=problem.n_threads,

@@ -74,7 +74,7 @@ class SideHere:
         tell: Tell,
     ) -> NDArray[np.float64]:
         """Solve all rows."""
-        fixed = fixed_factors(others, problem.n_threads)
+        fixed = fixed_factors(others, problem)
         return half_sweep(self._plays, fixed, problem, out, objective=objective, tell=tell)
 
 
@@ -158,9 +158,9 @@ def _solve_block(
     """Return the rows of a block, (n_rows, n_factors), and the sums over each 16 of them."""
     problem, start, objective = task
     problem = replace(problem, n_threads=resolve_n_threads(None))
-    factors, eigenvalues, eigenvectors = fixed
+    factors, *eigen = fixed
     out = (
         np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
     )
-    others = _core.FixedFactors(factors, eigenvalues, eigenvectors, problem.n_threads)
+    others = fixed_factors(factors, problem, (eigen[0], eigen[1]))
     return out, solve(block.surplus, others, problem, out, objective=objective)
