@@ -106,10 +106,10 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
       }
     }
     if (first == 0)
-      add_products<Into::set>(n_strips, depth - padding, packed + padding * kColumn, kDepth,
-                              system);
+      add_products<Into::set, false>(n_strips, depth - padding, packed + padding * kColumn, kDepth,
+                                     system, nullptr, x);
     else
-      add_products<Into::add>(n_strips, depth, packed, kDepth, system);
+      add_products<Into::add, false>(n_strips, depth, packed, kDepth, system, nullptr, x);
   }
   const IntLanes sound = solve_strips(n_strips, system, diagonal, x, inverse);
   for (Index first = 0; first < n; first += W) {  // weights of the plays, row by row
@@ -145,42 +145,32 @@ IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float*
   float* const packed = diagonal + kHeight * W;
   float* const system = packed + kHeight * kDepth * W;
   std::fill_n(diagonal, n_strips * kColumn, 1.0F);
-  std::memset(x, 0, sizeof(float) * static_cast<std::size_t>(kHeight * W));
-  std::memset(packed, 0, sizeof(float) * static_cast<std::size_t>(kHeight * kDepth * W));
+  std::fill_n(packed + (n_strips - 1) * kDepth * kColumn, kDepth * kColumn, 0.0F);
   Index place[kHeight];  // of a column: its row in the strips
   for (Index c = 0; c < width; ++c)
     place[c] = number_at(c < padding ? kHeight - 4 : c - padding, 0, kDepth);
   for (Index first = 0; first < n; first += kDepth) {
     const float* at[kDepth * W];
     float root[kDepth * W], target[kDepth * W];
-    rows.read(first, kDepth, at, root, target);
-    for (Index i = 0; i < kDepth; ++i) {
+    const Index depth = smaller(kDepth, n - first);
+    rows.read(first, depth, at, root, target);
+    for (Index i = 0; i < depth; ++i) {
       const Lanes s = square_root(load(root + i * W));
       store(root + i * W, s);
       store(target + i * W, load(target + i * W) / s);
     }
     for (Index c = 0; c < width; c += W)
-      for (Index i = 0; i < kDepth; ++i) {
+      for (Index i = 0; i < depth; ++i) {
         Lanes block[W];
         rows.columns(at + i * W, c, block);
 #pragma GCC unroll 16
         for (Index k = 0; k < W; ++k)
           store(packed + place[c + k] + i * kColumn, block[k] * load(root + i * W));
       }
-    for (Index c = 0; c < n_factors; ++c) {
-      const float* const of = packed + number_at(c, 0, kDepth);
-      Lanes even = {}, odd = {};
-#pragma GCC unroll 8
-      for (Index i = 0; i < kDepth; i += 2) {
-        even += load(target + i * W) * load(of + i * kColumn);
-        odd += load(target + (i + 1) * W) * load(of + (i + 1) * kColumn);
-      }
-      store(x + c * W, load(x + c * W) + (even + odd));
-    }
     if (first == 0)
-      add_products<Into::set>(n_strips, kDepth, packed, kDepth, system);
+      add_products<Into::set, true>(n_strips, depth, packed, kDepth, system, target, x);
     else
-      add_products<Into::add>(n_strips, kDepth, packed, kDepth, system);
+      add_products<Into::add, true>(n_strips, depth, packed, kDepth, system, target, x);
   }
   const IntLanes sound = solve_strips(n_strips, system, diagonal, x, inverse);
   for (Index c = 0; c < width; c += W) {
