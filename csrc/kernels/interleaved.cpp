@@ -34,27 +34,29 @@ class Rows {
     return n;
   }
 
-  // Of plays first .. first + n - 1 of every row where their factors are, s and c. Past the end of a
-  // row the factors and c are 0.
-  void read(Index first, Index n, const float** at, float* surplus, float* confidence) const {
+  // Of plays first .. first + n - 1 of every row where their factors are, s and c, which have room
+  // for whole vectors. Past the end of a row the factors and c are 0.
+  void read(Index first, Index n, const float** at, float* s, float* c) const {
     for (Index u = 0; u < W; ++u) {
       const Plays& plays = plays_[u];
       const Index inside = larger(smaller(n, plays.n - first), 0);
       for (Index i = 0; i < inside; ++i) {
         at[i * W + u] = row_of(plays, first + i);
         __builtin_prefetch(at[i * W + u]);
-        surplus[i * W + u] = plays.surplus[first + i];
       }
-      for (Index i = inside; i < n; ++i) {
-        at[i * W + u] = nothing_;
-        surplus[i * W + u] = -1;
-      }
+      for (Index i = inside; i < n; ++i) at[i * W + u] = nothing_;
     }
     const float more = 1 - plays_[0].unobserved_weight;
-    for (Index i = 0; i < n; ++i) {
-      const Lanes value = load(surplus + i * W);
-      store(surplus + i * W, max(value + more, splat(1e-12F)));
-      store(confidence + i * W, 1 + value);
+    for (Index i = 0; i < n; i += W) {
+      Lanes surplus[W];
+#pragma GCC unroll 16
+      for (Index u = 0; u < W; ++u) surplus[u] = surplus_of(plays_[u], first + i);
+      transpose(surplus);
+#pragma GCC unroll 16
+      for (Index k = 0; k < W; ++k) {
+        store(s + (i + k) * W, max(surplus[k] + more, splat(1e-12F)));
+        store(c + (i + k) * W, 1 + surplus[k]);
+      }
     }
   }
 
@@ -69,6 +71,14 @@ class Rows {
   }
 
  private:
+  // Of W plays; -1 past the end.
+  static Lanes surplus_of(const Plays& plays, Index first) {
+    if (first + W <= plays.n) return load(plays.surplus + first);
+    Lanes some = splat(-1);
+    for (Index i = first; i < plays.n; ++i) some[i - first] = plays.surplus[i];
+    return some;
+  }
+
   const Plays* plays_;
   float* nothing_;  // factors
   float* scale_;
