@@ -169,14 +169,16 @@ IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float*
       store(root + i * W, s);
       store(target + i * W, load(target + i * W) / s);
     }
-    for (Index c = 0; c < width; c += W)
-      for (Index i = 0; i < depth; ++i) {
+    for (Index i = 0; i < depth; ++i) {
+      const Lanes factor = load(root + i * W);
+      float* const to = packed + i * kColumn;
+      for (Index c = 0; c < width; c += W) {
         Lanes block[W];
         rows.columns(at + i * W, c, block);
 #pragma GCC unroll 16
-        for (Index k = 0; k < W; ++k)
-          store(packed + place[c + k] + i * kColumn, block[k] * load(root + i * W));
+        for (Index k = 0; k < W; ++k) store(to + place[c + k], block[k] * factor);
       }
+    }
     if (first == 0)
       add_products<Into::set, true>(n_strips, depth, packed, kDepth, system, target, x);
     else
