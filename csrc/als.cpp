@@ -232,22 +232,12 @@ class HalfSweep {
       solve_in_double(plays, row, x);
       ++sums.n_retried;
     }
-    // Several sums side by side: none waits for the one before.
-    constexpr Index kSums = 8;
-    double squares[kSums] = {}, everywhere[kSums] = {};
-    const double* const eigenvalues = others_.eigenvalues_.data();
-    const double* const of_basis = others_.squares_.data();
-    for (Index c = 0; c < stride_; c += kSums)
-      for (Index k = 0; k < kSums; ++k) {
-        if (plays.scale) x[c + k] *= plays.scale[c + k];
-        const double value = static_cast<double>(x[c + k]);
-        const double square = of_basis[c + k] * (value * value);
-        squares[k] += square;
-        everywhere[k] += eigenvalues[c + k] * square;
-      }
-    sums.regularization += regularization(row) * std::accumulate(squares, squares + kSums, 0.0);
-    sums.unobserved +=
-        others_.unobserved_weight_ * std::accumulate(everywhere, everywhere + kSums, 0.0);
+    if (plays.scale)
+      for (Index c = 0; c < stride_; ++c) x[c] *= plays.scale[c];
+    double squares[2] = {0, 0};
+    cg_.add_squares(stride_, others_.squares_.data(), x, squares);
+    sums.regularization += regularization(row) * squares[0];
+    sums.unobserved += squares[1];
   }
 
   void add_observed(Index row, const double* errors) {
@@ -427,7 +417,7 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
       regularization_(regularization),
       unobserved_weight_(unobserved_weight),
       eigenvalues_(static_cast<std::size_t>(padded(n_factors))),
-      squares_(eigenvalues_),
+      squares_(2 * eigenvalues_.size()),
       rotated_(Buffer::unset(n_rows * padded(n_factors))) {
   const Index stride = padded(n_factors);
   std::vector<double> scales(static_cast<std::size_t>(n_factors)), inverse(scales);
@@ -435,6 +425,8 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
     const std::size_t at = static_cast<std::size_t>(stride - n_factors) + c;
     eigenvalues_[at] = std::max(eigenvalues[c], 0.0);
     squares_[at] = 1 / (unobserved_weight * eigenvalues_[at] + regularization);
+    squares_[at + static_cast<std::size_t>(stride)] =
+        unobserved_weight * eigenvalues_[at] * squares_[at];
     scales[c] = std::sqrt(squares_[at]);
     inverse[c] = 1 / scales[c];
   }

@@ -82,6 +82,23 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
   }
 }
 
+// to (n_panels W) += sum over i < n of weights[i] rows[i], of as many panels of rows.
+template <int n_panels>
+void add_weighted(Index n, const float* weights, const float* panel, float* to) {
+  Lanes even[n_panels] = {}, odd[n_panels] = {};
+  for (Index i = 0; i + 1 < n; i += 2)
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) {
+      even[p] += weights[i] * load(panel + (p * kPackedRows + i) * W);
+      odd[p] += weights[i + 1] * load(panel + (p * kPackedRows + i + 1) * W);
+    }
+#pragma GCC unroll 3
+  for (int p = 0; p < n_panels; ++p) {
+    if (n % 2) even[p] += weights[n - 1] * load(panel + (p * kPackedRows + n - 1) * W);
+    store(to + p * W, load(to + p * W) + (even[p] + odd[p]));
+  }
+}
+
 void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
   const Index width = covered(plays);
   rhs += plays.stride - width;
@@ -92,21 +109,20 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
     fill_weights(plays, first, n, root, target);
     for (Index i = 0; i < n; ++i) {
       prefetch(plays, first + i + 16);
-      const float* row = row_of(plays, first + i);
+      const float* const row = row_of(plays, first + i);
+      float* const to = scratch + i * W;
+      for (Index c = 0; c < width; c += W) store(to + c * kPackedRows, root[i] * load(row + c));
+    }
+    if (plays.scale)
       for (Index c = 0; c < width; c += W)
-        store(scratch + c * kPackedRows + i * W, root[i] * scale_of(plays, c) * load(row + c));
-    }
-    for (Index c = 0; c < width; c += W) {
-      const float* panel = scratch + c * kPackedRows;
-      Lanes even = {}, odd = {};
-      Index i = 0;
-      for (; i + 1 < n; i += 2) {
-        even += target[i] * load(panel + i * W);
-        odd += target[i + 1] * load(panel + (i + 1) * W);
-      }
-      if (i < n) even += target[i] * load(panel + i * W);
-      store(rhs + c, load(rhs + c) + (even + odd));
-    }
+        for (Index i = 0; i < n; ++i) {
+          float* const to = scratch + c * kPackedRows + i * W;
+          store(to, scale_of(plays, c) * load(to));
+        }
+    Index c = 0;
+    for (; c + 3 * W <= width; c += 3 * W)
+      add_weighted<3>(n, target, scratch + c * kPackedRows, rhs + c);
+    for (; c < width; c += W) add_weighted<1>(n, target, scratch + c * kPackedRows, rhs + c);
     if (first == 0)
       product<Into::set>(scratch, kPackedRows, n, plays.n_factors, system);
     else

@@ -105,6 +105,9 @@ struct CgKernel {
 
   // sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors
   void (*add_errors)(const Plays& plays, const float* x, double* sums);
+
+  // sums[i] += sum weights[i] x^2, two rows of n weights; n is a multiple of kPad
+  void (*add_squares)(std::int64_t n, const double* weights, const float* x, double* sums);
 };
 DCBMR_KERNEL(CgKernel, cg_kernel)
 

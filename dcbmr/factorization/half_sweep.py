@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
@@ -79,10 +80,16 @@ def fixed_factors(
     )
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the libraries of threads, NumPy's among them. To look for them takes a millisecond."""
+    return ThreadpoolController()
+
+
 def gram_eigenvectors(factors: NDArray[np.float32], n_threads: int) -> Eigen:
     """Return the eigenvalues, (n_factors,), and the eigenvectors, one a column, of the Gram matrix."""
     # One thread: the bits of the result must not depend on how many there are.
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         eigenvalues, eigenvectors = np.linalg.eigh(_core.gramian(factors, n_threads))
     return eigenvalues, np.ascontiguousarray(eigenvectors)
 
