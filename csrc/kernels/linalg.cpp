@@ -25,13 +25,13 @@ void add_gramian(const float* rows, Index n_rows, Index n_factors, float* system
   std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(height * kPackedRows));
   for (Index first = 0; first < n_rows; first += kPackedRows) {
     const Index n = smaller(kPackedRows, n_rows - first);
-    for (Index i = 0; i < n; ++i)
-      for (Index p = 0; p < n_panels; ++p) {
-        const Index empty = p == 0 ? pad : 0;  // lanes
-        std::memcpy(scratch + (p * kPackedRows + i) * W + empty,
-                    rows + (first + i) * n_factors + p * W + empty - pad,
-                    sizeof(float) * static_cast<std::size_t>(W - empty));
-      }
+    for (Index i = 0; i < n; ++i) {
+      const float* const row = rows + (first + i) * n_factors;
+      float* const to = scratch + i * W;
+      for (Index c = pad; c < W; ++c) to[c] = row[c - pad];
+      for (Index p = 1; p < n_panels; ++p)
+        store(to + p * kPackedRows * W, load(row + (p * W - pad)));
+    }
     product<Into::add>(scratch, kPackedRows, n, n_factors, system);
   }
   for (Index r = 0; r < n_factors; ++r)

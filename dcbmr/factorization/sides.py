@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.factorization.half_sweep import (
     Problem,
+    Rows,
     Tell,
     fixed_factors,
     gram_eigenvectors,
@@ -61,7 +61,7 @@ class SideHere:
     """
 
     def __init__(self, plays: csr_array) -> None:
-        self._plays = plays
+        self._rows = Rows(plays)
         self.n_rows = plays.shape[0]
 
     def solve(
@@ -75,7 +75,7 @@ class SideHere:
     ) -> NDArray[np.float64]:
         """Solve all rows."""
         fixed = fixed_factors(others, problem)
-        return half_sweep(self._plays, fixed, problem, out, objective=objective, tell=tell)
+        return half_sweep(self._rows, fixed, problem, out, objective=objective, tell=tell)
 
 
 class SideOnWorkers:
@@ -163,4 +163,4 @@ def _solve_block(
         np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
     )
     others = fixed_factors(factors, problem, (eigen[0], eigen[1]))
-    return out, solve(block.surplus, others, problem, out, objective=objective)
+    return out, solve(Rows(block.surplus), others, problem, out, objective=objective)

@@ -37,7 +37,7 @@ def half_sweep(
     problem = sweeps.Problem(regularization, weight, exponent, steps, n_threads)
     out = np.full((plays.shape[0], others.shape[1]), np.nan, np.float32) if out is None else out
     fixed = sweeps.fixed_factors(others, problem)
-    return out, sweeps.half_sweep(plays, fixed, problem, out, objective=True)
+    return out, sweeps.half_sweep(sweeps.Rows(plays), fixed, problem, out, objective=True)
 
 
 def draw_counts(rng, n_users=60, n_songs=45, density=0.15):
@@ -157,9 +157,7 @@ def test_range_of_rows_changes_nothing():
     rows = _core.Plays(plays.indptr.astype(np.int64), plays.indices.astype(np.int32), plays.data, len(others))
     parts = np.zeros_like(whole)
     for some in [(0, 1), (1, 18), (18, 18), (18, 69), (69, 70)]:
-        fixed.solve_rows(
-            rows, some, parts, regularization=None, cg_steps=0, with_errors=False, n_threads=2
-        )
+        fixed.solve_rows(rows, some, parts, regularization=None, cg_steps=0, with_errors=False, n_threads=2)
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -181,7 +179,7 @@ problem = sweeps.Problem(0.01, 1.0, 0.0, 0, 64)
 fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), problem)
 plays, out = csr_array(np.ones((1, 500), np.float32)), np.zeros((1, 400), np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-sweeps.half_sweep(plays, fixed, problem, out, objective=False)
+sweeps.half_sweep(sweeps.Rows(plays), fixed, problem, out, objective=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -543,7 +541,12 @@ def test_kernel_refuses_what_would_be_unsafe():
     for values, vectors in [(np.ones(3), np.eye(2)), (np.ones(2), np.eye(3))]:
         with pytest.raises(ValueError, match="must be \\(n_factors"):
             _core.FixedFactors(
-                np.ones((3, 2), np.float32), values, vectors, regularization=1, unobserved_weight=1, n_threads=1
+                np.ones((3, 2), np.float32),
+                values,
+                vectors,
+                regularization=1,
+                unobserved_weight=1,
+                n_threads=1,
             )
 
 
