@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dcbmr import _core
-from dcbmr.factorization.half_sweep import Problem, Rows, fixed_factors, half_sweep
+from dcbmr.factorization.half_sweep import PlayRows, Problem, fixed_factors, half_sweep
 from dcbmr.plays.confidence import surplus
 
 EDGES = (1, 16, 24, 32, 41, 51, 65, 97, 129, 257, 513, 2049, 1 << 30)
@@ -59,7 +59,7 @@ def main():
     rate, f, problem = sgemm(), args.factors, Problem(10.0, 1.0, 0.0, 0, 1)
     users = surplus(power_law(*WORK[args.work]))
     plays = {"users": users, "songs": csr_array(users.T.tocsr())}
-    rows = {side: Rows(some) for side, some in plays.items()}
+    rows = {side: PlayRows(some) for side, some in plays.items()}
     factors = {"users": np.zeros((users.shape[0], f), np.float32), "songs": start(users, f)}
 
     def half(side, *, objective):
@@ -81,7 +81,7 @@ def main():
             out = np.zeros((some.shape[0], f), np.float32)
             seconds = fastest(
                 lambda some=some, out=out, fixed=fixed: half_sweep(
-                    Rows(some), fixed, problem, out, objective=False
+                    PlayRows(some), fixed, problem, out, objective=False
                 )
             )
             read = 4 * -(-f // 16) * 16 * some.nnz

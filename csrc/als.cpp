@@ -236,8 +236,8 @@ class HalfSweep {
       for (Index c = 0; c < stride_; ++c) x[c] *= plays.scale[c];
     double squares[2] = {0, 0};
     cg_.add_squares(stride_, others_.squares_.data(), x, squares);
-    sums.regularization += regularization(row) * squares[0];
-    sums.unobserved += squares[1];
+    sums.regularization = regularization(row) * squares[0];
+    sums.unobserved = squares[1];
   }
 
   void add_observed(Index row, const double* errors) {

@@ -72,8 +72,8 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
     if (step == n_steps) break;
     products = Lanes{};
     for (Index c = 0; c < width; c += W) {
-      const Lanes value =
-          load(residual + c) - length * (scale_of(plays, c) * load(image + c) + load(direction + c));
+      const Lanes value = load(residual + c) -
+                          length * (scale_of(plays, c) * load(image + c) + load(direction + c));
       store(residual + c, value);
       products += value * value;
     }

@@ -39,10 +39,13 @@ class Rows {
   void read(Index first, Index n, const float** at, float* s, float* c) const {
     for (Index u = 0; u < W; ++u) {
       const Plays& plays = plays_[u];
-      const Index inside = larger(smaller(n, plays.n - first), 0);
+      const Index inside = larger(smaller(n, plays.n - first), 0), stride = plays.stride;
+      const float* const factors = plays.factors + unused();
+      const std::int32_t* const indices = plays.indices + first;
       for (Index i = 0; i < inside; ++i) {
-        at[i * W + u] = row_of(plays, first + i);
-        __builtin_prefetch(at[i * W + u]);
+        const float* const row = factors + indices[i] * stride;
+        at[i * W + u] = row;
+        __builtin_prefetch(row);
       }
       for (Index i = inside; i < n; ++i) at[i * W + u] = nothing_;
     }
@@ -65,9 +68,10 @@ class Rows {
 #pragma GCC unroll 16
     for (Index u = 0; u < W; ++u) block[u] = load(at[u] + c);
     transpose(block);
-    if (plays_[0].scale)
+    if (plays_[0].scale) {
 #pragma GCC unroll 16
       for (Index k = 0; k < W; ++k) block[k] *= load(scale_ + (c + k) * W);
+    }
   }
 
  private:
@@ -84,8 +88,8 @@ class Rows {
   float* scale_;
 };
 
-// Z^T (S^-1 + Z Z^T)^-1 S^-1 c. The products are summed over kDepth factors at a time, which stay in the
-// first cache beside the systems.
+// Z^T (S^-1 + Z Z^T)^-1 S^-1 c. The products are summed over kDepth factors at a time, which stay
+// in the first cache beside the systems.
 IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* scratch) {
   const Index n_strips = strips(rows.longest()), n = n_strips * kStrip, width = rows.width();
   const Index padding = width - plays[0].n_factors;
@@ -93,7 +97,7 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
   float* const x = diagonal + kHeight * W;
   float* const inverse = x + kHeight * W;
   float* const packed = inverse + kHeight * W;
-  float* const system = packed + kHeight * kDepth * W;
+  float* const system = packed + kHeight * 2 * kDepth * W;
   const float* at[kHeight * W];
   rows.read(0, n, at, diagonal, x);
   for (Index i = 0; i < n; ++i) {
@@ -101,8 +105,9 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
     store(diagonal + i * W, reciprocal);
     store(x + i * W, load(x + i * W) * reciprocal);
   }
-  // A cache line of every row at a time, and the next ahead.
-  Index depth = width % kDepth ? width % kDepth : kDepth;
+  // A cache line of every row at a time, and the next ahead; what does not fill one goes with the
+  // first.
+  Index depth = smaller(width, kDepth + width % kDepth);
   for (Index first = 0; first < width; first += depth, depth = kDepth) {
     for (Index i = 0; i < n; ++i) {
       if (first + depth < width)
@@ -110,16 +115,16 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
       for (Index c = 0; c < depth; c += W) {
         Lanes block[W];
         rows.columns(at + i * W, first + c, block);
-        float* const to = packed + number_at(i, c, kDepth);
+        float* const to = packed + number_at(i, c, depth);
 #pragma GCC unroll 16
         for (Index k = 0; k < W; ++k) store(to + k * kColumn, block[k]);
       }
     }
     if (first == 0)
-      add_products<Into::set, false>(n_strips, depth - padding, packed + padding * kColumn, kDepth,
+      add_products<Into::set, false>(n_strips, depth - padding, packed + padding * kColumn, depth,
                                      system, nullptr, x);
     else
-      add_products<Into::add, false>(n_strips, depth, packed, kDepth, system, nullptr, x);
+      add_products<Into::add, false>(n_strips, depth, packed, depth, system, nullptr, x);
   }
   const IntLanes sound = solve_strips(n_strips, system, diagonal, x, inverse);
   for (Index first = 0; first < n; first += W) {  // weights of the plays, row by row

@@ -61,8 +61,8 @@ inline void strip_product(Index n, const float* a, const float* b, float* c) {
     for (int r = 0; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
 }
 
-// The lower triangle of c = or += or -= a a^T over the first n columns of a strip, and, unless x is
-// nobody's, x (kStrip) = or += or -= a v beside it.
+// The lower triangle of c = or += or -= a a^T over the first n columns of a strip. A triangle alone
+// waits for its own sums: `with_x`, x (kStrip) = or += or -= a v costs next to nothing beside it.
 template <Into into, bool with_x>
 inline void strip_square(Index n, const float* a, float* c, const float* v, float* x) {
   Lanes sums[kStrip][kStrip] = {}, more[kStrip] = {};
@@ -95,7 +95,7 @@ inline void strip_square(Index n, const float* a, float* c, const float* v, floa
 }
 
 // system = or += packed packed^T over `depth` columns of strips that have room for `capacity`, and
-// x = or += packed v.
+// `with_x` x = or += packed v.
 template <Into into, bool with_x>
 inline void add_products(Index n_strips, Index depth, const float* packed, Index capacity,
                          float* system, const float* v, float* x) {

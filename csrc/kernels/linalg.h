@@ -82,11 +82,11 @@ constexpr std::int64_t kInterleavedPlays = 256;
 constexpr bool is_interleaved(std::int64_t n_plays, std::int64_t n_factors) {
   return n_plays <= kInterleavedPlays && (n_plays <= kInterleaved || n_factors <= kInterleaved);
 }
-// Floats of scratch for `lanes` of them: no factors, scales, three columns, 16 columns of strips, a
+// Floats of scratch for `lanes` of them: no factors, scales, three columns, 32 columns of strips, a
 // triangle.
 constexpr std::int64_t interleaved_floats(std::int64_t n_factors, std::int64_t lanes) {
   constexpr std::int64_t height = kInterleaved + 16;
-  return padded(n_factors) + lanes * (padded(n_factors) + height * (3 + 16) + height * height / 2);
+  return padded(n_factors) + lanes * (padded(n_factors) + height * (3 + 32) + height * height / 2);
 }
 
 struct InterleavedKernel {

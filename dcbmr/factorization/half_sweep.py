@@ -92,7 +92,7 @@ def gram_eigenvectors(factors: NDArray[np.float32], n_threads: int) -> Eigen:
     return eigenvalues, np.ascontiguousarray(eigenvectors)
 
 
-class Rows:
+class PlayRows:
     """The plays of users, or of songs, checked once for any number of half-sweeps.
 
     Parameters
@@ -117,7 +117,7 @@ class Rows:
 
 
 def half_sweep(
-    rows: Rows,
+    rows: PlayRows,
     others: _core.FixedFactors,
     problem: Problem,
     out: NDArray[np.float32],
@@ -141,7 +141,7 @@ def half_sweep(
 
 
 def solve(
-    rows: Rows,
+    rows: PlayRows,
     others: _core.FixedFactors,
     problem: Problem,
     out: NDArray[np.float32],

@@ -15,8 +15,8 @@ from scipy.sparse import csr_array
 
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.factorization.half_sweep import (
+    PlayRows,
     Problem,
-    Rows,
     Tell,
     fixed_factors,
     gram_eigenvectors,
@@ -61,7 +61,7 @@ class SideHere:
     """
 
     def __init__(self, plays: csr_array) -> None:
-        self._rows = Rows(plays)
+        self._rows = PlayRows(plays)
         self.n_rows = plays.shape[0]
 
     def solve(
@@ -163,4 +163,4 @@ def _solve_block(
         np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
     )
     others = fixed_factors(factors, problem, (eigen[0], eigen[1]))
-    return out, solve(Rows(block.surplus), others, problem, out, objective=objective)
+    return out, solve(PlayRows(block.surplus), others, problem, out, objective=objective)

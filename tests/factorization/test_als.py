@@ -37,7 +37,7 @@ def half_sweep(
     problem = sweeps.Problem(regularization, weight, exponent, steps, n_threads)
     out = np.full((plays.shape[0], others.shape[1]), np.nan, np.float32) if out is None else out
     fixed = sweeps.fixed_factors(others, problem)
-    return out, sweeps.half_sweep(sweeps.Rows(plays), fixed, problem, out, objective=True)
+    return out, sweeps.half_sweep(sweeps.PlayRows(plays), fixed, problem, out, objective=True)
 
 
 def draw_counts(rng, n_users=60, n_songs=45, density=0.15):
@@ -179,7 +179,7 @@ problem = sweeps.Problem(0.01, 1.0, 0.0, 0, 64)
 fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), problem)
 plays, out = csr_array(np.ones((1, 500), np.float32)), np.zeros((1, 400), np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-sweeps.half_sweep(sweeps.Rows(plays), fixed, problem, out, objective=False)
+sweeps.half_sweep(sweeps.PlayRows(plays), fixed, problem, out, objective=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
