@@ -91,6 +91,7 @@ void add_errors(const Plays& plays, const float* x, double* sums) {
   x += plays.stride - width;
   Doubles observed = {}, squares = {};
   for (Index first = 0; first < plays.n; first += kScored) {
+    for (Index i = kScored; i < 2 * kScored; ++i) prefetch(plays, first + i);
     const Group group(plays, first);
     const Few scores = group.scores(width, x);
     const Few squared = group.inside ? scores * scores : Few{};
