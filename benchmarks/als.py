@@ -249,7 +249,8 @@ def time_kernels(args):
     print(f"sgemm, one thread, OpenBLAS core {core}: {sgemm:.0f} GFLOP/s")
     rng, rows = np.random.default_rng(0), []
     for n_factors in args.factors:
-        fixed = fixed_factors((rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32), 1)
+        others = (rng.standard_normal((2000, n_factors)) * 0.1).astype(np.float32)
+        fixed = fixed_factors(others, Problem(1.0, 1.0, 0.0, 0, 1))
         for n_plays in (8, 16, 32, 48, 64, 128, 256, 400, 1024):
             small, large = sorted((n_plays, n_factors))
             flops = small**2 * large + small**3 / 3
@@ -262,9 +263,8 @@ def time_kernels(args):
                 started = time.perf_counter()
                 plays = _core.Plays(indptr, indices, np.full(len(indices), 30, np.float32), 2000)
                 fixed.solve_rows(
-                    plays, (0, n_rows), out, regularization=np.ones(1), unobserved_weight=1.0, cg_steps=0,
-                    with_errors=False, n_threads=1,
-                )  # fmt: skip
+                    plays, (0, n_rows), out, regularization=None, cg_steps=0, with_errors=False, n_threads=1
+                )
                 seconds.append(time.perf_counter() - started)
             speed = flops * n_rows / min(seconds) / 1e9
             rows.append({"n_factors": n_factors, "n_plays": n_plays, "gflops": speed, "sgemm": sgemm})

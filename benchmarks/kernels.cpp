@@ -62,7 +62,7 @@ void als(int times, std::int64_t n, std::int64_t n_factors, bool alone) {
   const auto& kernel = dcbmr::linalg_kernel();
   const auto& interleaved = dcbmr::interleaved_kernel();
   const std::int64_t lanes = interleaved.lanes;
-  auto factors = lines(kOthers * stride), scale = lines(stride), w = lines(stride * lanes);
+  auto factors = lines(kOthers * stride), w = lines(stride * lanes);
   auto system = lines(dcbmr::system_floats(n_factors));
   auto scratch = lines(dcbmr::scratch_floats(n_factors));
   auto work = lines(dcbmr::interleaved_floats(n_factors, lanes));
@@ -71,14 +71,13 @@ void als(int times, std::int64_t n, std::int64_t n_factors, bool alone) {
   for (int i = 0; i < kOthers; ++i)
     for (std::int64_t c = stride - n_factors; c < stride; ++c)
       data(factors)[i * stride + c] = static_cast<float>(draw()) * 1e-8F;
-  for (std::int64_t c = stride - n_factors; c < stride; ++c) data(scale)[c] = 1;
   std::vector<std::int32_t> songs;
   for (std::int64_t i = 0; i < kRows * n; ++i)
     songs.push_back(static_cast<std::int32_t>(draw() % kOthers));
   const std::vector<float> surplus(static_cast<std::size_t>(n), 30);
   const auto plays = [&](int row) -> dcbmr::Plays {
     row %= kRows;
-    return {data(factors),          stride,         n_factors, data(scale),      1,
+    return {data(factors),          stride,         n_factors, nullptr,          1,
             songs.data() + row * n, surplus.data(), n,         (kRows - row) * n};
   };
   for (int row = 0; row < times;) {

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from dcbmr import _core
-from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep
+from dcbmr.factorization.half_sweep import PlayRows, Problem, fixed_factors, half_sweep
 from dcbmr.plays.confidence import surplus
 
 EDGES = (1, 16, 24, 32, 41, 51, 65, 97, 129, 257, 513, 2049, 1 << 30)
@@ -59,11 +59,12 @@ def main():
     rate, f, problem = sgemm(), args.factors, Problem(10.0, 1.0, 0.0, 0, 1)
     users = surplus(power_law(*WORK[args.work]))
     plays = {"users": users, "songs": csr_array(users.T.tocsr())}
+    rows = {side: PlayRows(some) for side, some in plays.items()}
     factors = {"users": np.zeros((users.shape[0], f), np.float32), "songs": start(users, f)}
 
     def half(side, *, objective):
         others = factors["songs" if side == "users" else "users"]
-        half_sweep(plays[side], fixed_factors(others, 1), problem, factors[side], objective=objective)
+        half_sweep(rows[side], fixed_factors(others, problem), problem, factors[side], objective=objective)
 
     for _ in range(3):
         half("users", objective=False)
@@ -72,14 +73,16 @@ def main():
     print(f"{'plays':14}{'rows':>8}{'pairs':>10}{'GFLOP':>8}{'MB':>8}{'ms':>8}{'at sgemm':>10}{'share':>8}")
     total = np.zeros(4)
     for side, others in (("users", "songs"), ("songs", "users")):
-        fixed = fixed_factors(factors[others], 1)
+        fixed = fixed_factors(factors[others], problem)
         for low, high in itertools.pairwise(EDGES):
             some = of_lengths(plays[side], low, high)
             if some.shape[0] == 0:
                 continue
             out = np.zeros((some.shape[0], f), np.float32)
             seconds = fastest(
-                lambda some=some, out=out, fixed=fixed: half_sweep(some, fixed, problem, out, objective=False)
+                lambda some=some, out=out, fixed=fixed: half_sweep(
+                    PlayRows(some), fixed, problem, out, objective=False
+                )
             )
             read = 4 * -(-f // 16) * 16 * some.nnz
             total += (operations(some, f), read, seconds, operations(some, f) / rate)
@@ -88,7 +91,7 @@ def main():
             )
     flops, read, seconds, bound = total
     print(f"all: {flops / 1e9:.2f} GFLOP, {read / 1e6:.0f} MB, {seconds * 1e3:.1f} ms ({bound * 1e3:.1f})")
-    bases = [fastest(lambda of=of: fixed_factors(of, 1)) for of in factors.values()]
+    bases = [fastest(lambda of=of: fixed_factors(of, problem)) for of in factors.values()]
     print(f"both bases: {sum(bases) * 1e3:.1f} ms")
     for side, objective in (("users", False), ("songs", False), ("songs", True)):
         seconds = fastest(lambda side=side, objective=objective: half(side, objective=objective))

@@ -34,7 +34,7 @@ struct Workspace {
         rotated(kGrain * padded(n_factors)) {}
   Buffer system, scratch, interleaved;
   Buffer scale;            // (kGrain, stride), where each row has another
-  Buffer solved, rotated;  // (kGrain, stride): a block's rows in the eigenbasis, and out of it
+  Buffer solved, rotated;  // (kGrain, stride): a block's rows in the others' basis, and out of it
 };
 
 class Workspaces {
@@ -52,13 +52,15 @@ class Workspaces {
   std::vector<std::unique_ptr<Workspace>> spaces_;
 };
 
-// (n, padded(n)) of a square matrix, its padding first or last.
-Buffer padded_rows(const double* matrix, Index n, bool transposed, Index padding_first) {
+// (n, padded(n)) of a square matrix of columns times `scales`, its padding first; or of its
+// transpose, the padding last.
+Buffer padded_rows(const double* matrix, Index n, const std::vector<double>& scales,
+                   bool transposed) {
   Buffer rows(n * padded(n));
   for (Index r = 0; r < n; ++r)
     for (Index c = 0; c < n; ++c)
-      rows.data()[r * padded(n) + padding_first + c] =
-          static_cast<float>(transposed ? matrix[c * n + r] : matrix[r * n + c]);
+      rows.data()[transposed ? c * padded(n) + r : r * padded(n) + padded(n) - n + c] =
+          static_cast<float>(matrix[r * n + c] * scales[static_cast<std::size_t>(c)]);
   return rows;
 }
 
@@ -75,7 +77,7 @@ void solve_in_double(const Plays& plays, Index row, float* w) {
     for (Index c = 0; c < f; ++c)
       z[static_cast<std::size_t>(c)] =
           static_cast<double>(plays.factors[plays.indices[i] * plays.stride + pad + c]) *
-          static_cast<double>(plays.scale[pad + c]);
+          (plays.scale ? static_cast<double>(plays.scale[pad + c]) : 1);
     for (Index r = 0; r < f; ++r) {
       const double factor = z[static_cast<std::size_t>(r)];
       rhs[static_cast<std::size_t>(r)] += (1 + surplus) * factor;
@@ -125,12 +127,9 @@ class HalfSweep {
         cg_(cg_kernel()),
         interleaved_(interleaved_kernel()),
         sums_(static_cast<std::size_t>(end - begin)),
-        shared_scale_(stride_),
         spaces_(options.n_threads, n_factors_) {
     for (Index first = begin; first < end; first += kWindow)
       put_in_order(first, std::min(first + kWindow, end));
-    if (!options.regularization_per_row)
-      fill_scale(options.regularization[0], shared_scale_.data());
   }
 
   std::vector<RowSums> run() {
@@ -199,32 +198,33 @@ class HalfSweep {
   }
 
   double regularization(Index row) const {
-    return options_.regularization[options_.regularization_per_row ? row : 0];
+    return options_.regularization ? options_.regularization[row] : others_.regularization_;
   }
 
-  // The padding of a row in the eigenbasis comes first.
+  // From the basis to that of a row whose lambda is another. The padding comes first.
   void fill_scale(double regularization, float* scale) const {
     for (std::size_t c = static_cast<std::size_t>(pad_); c < others_.eigenvalues_.size(); ++c)
       scale[c] = static_cast<float>(
-          1 / std::sqrt(options_.unobserved_weight * others_.eigenvalues_[c] + regularization));
+          1 / std::sqrt(others_.squares_[c] *
+                        (others_.unobserved_weight_ * others_.eigenvalues_[c] + regularization)));
   }
 
   // Of one row; its scale is made in `own` where each row has another.
   Plays plays_of(Index row, float* own) const {
-    if (options_.regularization_per_row) fill_scale(regularization(row), own);
+    if (options_.regularization) fill_scale(regularization(row), own);
     const Index first = rows_.indptr[row];
     return {others_.rotated_.data(),
             stride_,
             n_factors_,
-            options_.regularization_per_row ? own : shared_scale_.data(),
-            static_cast<float>(options_.unobserved_weight),
+            options_.regularization ? own : nullptr,
+            static_cast<float>(others_.unobserved_weight_),
             rows_.indices + first,
             rows_.surplus + first,
             n_plays(row),
             rows_.indptr[end_] - first};
   }
 
-  // From w to the row in the eigenbasis, x = scale w, and what the row adds to the objective but
+  // From w to the row in the others' basis, x = scale w, and what the row adds to the objective but
   // for its plays. A row that float32 did not solve is solved here.
   void finish_row(Index row, const Plays& plays, bool solved, float* x) {
     RowSums& sums = sums_of(row);
@@ -232,26 +232,18 @@ class HalfSweep {
       solve_in_double(plays, row, x);
       ++sums.n_retried;
     }
-    // Several sums side by side: none waits for the one before.
-    constexpr Index kSums = 8;
-    double squares[kSums] = {}, everywhere[kSums] = {};
-    const double* const eigenvalues = others_.eigenvalues_.data();
-    for (Index c = 0; c < stride_; c += kSums)
-      for (Index k = 0; k < kSums; ++k) {
-        x[c + k] *= plays.scale[c + k];
-        const double value = static_cast<double>(x[c + k]);
-        squares[k] += value * value;
-        everywhere[k] += eigenvalues[c + k] * (value * value);
-      }
-    sums.regularization += regularization(row) * std::accumulate(squares, squares + kSums, 0.0);
-    sums.unobserved +=
-        options_.unobserved_weight * std::accumulate(everywhere, everywhere + kSums, 0.0);
+    if (plays.scale)
+      for (Index c = 0; c < stride_; ++c) x[c] *= plays.scale[c];
+    double squares[2] = {0, 0};
+    cg_.add_squares(stride_, others_.squares_.data(), x, squares);
+    sums.regularization = regularization(row) * squares[0];
+    sums.unobserved = squares[1];
   }
 
   void add_observed(Index row, const double* errors) {
     RowSums& sums = sums_of(row);
     sums.observed += errors[0];
-    sums.unobserved -= options_.unobserved_weight * errors[1];
+    sums.unobserved -= others_.unobserved_weight_ * errors[1];
   }
 
   void add_errors(Index row, const Plays& plays, const float* x) {
@@ -311,7 +303,7 @@ class HalfSweep {
     }
   }
 
-  // Into the eigenbasis where the rows are a start, solved there, and out of it.
+  // Into the others' basis where the rows are a start, solved there, and out of it.
   void solve_block(const Block& block, Workspace& space) {
     const Index* const rows = order_.data() + block.begin;
     float* const solved = space.solved.data();
@@ -319,7 +311,7 @@ class HalfSweep {
       float* const start = space.rotated.data();
       for (Index i = 0; i < block.n_rows; ++i)
         std::copy_n(out_ + rows[i] * n_factors_, n_factors_, start + i * stride_);
-      linalg_.multiply_rows(start, block.n_rows, stride_, n_factors_, others_.basis_.data(),
+      linalg_.multiply_rows(start, block.n_rows, stride_, n_factors_, others_.start_.data(),
                             stride_, solved);
     }
     const Index together = block.interleaved ? interleaved_.lanes : 1;
@@ -334,7 +326,7 @@ class HalfSweep {
       std::copy_n(rotated + i * stride_, n_factors_, out_ + rows[i] * n_factors_);
   }
 
-  // Out of the eigenbasis: rows of stride_ floats, the padding last.
+  // Out of the others' basis: rows of stride_ floats, the padding last.
   const float* rotate_back(const float* solved, Index n_rows, Workspace& space) const {
     linalg_.multiply_rows(solved + pad_, n_rows, stride_, n_factors_, others_.back_.data(), stride_,
                           space.rotated.data());
@@ -394,7 +386,6 @@ class HalfSweep {
   std::vector<RowSums> sums_;  // of each row
   std::vector<Index> order_;   // rows
   std::vector<Block> blocks_;
-  Buffer shared_scale_;
   Workspaces spaces_;
 };
 
@@ -419,20 +410,33 @@ void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int 
 }
 
 FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
-                           const double* eigenvalues, const double* eigenvectors, int n_threads)
+                           const double* eigenvalues, const double* eigenvectors,
+                           double regularization, double unobserved_weight, int n_threads)
     : n_rows_(n_rows),
       n_factors_(n_factors),
+      regularization_(regularization),
+      unobserved_weight_(unobserved_weight),
       eigenvalues_(static_cast<std::size_t>(padded(n_factors))),
-      basis_(padded_rows(eigenvectors, n_factors, false, padded(n_factors) - n_factors)),
-      back_(padded_rows(eigenvectors, n_factors, true, 0)),
+      squares_(2 * eigenvalues_.size()),
       rotated_(Buffer::unset(n_rows * padded(n_factors))) {
   const Index stride = padded(n_factors);
-  for (Index c = 0; c < n_factors; ++c)
-    eigenvalues_[static_cast<std::size_t>(stride - n_factors + c)] = std::max(eigenvalues[c], 0.0);
+  std::vector<double> scales(static_cast<std::size_t>(n_factors)), inverse(scales);
+  for (std::size_t c = 0; c < scales.size(); ++c) {
+    const std::size_t at = static_cast<std::size_t>(stride - n_factors) + c;
+    eigenvalues_[at] = std::max(eigenvalues[c], 0.0);
+    squares_[at] = 1 / (unobserved_weight * eigenvalues_[at] + regularization);
+    squares_[at + static_cast<std::size_t>(stride)] =
+        unobserved_weight * eigenvalues_[at] * squares_[at];
+    scales[c] = std::sqrt(squares_[at]);
+    inverse[c] = 1 / scales[c];
+  }
+  start_ = padded_rows(eigenvectors, n_factors, inverse, false);
+  back_ = padded_rows(eigenvectors, n_factors, scales, true);
+  const Buffer basis = padded_rows(eigenvectors, n_factors, scales, false);
   const LinalgKernel& linalg = linalg_kernel();
   parallel_for(n_rows, 256, n_threads, [&](Index begin, Index end, int) {
     linalg.multiply_rows(factors + begin * n_factors, end - begin, n_factors, n_factors,
-                         basis_.data(), stride, rotated_.data() + begin * stride);
+                         basis.data(), stride, rotated_.data() + begin * stride);
   });
 }
 

@@ -5,8 +5,9 @@
 //
 //     sum_i played c_ui (1 - x_u . y_i)^2 + w0 sum_i unplayed (x_u . y_i)^2 + lambda_u |x_u|^2
 //
-// The caller diagonalises Y^T Y = Q diag(eigenvalues) Q^T once; FixedFactors keeps Y rotated by Q,
-// and kernels/linalg.h says how a row is solved from there.
+// The caller diagonalises Y^T Y = Q diag(e) Q^T once, and w0 Y^T Y + lambda I is I in the basis
+// Q diag(w0 e + lambda)^-1/2. FixedFactors keeps Y in it, and kernels/linalg.h says how a row is
+// solved from there.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +30,7 @@ struct PlayRows {
 };
 
 struct SolveOptions {
-  const double* regularization;  // lambda of each row; of all rows if there is one for all
-  bool regularization_per_row;   //
-  double unobserved_weight;      // w0
+  const double* regularization;  // lambda of each row, or null: that of the others' basis
   int cg_steps;      // 0: exact. Else steps of conjugate gradients from the row as it is
   bool with_errors;  // whether the objective's terms over the pairs are asked for
   int n_threads;
@@ -48,16 +47,18 @@ struct RowSums {
   std::int64_t n_retried = 0;  // rows that float32 could not solve, solved in float64
 };
 
-// One side's factors, rotated to where their Gram matrix is diagonal; immutable, so any number of
-// threads may solve against them.
+// One side's factors, in the basis where a row without plays has the system I; immutable, so any
+// number of threads may solve against them.
 class FixedFactors {
  public:
   // All matrices are row-major and copied.
   //   factors       (n_rows, n_factors)
   //   eigenvalues   (n_factors) of the Gram matrix; what rounding made negative counts as 0
   //   eigenvectors  (n_factors, n_factors), one a column
+  // regularization is lambda, positive: of all rows, or near that of most; unobserved_weight is w0.
   FixedFactors(const float* factors, std::int64_t n_rows, std::int64_t n_factors,
-               const double* eigenvalues, const double* eigenvectors, int n_threads);
+               const double* eigenvalues, const double* eigenvectors, double regularization,
+               double unobserved_weight, int n_threads);
 
   std::int64_t n_rows() const { return n_rows_; }
   std::int64_t n_factors() const { return n_factors_; }
@@ -73,10 +74,13 @@ class FixedFactors {
   friend class HalfSweep;
 
   std::int64_t n_rows_, n_factors_;
+  double regularization_, unobserved_weight_;
   std::vector<double> eigenvalues_;  // (padded(n_factors),), zeros first
-  Buffer basis_;                     // (n_factors, padded(n_factors)): Q, zeros first
-  Buffer back_;                      // (n_factors, padded(n_factors)): Q^T, zeros last
-  Buffer rotated_;                   // (n_rows, padded(n_factors)): Y Q, zeros first
+  std::vector<double>
+      squares_;     // (2, padded(n_factors)): 1 and w0 e over w0 e + lambda, zeros first
+  Buffer start_;    // (n_factors, padded(n_factors)): Q sqrt(w0 e + lambda), zeros first
+  Buffer back_;     // (n_factors, padded(n_factors)): the basis^T, zeros last
+  Buffer rotated_;  // (n_rows, padded(n_factors)): Y in the basis, zeros first
 };
 
 }  // namespace dcbmr

@@ -94,38 +94,40 @@ void bind_als(py::module_& m) {
            py::arg("surplus").noconvert(), py::arg("n_others"));
   py::class_<FixedFactors>(m, "FixedFactors")
       .def(py::init([](const Array<float>& factors, const Array<double>& eigenvalues,
-                       const Array<double>& eigenvectors, int n_threads) {
+                       const Array<double>& eigenvectors, double regularization,
+                       double unobserved_weight, int n_threads) {
              want(factors.ndim() == 2 && factors.shape(1) > 0, "factors must be (n, n_factors)");
              const py::ssize_t n_factors = factors.shape(1);
              want(has_shape(eigenvalues, {n_factors}), "eigenvalues must be (n_factors,)");
              want(has_shape(eigenvectors, {n_factors, n_factors}),
                   "eigenvectors must be (n_factors, n_factors)");
+             want(regularization > 0, "regularization must be positive");
              want(n_threads >= 1, "n_threads must be at least 1");
              const py::gil_scoped_release release;
              return std::make_unique<FixedFactors>(factors.data(), factors.shape(0), n_factors,
                                                    eigenvalues.data(), eigenvectors.data(),
-                                                   n_threads);
+                                                   regularization, unobserved_weight, n_threads);
            }),
            py::arg("factors").noconvert(), py::arg("eigenvalues").noconvert(),
-           py::arg("eigenvectors").noconvert(), py::arg("n_threads"))
+           py::arg("eigenvectors").noconvert(), py::kw_only(), py::arg("regularization"),
+           py::arg("unobserved_weight"), py::arg("n_threads"))
       .def(
           "solve_rows",
           [](const FixedFactors& self, const Plays& plays,
              std::pair<std::int64_t, std::int64_t> rows, Array<float>& out,
-             const Array<double>& regularization, double unobserved_weight, int cg_steps,
-             bool with_errors, int n_threads) {
+             const std::optional<Array<double>>& regularization, int cg_steps, bool with_errors,
+             int n_threads) {
             const auto [begin, end] = rows;
             const std::int64_t n_rows = plays.rows.n_rows;
             want(plays.n_others == self.n_rows(), "plays must be of as many others as factors");
             want(0 <= begin && begin <= end && end <= n_rows, "the range must lie within the rows");
             want(has_shape(out, {n_rows, self.n_factors()}),
                  "out must be of shape (n_rows, n_factors)");
-            want(has_shape(regularization, {1}) || has_shape(regularization, {n_rows}),
-                 "regularization must have one value, or one a row");
+            want(!regularization || has_shape(*regularization, {n_rows}),
+                 "regularization must have one value a row");
             want(n_threads >= 1, "n_threads must be at least 1");
-            const dcbmr::SolveOptions options{regularization.data(), regularization.size() != 1,
-                                              unobserved_weight,     cg_steps,
-                                              with_errors,           n_threads};
+            const dcbmr::SolveOptions options{regularization ? regularization->data() : nullptr,
+                                              cg_steps, with_errors, n_threads};
             float* const to = out.mutable_data();
             std::vector<dcbmr::RowSums> found;
             {
@@ -141,8 +143,8 @@ void bind_als(py::module_& m) {
             return sums;
           },
           py::arg("plays"), py::arg("rows"), py::arg("out").noconvert(), py::kw_only(),
-          py::arg("regularization").noconvert(), py::arg("unobserved_weight"), py::arg("cg_steps"),
-          py::arg("with_errors"), py::arg("n_threads"));
+          py::arg("regularization").noconvert(), py::arg("cg_steps"), py::arg("with_errors"),
+          py::arg("n_threads"));
 }
 
 void bind_isa(py::module_& m) {

@@ -10,6 +10,7 @@ namespace dcbmr {
 
 class Buffer {
  public:
+  Buffer() = default;  // empty
   // Zeros.
   explicit Buffer(std::int64_t n_floats) : Buffer(unset(n_floats)) {
     std::fill_n(data_.get(), n_floats, 0.0F);
@@ -25,8 +26,6 @@ class Buffer {
   const float* data() const { return data_.get(); }
 
  private:
-  Buffer() = default;
-
   struct Free {
     void operator()(float* data) const { ::operator delete(data, std::align_val_t{64}); }
   };

@@ -65,6 +65,9 @@ class FixedFactors:
         factors: NDArray[np.float32],
         eigenvalues: NDArray[np.float64],
         eigenvectors: NDArray[np.float64],
+        *,
+        regularization: float,
+        unobserved_weight: float,
         n_threads: int,
     ) -> None: ...
     def solve_rows(
@@ -73,8 +76,7 @@ class FixedFactors:
         rows: tuple[int, int],
         out: NDArray[np.float32],
         *,
-        regularization: NDArray[np.float64],
-        unobserved_weight: float,
+        regularization: NDArray[np.float64] | None,
         cg_steps: int,
         with_errors: bool,
         n_threads: int,

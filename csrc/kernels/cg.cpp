@@ -32,7 +32,6 @@ inline float add_scored(const Plays& plays, const float* x, float* to) {
 
 bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   x += plays.stride - width;
   float* residual = scratch;
   float* direction = residual + width;
@@ -43,7 +42,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
   add_scored<Pass::residual>(plays, x, residual);
   Lanes products = {};
   for (Index c = 0; c < width; c += W) {
-    const Lanes factor = load(scale + c);
+    const Lanes factor = scale_of(plays, c);
     const Lanes w = factor > 0 ? load(x + c) / factor : factor;
     const Lanes value = factor * load(residual + c) - w;
     store(x + c, w);
@@ -58,7 +57,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
     products = Lanes{};
     for (Index c = 0; c < width; c += W) {
       const Lanes value = load(direction + c);
-      store(scaled + c, load(scale + c) * value);
+      store(scaled + c, scale_of(plays, c) * value);
       store(image + c, Lanes{});
       products += value * value;
     }
@@ -73,8 +72,8 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
     if (step == n_steps) break;
     products = Lanes{};
     for (Index c = 0; c < width; c += W) {
-      const Lanes value =
-          load(residual + c) - length * (load(scale + c) * load(image + c) + load(direction + c));
+      const Lanes value = load(residual + c) -
+                          length * (scale_of(plays, c) * load(image + c) + load(direction + c));
       store(residual + c, value);
       products += value * value;
     }
@@ -90,23 +89,38 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
 void add_errors(const Plays& plays, const float* x, double* sums) {
   const Index width = covered(plays);
   x += plays.stride - width;
-  FewDoubles observed = {}, squares = {};
+  Doubles observed = {}, squares = {};
   for (Index first = 0; first < plays.n; first += kScored) {
+    for (Index i = kScored; i < 2 * kScored; ++i) prefetch(plays, first + i);
     const Group group(plays, first);
     const Few scores = group.scores(width, x);
     const Few squared = group.inside ? scores * scores : Few{};
     const Few errors = group.inside ? (1 + group.surplus) * ((1 - scores) * (1 - scores)) : Few{};
-    observed += __builtin_convertvector(errors, FewDoubles);
-    squares += __builtin_convertvector(squared, FewDoubles);
+    float values[2 * kScored];
+    std::memcpy(values, &errors, sizeof errors);
+    std::memcpy(values + kScored, &squared, sizeof squared);
+    for (Index i = 0; i < kScored; i += W / 2) {
+      observed += to_double(values + i);
+      squares += to_double(values + kScored + i);
+    }
   }
-  for (Index i = 0; i < kScored; ++i) {
-    sums[0] += observed[i];
-    sums[1] += squares[i];
+  sums[0] += total(observed);
+  sums[1] += total(squares);
+}
+
+void add_squares(Index n, const double* weights, const float* x, double* sums) {
+  Doubles first = {}, second = {};
+  for (Index c = 0; c < n; c += W / 2) {
+    const Doubles value = to_double(x + c), square = value * value;
+    first += load(weights + c) * square;
+    second += load(weights + n + c) * square;
   }
+  sums[0] += total(first);
+  sums[1] += total(second);
 }
 
 }  // namespace
 
-const CgKernel cg_kernel{solve_cg, add_errors};
+const CgKernel cg_kernel{solve_cg, add_errors, add_squares};
 
 }  // namespace dcbmr::DCBMR_ISA

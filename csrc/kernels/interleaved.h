@@ -34,16 +34,15 @@ inline Lanes combined(Lanes sum, Lanes a, Lanes b) {
   return into == Into::subtract ? sum - a * b : sum + a * b;
 }
 
-// c (kStrip x kStrip) = or += or -= a b^T over the first n columns, at least one, of two strips; of
-// a strip with `itself` only the lower triangle.
-template <Into into, bool itself = false>
+// c (kStrip x kStrip) = or += or -= a b^T over the first n columns, at least one, of two strips.
+template <Into into>
 inline void strip_product(Index n, const float* a, const float* b, float* c) {
   Lanes sums[kStrip][kStrip] = {};
   if (into != Into::set)
 #pragma GCC unroll 4
     for (int q = 0; q < kStrip; ++q)
 #pragma GCC unroll 4
-      for (int r = itself ? q : 0; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
+      for (int r = 0; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
   Index k = 0;
   do {
     Lanes left[kStrip];
@@ -51,35 +50,69 @@ inline void strip_product(Index n, const float* a, const float* b, float* c) {
     for (int r = 0; r < kStrip; ++r) left[r] = load(a + k * kColumn + r * W);
 #pragma GCC unroll 4
     for (int q = 0; q < kStrip; ++q) {
-      const Lanes right = itself ? left[q] : load(b + k * kColumn + q * W);
+      const Lanes right = load(b + k * kColumn + q * W);
 #pragma GCC unroll 4
-      for (int r = itself ? q : 0; r < kStrip; ++r)
-        sums[q][r] = combined<into>(sums[q][r], left[r], right);
+      for (int r = 0; r < kStrip; ++r) sums[q][r] = combined<into>(sums[q][r], left[r], right);
     }
   } while (++k < n);
 #pragma GCC unroll 4
   for (int q = 0; q < kStrip; ++q)
 #pragma GCC unroll 4
-    for (int r = itself ? q : 0; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
+    for (int r = 0; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
 }
 
-// system = or += packed packed^T over `depth` columns of strips that have room for `capacity`.
-template <Into into>
+// The lower triangle of c = or += or -= a a^T over the first n columns of a strip. A triangle alone
+// waits for its own sums: `with_x`, x (kStrip) = or += or -= a v costs next to nothing beside it.
+template <Into into, bool with_x>
+inline void strip_square(Index n, const float* a, float* c, const float* v, float* x) {
+  Lanes sums[kStrip][kStrip] = {}, more[kStrip] = {};
+  if (into != Into::set)
+#pragma GCC unroll 4
+    for (int q = 0; q < kStrip; ++q) {
+#pragma GCC unroll 4
+      for (int r = q; r < kStrip; ++r) sums[q][r] = load(c + q * kColumn + r * W);
+      if (with_x) more[q] = load(x + q * W);
+    }
+  Index k = 0;
+  do {
+    Lanes left[kStrip];
+#pragma GCC unroll 4
+    for (int r = 0; r < kStrip; ++r) left[r] = load(a + k * kColumn + r * W);
+    const Lanes factor = with_x ? load(v + k * W) : Lanes{};
+#pragma GCC unroll 4
+    for (int q = 0; q < kStrip; ++q) {
+#pragma GCC unroll 4
+      for (int r = q; r < kStrip; ++r) sums[q][r] = combined<into>(sums[q][r], left[r], left[q]);
+      if (with_x) more[q] = combined<into>(more[q], left[q], factor);
+    }
+  } while (++k < n);
+#pragma GCC unroll 4
+  for (int q = 0; q < kStrip; ++q) {
+#pragma GCC unroll 4
+    for (int r = q; r < kStrip; ++r) store(c + q * kColumn + r * W, sums[q][r]);
+    if (with_x) store(x + q * W, more[q]);
+  }
+}
+
+// system = or += packed packed^T over `depth` columns of strips that have room for `capacity`, and
+// `with_x` x = or += packed v.
+template <Into into, bool with_x>
 inline void add_products(Index n_strips, Index depth, const float* packed, Index capacity,
-                         float* system) {
+                         float* system, const float* v, float* x) {
   const Index strip_floats = capacity * kColumn;
   for (Index i = 0; i < n_strips; ++i) {
     const float* const strip = packed + i * strip_floats;
     float* to = system + strip_at(i);
     for (Index j = 0; j < i; ++j, to += kStrip * kColumn)
       strip_product<into>(depth, strip, packed + j * strip_floats, to);
-    strip_product<into, true>(depth, strip, strip, to);
+    strip_square<into, with_x>(depth, strip, to, v, x + i * kColumn);
   }
 }
 
-// (I + M)^-1 x overwrites x by I + M = L L^T; L overwrites the lower triangle of M. `inverse` has
-// room for as much as x. Lanes of the result are -1 where float32 does for the row.
-inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inverse) {
+// (D + M)^-1 x overwrites x by D + M = L L^T, D a diagonal; L overwrites the lower triangle of M.
+// `inverse` has room for as much as x. Lanes of the result are -1 where float32 does for the row.
+inline IntLanes solve_strips(Index n_strips, float* system, const float* diagonal, float* x,
+                             float* inverse) {
   IntLanes sound = ~IntLanes{};
   for (Index i = 0; i < n_strips; ++i) {
     float* const strip = system + strip_at(i);
@@ -102,19 +135,15 @@ inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inv
       }
     }
     float* const corner = strip + i * kStrip * kColumn;
-    if (i > 0) strip_product<Into::subtract, true>(i * kStrip, strip, strip, corner);
+    if (i > 0) strip_square<Into::subtract, true>(i * kStrip, strip, corner, x, x + i * kColumn);
     Lanes rest[kStrip];  // of x
 #pragma GCC unroll 4
     for (int r = 0; r < kStrip; ++r) rest[r] = load(x + (i * kStrip + r) * W);
-    for (Index k = 0; k < i * kStrip; ++k) {
-      const Lanes known = load(x + k * W);
-#pragma GCC unroll 4
-      for (int r = 0; r < kStrip; ++r) rest[r] -= load(strip + k * kColumn + r * W) * known;
-    }
     Lanes lower[kStrip][kStrip], reciprocals[kStrip];
 #pragma GCC unroll 4
     for (int r = 0; r < kStrip; ++r) {
-      Lanes pivot = load(corner + r * kColumn + r * W) + 1;
+      const Lanes least = load(diagonal + (i * kStrip + r) * W);
+      Lanes pivot = load(corner + r * kColumn + r * W) + least;
 #pragma GCC unroll 4
       for (int q = 0; q < r; ++q) {
         Lanes value = load(corner + q * kColumn + r * W);
@@ -125,8 +154,8 @@ inline IntLanes solve_strips(Index n_strips, float* system, float* x, float* inv
         pivot -= lower[r][q] * lower[r][q];
         rest[r] -= lower[r][q] * rest[q];
       }
-      // In exact arithmetic a pivot is at least 1.
-      sound &= (pivot > 0.5F) & (pivot < __builtin_inff());
+      // In exact arithmetic a pivot is at least what D has there.
+      sound &= (pivot > 0.5F * least) & (pivot < __builtin_inff());
       reciprocals[r] = 1 / square_root(pivot);
       rest[r] *= reciprocals[r];
       store(inverse + (i * kStrip + r) * W, reciprocals[r]);

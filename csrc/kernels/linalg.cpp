@@ -25,13 +25,13 @@ void add_gramian(const float* rows, Index n_rows, Index n_factors, float* system
   std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(height * kPackedRows));
   for (Index first = 0; first < n_rows; first += kPackedRows) {
     const Index n = smaller(kPackedRows, n_rows - first);
-    for (Index i = 0; i < n; ++i)
-      for (Index p = 0; p < n_panels; ++p) {
-        const Index empty = p == 0 ? pad : 0;  // lanes
-        std::memcpy(scratch + (p * kPackedRows + i) * W + empty,
-                    rows + (first + i) * n_factors + p * W + empty - pad,
-                    sizeof(float) * static_cast<std::size_t>(W - empty));
-      }
+    for (Index i = 0; i < n; ++i) {
+      const float* const row = rows + (first + i) * n_factors;
+      float* const to = scratch + i * W;
+      for (Index c = pad; c < W; ++c) to[c] = row[c - pad];
+      for (Index p = 1; p < n_panels; ++p)
+        store(to + p * kPackedRows * W, load(row + (p * W - pad)));
+    }
     product<Into::add>(scratch, kPackedRows, n, n_factors, system);
   }
   for (Index r = 0; r < n_factors; ++r)
@@ -82,9 +82,25 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
   }
 }
 
+// to (n_panels W) += sum over i < n of weights[i] rows[i], of as many panels of rows.
+template <int n_panels>
+void add_weighted(Index n, const float* weights, const float* panel, float* to) {
+  Lanes even[n_panels] = {}, odd[n_panels] = {};
+  for (Index i = 0; i + 1 < n; i += 2)
+#pragma GCC unroll 3
+    for (int p = 0; p < n_panels; ++p) {
+      even[p] += weights[i] * load(panel + (p * kPackedRows + i) * W);
+      odd[p] += weights[i + 1] * load(panel + (p * kPackedRows + i + 1) * W);
+    }
+#pragma GCC unroll 3
+  for (int p = 0; p < n_panels; ++p) {
+    if (n % 2) even[p] += weights[n - 1] * load(panel + (p * kPackedRows + n - 1) * W);
+    store(to + p * W, load(to + p * W) + (even[p] + odd[p]));
+  }
+}
+
 void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   rhs += plays.stride - width;
   std::memset(rhs, 0, sizeof(float) * static_cast<std::size_t>(width));
   for (Index first = 0; first < plays.n; first += kPackedRows) {
@@ -93,21 +109,20 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
     fill_weights(plays, first, n, root, target);
     for (Index i = 0; i < n; ++i) {
       prefetch(plays, first + i + 16);
-      const float* row = row_of(plays, first + i);
+      const float* const row = row_of(plays, first + i);
+      float* const to = scratch + i * W;
+      for (Index c = 0; c < width; c += W) store(to + c * kPackedRows, root[i] * load(row + c));
+    }
+    if (plays.scale)
       for (Index c = 0; c < width; c += W)
-        store(scratch + c * kPackedRows + i * W, root[i] * load(scale + c) * load(row + c));
-    }
-    for (Index c = 0; c < width; c += W) {
-      const float* panel = scratch + c * kPackedRows;
-      Lanes even = {}, odd = {};
-      Index i = 0;
-      for (; i + 1 < n; i += 2) {
-        even += target[i] * load(panel + i * W);
-        odd += target[i + 1] * load(panel + (i + 1) * W);
-      }
-      if (i < n) even += target[i] * load(panel + i * W);
-      store(rhs + c, load(rhs + c) + (even + odd));
-    }
+        for (Index i = 0; i < n; ++i) {
+          float* const to = scratch + c * kPackedRows + i * W;
+          store(to, scale_of(plays, c) * load(to));
+        }
+    Index c = 0;
+    for (; c + 3 * W <= width; c += 3 * W)
+      add_weighted<3>(n, target, scratch + c * kPackedRows, rhs + c);
+    for (; c < width; c += W) add_weighted<1>(n, target, scratch + c * kPackedRows, rhs + c);
     if (first == 0)
       product<Into::set>(scratch, kPackedRows, n, plays.n_factors, system);
     else
@@ -123,7 +138,6 @@ bool solve_system(Index n_factors, float* system, float* rhs, float* scratch) {
 bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   const Index n_panels = panels(plays.n), height = n_panels * W, pad = height - plays.n;
   const Index width = covered(plays);
-  const float* scale = plays.scale + (plays.stride - width);
   float* target = scratch;                 // g, then (I + P P^T)^-1 g
   float* root = target + plays.stride;     // sqrt(s)
   float* inverse = root + plays.stride;    //
@@ -137,7 +151,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 #pragma GCC unroll 16
     for (Index i = 0; i < W; ++i) from[i] = row_of(plays, larger(begin + i, 0));  // root 0: no play
     for (Index c = 0; c < width; c += W) {
-      const Lanes factor = load(scale + c);
+      const Lanes factor = scale_of(plays, c);
       Lanes block[W];
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i) block[i] = root[p * W + i] * factor * load(from[i] + c);
@@ -158,7 +172,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
     std::memcpy(&weights, root + pad + first, sizeof weights);
     group.add(width, group.inside ? weights : Few{}, w);
   }
-  for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * load(scale + c));
+  for (Index c = 0; c < width; c += W) store(w + c, load(w + c) * scale_of(plays, c));
   return true;
 }
 

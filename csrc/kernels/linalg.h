@@ -4,11 +4,11 @@
 // with column c divided by sqrt(w0 eigenvalue_c + lambda), the system of a row that played n others
 // is
 //
-//     w = (I + P^T P)^-1 P^T g = P^T (I + P P^T)^-1 g
-//     P_i = sqrt(s_i) z_i,   g_i = c_i / sqrt(s_i)
+//     w = (I + P^T P)^-1 P^T g = P^T (I + P P^T)^-1 g = Z^T (S^-1 + Z Z^T)^-1 S^-1 c
+//     P_i = sqrt(s_i) z_i,   g_i = c_i / sqrt(s_i),   S = diag(s)
 //
-// where z_i are the scaled factors of those others, c_i their confidence and s_i = c_i - w0 what it
-// exceeds the weight of an unplayed pair by. So a row costs a Gram matrix and a Cholesky
+// where z_i are the factors of those others in that basis, c_i their confidence and s_i = c_i - w0
+// what it exceeds the weight of an unplayed pair by. So a row costs a Gram matrix and a Cholesky
 // factorization of size min(n, n_factors), the matrix has no eigenvalue below 1, and, since P^T P
 // is part of a sum that stays below s_max I / w0, float32 is enough for any sane confidence.
 //
@@ -34,10 +34,10 @@ constexpr std::int64_t kPackedRows = 64;
 
 // What one row has played.
 struct Plays {
-  const float* factors;         // (n_others, stride): the other side in the eigenbasis, zeros first
+  const float* factors;         // (n_others, stride): the other side in the basis, zeros first
   std::int64_t stride;          // padded(n_factors)
   std::int64_t n_factors;       //
-  const float* scale;           // (stride,): 1 / sqrt(w0 eigenvalue + lambda), 0 in the padding
+  const float* scale;           // (stride,): what z is of them where lambda is another; else null
   float unobserved_weight;      // w0: weight of an unplayed pair, 1 in the paper
   const std::int32_t* indices;  // (n,) rows of factors
   const float* surplus;         // (n,) confidence - 1
@@ -82,10 +82,11 @@ constexpr std::int64_t kInterleavedPlays = 256;
 constexpr bool is_interleaved(std::int64_t n_plays, std::int64_t n_factors) {
   return n_plays <= kInterleavedPlays && (n_plays <= kInterleaved || n_factors <= kInterleaved);
 }
-// Floats of scratch for `lanes` of them: scales, three columns, 16 columns of strips, a triangle.
+// Floats of scratch for `lanes` of them: no factors, scales, three columns, 32 columns of strips, a
+// triangle.
 constexpr std::int64_t interleaved_floats(std::int64_t n_factors, std::int64_t lanes) {
   constexpr std::int64_t height = kInterleaved + 16;
-  return lanes * (padded(n_factors) + height * (3 + 16) + height * height / 2);
+  return padded(n_factors) + lanes * (padded(n_factors) + height * (3 + 32) + height * height / 2);
 }
 
 struct InterleavedKernel {
@@ -104,6 +105,9 @@ struct CgKernel {
 
   // sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors
   void (*add_errors)(const Plays& plays, const float* x, double* sums);
+
+  // sums[i] += sum weights[i] x^2, two rows of n weights; n is a multiple of kPad
+  void (*add_squares)(std::int64_t n, const double* weights, const float* x, double* sums);
 };
 DCBMR_KERNEL(CgKernel, cg_kernel)
 

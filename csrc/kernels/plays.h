@@ -13,8 +13,26 @@ namespace dcbmr::DCBMR_ISA {
 // Plays that are read side by side, and a number for each.
 constexpr Index kScored = W < 8 ? W : 8;
 typedef float Few __attribute__((vector_size(kScored * sizeof(float))));
-typedef double FewDoubles __attribute__((vector_size(kScored * sizeof(double))));
 typedef std::int32_t FewInts __attribute__((vector_size(kScored * sizeof(float))));
+
+// As many float64 as fill a vector: of a larger one GCC keeps sums on the stack.
+typedef double Doubles __attribute__((vector_size(sizeof(Lanes))));
+typedef float HalfLanes __attribute__((vector_size(sizeof(Lanes) / 2)));
+inline Doubles load(const double* from) {
+  Doubles doubles;
+  std::memcpy(&doubles, from, sizeof doubles);
+  return doubles;
+}
+inline Doubles to_double(const float* from) {
+  HalfLanes half;
+  std::memcpy(&half, from, sizeof half);
+  return __builtin_convertvector(half, Doubles);
+}
+inline double total(Doubles doubles) {
+  double sum = 0;
+  for (int i = 0; i < W / 2; ++i) sum += doubles[i];
+  return sum;
+}
 
 // The first halves of a and b, or their second, lane by lane in turn.
 template <int half, int... j>
@@ -45,6 +63,11 @@ inline Index covered(const Plays& plays) { return panels(plays.n_factors) * W; }
 
 inline const float* row_of(const Plays& plays, Index i) {
   return plays.factors + plays.indices[i] * plays.stride + (plays.stride - covered(plays));
+}
+
+// What columns c .. c + W - 1 of those are scaled by.
+inline Lanes scale_of(const Plays& plays, Index c) {
+  return plays.scale ? load(plays.scale + (plays.stride - covered(plays)) + c) : splat(1);
 }
 
 // Runs on into the rows that follow, which are solved next.

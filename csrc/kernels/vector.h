@@ -141,12 +141,33 @@ inline void exchange(Lanes& a, Lanes& b, std::integer_sequence<int, j...>) {
   a = upper;
 }
 
+// Of each four lanes the first two of a and b in turn, or the last two: one operation everywhere.
+template <int half, int... j>
+inline Lanes unpacked(Lanes a, Lanes b, std::integer_sequence<int, j...>) {
+  return shuffle<(j / 4 * 4 + half * 2 + j % 4 / 2 + j % 2 * kLanes)...>(a, b);
+}
+
+// Blocks of 4 x 4 change places, then each is transposed where it is.
 template <int step = kLanes / 2>
 inline void transpose(Lanes (&rows)[kLanes]) {
+  if constexpr (step >= 4) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i)
-    if (!(i & step)) exchange<step>(rows[i], rows[i + step], kEachLane);
-  if constexpr (step > 1) transpose<step / 2>(rows);
+    for (int i = 0; i < kLanes; ++i)
+      if (!(i & step)) exchange<step>(rows[i], rows[i + step], kEachLane);
+    transpose<step / 2>(rows);
+  } else {
+#pragma GCC unroll 4
+    for (int i = 0; i < kLanes; i += 4) {
+      const Lanes even[] = {unpacked<0>(rows[i], rows[i + 2], kEachLane),
+                            unpacked<1>(rows[i], rows[i + 2], kEachLane)};
+      const Lanes odd[] = {unpacked<0>(rows[i + 1], rows[i + 3], kEachLane),
+                           unpacked<1>(rows[i + 1], rows[i + 3], kEachLane)};
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k)
+        rows[i + k] = k % 2 ? unpacked<1>(even[k / 2], odd[k / 2], kEachLane)
+                            : unpacked<0>(even[k / 2], odd[k / 2], kEachLane);
+    }
+  }
 }
 
 template <int n, class Vector, int... j>

@@ -101,12 +101,12 @@ dcbmr::FixedFactors fixed(const Problem& problem) {
       CHECK(check::close(gram[size_t(r * n + c)], problem.gram(r, c), 1e-3));
   diagonalise(gram, vectors, n);
   for (std::int64_t i = 0; i < n; ++i) values.push_back(gram[size_t(i * n + i)]);
-  return {problem.others.data(), problem.n_others, n, values.data(), vectors.data(), 2};
+  return {problem.others.data(), problem.n_others, n, values.data(), vectors.data(), kLambda, 1, 2};
 }
 
 dcbmr::RowSums solve(const Problem& problem, const dcbmr::FixedFactors& others, int cg_steps,
                      int n_threads, std::vector<float>& out) {
-  const dcbmr::SolveOptions options{&kLambda, false, 1, cg_steps, true, n_threads};
+  const dcbmr::SolveOptions options{nullptr, cg_steps, true, n_threads};
   dcbmr::RowSums sums;
   for (const dcbmr::RowSums& some :
        others.solve_rows(problem.rows(), options, 0, problem.n_rows, out.data())) {
@@ -144,7 +144,7 @@ void rows_do_not_depend_on_their_neighbours() {
     const dcbmr::FixedFactors others = fixed(problem);
     std::vector<float> together(static_cast<size_t>(40 * n_factors)), alone(together);
     CHECK(solve(problem, others, 0, 3, together).n_retried == 1);
-    const dcbmr::SolveOptions options{&kLambda, false, 1, 0, true, 1};
+    const dcbmr::SolveOptions options{nullptr, 0, true, 1};
     for (std::int64_t row = 0; row < 40; ++row)
       others.solve_rows(problem.rows(), options, row, row + 1, alone.data());
     CHECK(alone == together);

@@ -14,7 +14,7 @@ from dcbmr.audio.frames import MFCC, LogMel
 from dcbmr.contract.faults import told
 from dcbmr.contract.features import FeatureConfig
 from dcbmr.doctor import twins
-from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep
+from dcbmr.factorization.half_sweep import PlayRows, Problem, fixed_factors, half_sweep
 from dcbmr.features.kmeans import assign_frames, moved_words
 from dcbmr.features.stats import SongStatistics
 from dcbmr.ranking.report import evaluate_ranking
@@ -86,8 +86,8 @@ def _als() -> Iterator[tuple[Array, Array]]:
         for steps in (0, 60):  # Cholesky, and conjugate gradients until they have arrived
             users = np.zeros((60, n_factors), np.float32)
             problem = Problem(0.5, 1.0, 0.0, steps, N_THREADS)
-            fixed = fixed_factors(songs, N_THREADS)
-            half_sweep(csr_array(surplus), fixed, problem, users, objective=False)
+            fixed = fixed_factors(songs, problem)
+            half_sweep(PlayRows(csr_array(surplus)), fixed, problem, users, objective=False)
             yield users, twins.als_solve(surplus, songs, 0.5)
 
 

@@ -18,7 +18,7 @@ from dcbmr.base.needs import Sizes
 from dcbmr.base.text import read_lines, write_lines
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.errors import InputError
-from dcbmr.factorization.half_sweep import Problem, fixed_factors, half_sweep, int32_indices
+from dcbmr.factorization.half_sweep import PlayRows, Problem, fixed_factors, half_sweep, int32_indices
 from dcbmr.plays.confidence import check_confidence, is_finite, surplus
 from dcbmr.plays.counts import checked_counts, ids_array
 from dcbmr.plays.songs import Named
@@ -197,10 +197,10 @@ class Factors(Named):
             n_threads=resolve_n_threads(n_threads),
         )
         if fixed not in self._fixed:
-            self._fixed[fixed] = fixed_factors(others, problem.n_threads)
+            self._fixed[fixed] = fixed_factors(others, problem)
         out = np.zeros((counts.shape[0], others.shape[1]), dtype=np.float32)
         plays = int32_indices(surplus(counts, alpha=self.alpha, epsilon=self.epsilon))
-        half_sweep(plays, self._fixed[fixed], problem, out, objective=False)
+        half_sweep(PlayRows(plays), self._fixed[fixed], problem, out, objective=False)
         return out
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
@@ -45,39 +46,78 @@ class Problem:
             n_threads=resolve_n_threads(n_threads),
         )
 
-    def row_regularization(self, plays: csr_array) -> NDArray[np.float64]:
-        """Return lambda of each row of ``plays``, or one value where it is the same for all."""
-        if self.frequency_exponent == 0:
-            return np.array([self.regularization], dtype=np.float64)
-        frequency = np.diff(plays.indptr) + self.unobserved_weight * plays.shape[1]
+    def row_regularization(self, n_plays: NDArray[np.int64], n_others: int) -> NDArray[np.float64]:
+        """Return lambda of each row, by its number of plays."""
+        frequency = n_plays + self.unobserved_weight * n_others
         return np.asarray(self.regularization * frequency**self.frequency_exponent, dtype=np.float64)
 
 
-def fixed_factors(factors: NDArray[np.float32], n_threads: int) -> _core.FixedFactors:
-    """Return one side's factors, rotated to where their Gram matrix is diagonal: half a sweep's fixed side.
+Eigen = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def fixed_factors(
+    factors: NDArray[np.float32], problem: Problem, eigen: Eigen | None = None
+) -> _core.FixedFactors:
+    """Return one side's factors, where the system of a row without plays is I: half a sweep's fixed side.
 
     Parameters
     ----------
     factors : ndarray of shape (n, n_factors), float32, C-contiguous
         Copied.
-    n_threads : int
-        The result does not depend on it.
+    problem : Problem
+        The result does not depend on its ``n_threads``.
+    eigen : (eigenvalues, eigenvectors), optional
+        What :func:`gram_eigenvectors` returns, where it is known.
     """
-    return _core.FixedFactors(factors, *gram_eigenvectors(factors, n_threads), n_threads)
+    return _core.FixedFactors(
+        factors,
+        *(eigen or gram_eigenvectors(factors, problem.n_threads)),
+        regularization=problem.regularization,
+        unobserved_weight=problem.unobserved_weight,
+        n_threads=problem.n_threads,
+    )
 
 
-def gram_eigenvectors(
-    factors: NDArray[np.float32], n_threads: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the libraries of threads, NumPy's among them. To look for them takes a millisecond."""
+    return ThreadpoolController()
+
+
+def gram_eigenvectors(factors: NDArray[np.float32], n_threads: int) -> Eigen:
     """Return the eigenvalues, (n_factors,), and the eigenvectors, one a column, of the Gram matrix."""
     # One thread: the bits of the result must not depend on how many there are.
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         eigenvalues, eigenvectors = np.linalg.eigh(_core.gramian(factors, n_threads))
     return eigenvalues, np.ascontiguousarray(eigenvectors)
 
 
+class PlayRows:
+    """The plays of users, or of songs, checked once for any number of half-sweeps.
+
+    Parameters
+    ----------
+    plays : csr_array of shape (n_rows, n_others), float32
+        Surplus.
+    """
+
+    def __init__(self, plays: csr_array) -> None:
+        self.shape: tuple[int, int] = plays.shape
+        self.indptr: NDArray[np.int64] = plays.indptr.astype(np.int64)
+        self.core = _core.Plays(
+            self.indptr, plays.indices.astype(np.int32, copy=False), plays.data, plays.shape[1]
+        )
+        self._ranges: dict[int, list[tuple[int, int]]] = {}
+
+    def ranges(self, n_factors: int) -> list[tuple[int, int]]:
+        """Return ranges of rows of some _FLOPS_A_CALL each."""
+        if n_factors not in self._ranges:
+            self._ranges[n_factors] = _row_ranges(self.indptr, n_factors)
+        return self._ranges[n_factors]
+
+
 def half_sweep(
-    plays: csr_array,
+    rows: PlayRows,
     others: _core.FixedFactors,
     problem: Problem,
     out: NDArray[np.float32],
@@ -85,7 +125,7 @@ def half_sweep(
     objective: bool,
     tell: Tell | None = None,
 ) -> NDArray[np.float64]:
-    """Solve every row of ``out`` for its row of ``plays`` (surplus), the other side fixed.
+    """Solve every row of ``out`` for its row of plays, the other side fixed.
 
     With conjugate gradients a row starts from what ``out`` holds. ``tell`` hears now and then which share of
     the work is done.
@@ -96,12 +136,12 @@ def half_sweep(
         Observed, unobserved (these two only with ``objective``) and regularization terms of the rows, and
         how many rows float64 had to solve.
     """
-    sums: NDArray[np.float64] = solve(plays, others, problem, out, objective=objective, tell=tell).sum(axis=0)
+    sums: NDArray[np.float64] = solve(rows, others, problem, out, objective=objective, tell=tell).sum(axis=0)
     return sums
 
 
 def solve(
-    plays: csr_array,
+    rows: PlayRows,
     others: _core.FixedFactors,
     problem: Problem,
     out: NDArray[np.float32],
@@ -110,21 +150,20 @@ def solve(
     tell: Tell | None = None,
 ) -> NDArray[np.float64]:
     """Do a :func:`half_sweep`; return its sums over each 16 rows, (n_rows / 16, 4)."""
-    indptr = plays.indptr.astype(np.int64)
-    rows = _core.Plays(indptr, plays.indices.astype(np.int32, copy=False), plays.data, plays.shape[1])
-    regularization = problem.row_regularization(plays)
+    regularization = None  # of each row, where it is not that of all
+    if problem.frequency_exponent != 0:
+        regularization = problem.row_regularization(np.diff(rows.indptr), rows.shape[1])
     sums = [np.zeros((0, 4))]
     try:
-        ranges = _row_ranges(indptr, out.shape[1])
+        ranges = rows.ranges(out.shape[1])
         for number, some in enumerate(ranges):
             if tell is not None and number:
                 tell(number / len(ranges))
             found = others.solve_rows(
-                rows,
+                rows.core,
                 some,
                 out,
                 regularization=regularization,
-                unobserved_weight=problem.unobserved_weight,
                 cg_steps=problem.cg_steps,
                 with_errors=objective,
                 n_threads=problem.n_threads,
@@ -154,7 +193,7 @@ def _work_until(indptr: NDArray[Any], n_factors: int) -> NDArray[np.float64]:
     """
     n = np.diff(indptr).astype(np.float64)
     size, depth = np.minimum(n, n_factors), np.maximum(n, n_factors)
-    system = size**2 * depth + size**3 / 3
+    system = size * size * (depth + size / 3)
     return np.cumsum(system + (3 * n_factors**2 + 28 * n * n_factors) * (n > 0))
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
-from dcbmr import _core
 from dcbmr.base.threads import resolve_n_threads
 from dcbmr.factorization.half_sweep import (
+    PlayRows,
     Problem,
     Tell,
     fixed_factors,
@@ -61,7 +61,7 @@ class SideHere:
     """
 
     def __init__(self, plays: csr_array) -> None:
-        self._plays = plays
+        self._rows = PlayRows(plays)
         self.n_rows = plays.shape[0]
 
     def solve(
@@ -74,8 +74,8 @@ class SideHere:
         tell: Tell,
     ) -> NDArray[np.float64]:
         """Solve all rows."""
-        fixed = fixed_factors(others, problem.n_threads)
-        return half_sweep(self._plays, fixed, problem, out, objective=objective, tell=tell)
+        fixed = fixed_factors(others, problem)
+        return half_sweep(self._rows, fixed, problem, out, objective=objective, tell=tell)
 
 
 class SideOnWorkers:
@@ -158,9 +158,9 @@ def _solve_block(
     """Return the rows of a block, (n_rows, n_factors), and the sums over each 16 of them."""
     problem, start, objective = task
     problem = replace(problem, n_threads=resolve_n_threads(None))
-    factors, eigenvalues, eigenvectors = fixed
+    factors, *eigen = fixed
     out = (
         np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
     )
-    others = _core.FixedFactors(factors, eigenvalues, eigenvectors, problem.n_threads)
-    return out, solve(block.surplus, others, problem, out, objective=objective)
+    others = fixed_factors(factors, problem, (eigen[0], eigen[1]))
+    return out, solve(PlayRows(block.surplus), others, problem, out, objective=objective)

@@ -115,5 +115,5 @@ def contributions(
     )
     w = factors.unobserved_weight
     A = w * (Y.T @ Y) + (played * (confidence - w)[:, None]).T @ played
-    A[np.diag_indices_from(A)] += problem.row_regularization(plays)[0]
+    A[np.diag_indices_from(A)] += problem.row_regularization(np.diff(plays.indptr), plays.shape[1])[0]
     return np.asarray(song_factors.astype(np.float64) @ np.linalg.solve(A, (confidence[:, None] * played).T))

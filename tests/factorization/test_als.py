@@ -36,8 +36,8 @@ def half_sweep(
 ):
     problem = sweeps.Problem(regularization, weight, exponent, steps, n_threads)
     out = np.full((plays.shape[0], others.shape[1]), np.nan, np.float32) if out is None else out
-    fixed = sweeps.fixed_factors(others, n_threads)
-    return out, sweeps.half_sweep(plays, fixed, problem, out, objective=True)
+    fixed = sweeps.fixed_factors(others, problem)
+    return out, sweeps.half_sweep(sweeps.PlayRows(plays), fixed, problem, out, objective=True)
 
 
 def draw_counts(rng, n_users=60, n_songs=45, density=0.15):
@@ -153,14 +153,11 @@ def test_range_of_rows_changes_nothing():
     plays = draw_surplus(rng, 70, 90, 60)
     others = rng.standard_normal((90, 12)).astype(np.float32)
     whole, _ = half_sweep(plays, others)
-    fixed = sweeps.fixed_factors(others, 1)
+    fixed = sweeps.fixed_factors(others, sweeps.Problem(0.01, 1.0, 0.0, 0, 1))
     rows = _core.Plays(plays.indptr.astype(np.int64), plays.indices.astype(np.int32), plays.data, len(others))
     parts = np.zeros_like(whole)
     for some in [(0, 1), (1, 18), (18, 18), (18, 69), (69, 70)]:
-        fixed.solve_rows(
-            rows, some, parts, regularization=np.array([0.01]), unobserved_weight=1.0, cg_steps=0,
-            with_errors=False, n_threads=2,
-        )  # fmt: skip
+        fixed.solve_rows(rows, some, parts, regularization=None, cg_steps=0, with_errors=False, n_threads=2)
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -178,10 +175,11 @@ def test_one_row_takes_the_memory_of_one_thread():
 import numpy as np, resource
 from scipy.sparse import csr_array
 from dcbmr.factorization import half_sweep as sweeps
-fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), 1)
+problem = sweeps.Problem(0.01, 1.0, 0.0, 0, 64)
+fixed = sweeps.fixed_factors(np.ones((500, 400), np.float32), problem)
 plays, out = csr_array(np.ones((1, 500), np.float32)), np.zeros((1, 400), np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-sweeps.half_sweep(plays, fixed, sweeps.Problem(0.01, 1.0, 0.0, 0, 64), out, objective=False)
+sweeps.half_sweep(sweeps.PlayRows(plays), fixed, problem, out, objective=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -510,17 +508,16 @@ def test_wrong_counts(value, message):
 
 
 def test_kernel_refuses_what_would_be_unsafe():
-    fixed = sweeps.fixed_factors(np.ones((3, 2), np.float32), 1)
+    fixed = sweeps.fixed_factors(np.ones((3, 2), np.float32), sweeps.Problem(1.0, 1.0, 0.0, 0, 1))
     out = np.zeros((2, 2), np.float32)
 
-    def solve(indptr=(0, 1, 2), indices=(0, 2), rows=(0, 2), out=out, n_data=2, n_others=3, n_lambdas=1):
+    def solve(indptr=(0, 1, 2), indices=(0, 2), rows=(0, 2), out=out, n_data=2, n_others=3, n_lambdas=2):
         plays = _core.Plays(
             np.array(indptr, np.int64), np.array(indices, np.int32), np.ones(n_data, np.float32), n_others
         )
         fixed.solve_rows(
-            plays, rows, out, regularization=np.ones(n_lambdas), unobserved_weight=1.0, cg_steps=0,
-            with_errors=False, n_threads=1,
-        )  # fmt: skip
+            plays, rows, out, regularization=np.ones(n_lambdas), cg_steps=0, with_errors=False, n_threads=1
+        )
 
     solve()
     for wrong, message in [
@@ -543,7 +540,14 @@ def test_kernel_refuses_what_would_be_unsafe():
                 solve(out=wrong_out)
     for values, vectors in [(np.ones(3), np.eye(2)), (np.ones(2), np.eye(3))]:
         with pytest.raises(ValueError, match="must be \\(n_factors"):
-            _core.FixedFactors(np.ones((3, 2), np.float32), values, vectors, 1)
+            _core.FixedFactors(
+                np.ones((3, 2), np.float32),
+                values,
+                vectors,
+                regularization=1,
+                unobserved_weight=1,
+                n_threads=1,
+            )
 
 
 def run(*words):
