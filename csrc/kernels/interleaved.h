@@ -135,6 +135,10 @@ inline IntLanes solve_strips(Index n_strips, float* system, const float* diagona
       }
     }
     float* const corner = strip + i * kStrip * kColumn;
+    Lanes whole[kStrip];  // the diagonal
+#pragma GCC unroll 4
+    for (int r = 0; r < kStrip; ++r)
+      whole[r] = load(corner + r * kColumn + r * W) + load(diagonal + (i * kStrip + r) * W);
     if (i > 0) strip_square<Into::subtract, true>(i * kStrip, strip, corner, x, x + i * kColumn);
     Lanes rest[kStrip];  // of x
 #pragma GCC unroll 4
@@ -155,7 +159,7 @@ inline IntLanes solve_strips(Index n_strips, float* system, const float* diagona
         rest[r] -= lower[r][q] * rest[q];
       }
       // In exact arithmetic a pivot is at least what D has there.
-      sound &= (pivot > 0.5F * least) & (pivot < __builtin_inff());
+      sound &= (pivot > max(0.5F * least, kLost * whole[r])) & (pivot < __builtin_inff());
       reciprocals[r] = 1 / square_root(pivot);
       rest[r] *= reciprocals[r];
       store(inverse + (i * kStrip + r) * W, reciprocals[r]);

@@ -22,6 +22,9 @@ inline Index larger(Index a, Index b) { return a > b ? a : b; }
 
 enum class Into { set, add, subtract };
 
+// A pivot that is less than this of its diagonal is what rounding left: 16 of 24 bits are lost.
+constexpr float kLost = 0x1p-16F;
+
 // c (rows x n_panels W) = or += or -= sum over k < n of a[k]^T b[k]: the one inner loop of the
 // matrix products below. a, b and c are panels; b_stride and c_stride lead from a panel to the
 // next.
@@ -101,8 +104,9 @@ inline IntLanes lanes_after(Index r) {
 // The W rows of a diagonal block, with I added: U overwrites them, unit (W, W) the rows of U over
 // their diagonal, reciprocals the diagonal's inverse, and U^-T x overwrites x. The first `skip`
 // rows and columns are padding. Lanes of the result are not 0 where a pivot, which in exact
-// arithmetic is at least 1, says that float32 has lost the row.
-inline Lanes factorize_block(Index skip, float* block, float* unit, float* reciprocals, float* x) {
+// arithmetic is at least 1, says that float32 has lost the row; `whole` is the matrix's diagonal.
+inline Lanes factorize_block(Index skip, Lanes whole, float* block, float* unit, float* reciprocals,
+                             float* x) {
   Lanes rows[W], pivots = {}, rest = load(x);
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) rows[r] = load(block + r * W) + unit_lane(r);
@@ -124,7 +128,8 @@ inline Lanes factorize_block(Index skip, float* block, float* unit, float* recip
 #pragma GCC unroll 16
   for (Index r = 0; r < W; ++r) store(block + r * W, rows[r] * reciprocals[r]);
   store(x, rest * load(reciprocals));
-  const IntLanes sound = (pivots > 0.5F) & (pivots < __builtin_inff());
+  const IntLanes sound =
+      (pivots > max(splat(0.5F), kLost * (whole + 1))) & (pivots < __builtin_inff());
   return sound ? Lanes{} : splat(1);
 }
 
@@ -158,6 +163,9 @@ inline bool solve(Index m, float* system, float* x, float* inverse) {
   Lanes faults = {};
   for (Index j = 0; j < n_panels; ++j) {
     float* above = system + j * height * W;  // panel j: its rows before the block are factored
+    Lanes whole{};
+#pragma GCC unroll 16
+    for (Index r = 0; r < W; ++r) whole[r] = above[j * W * W + r * W + r];
     if (j > 0)
       for (Index first = j; first < n_panels; first += kGroup) {
         const Index count = smaller(kGroup, n_panels - first);
@@ -165,8 +173,8 @@ inline bool solve(Index m, float* system, float* x, float* inverse) {
         tiles<Into::subtract>(W, count, j * W - pad, above + pad * W, right + pad * W, height * W,
                               right + j * W * W, height * W);
       }
-    faults +=
-        factorize_block(j == 0 ? pad : 0, above + j * W * W, unit, inverse + j * W, x + j * W);
+    faults += factorize_block(j == 0 ? pad : 0, whole, above + j * W * W, unit, inverse + j * W,
+                              x + j * W);
     for (Index p = j + 1; p < n_panels; ++p)
       factorize_right(unit, inverse + j * W, x + j * W, system + p * height * W + j * W * W,
                       x + p * W);

@@ -104,6 +104,7 @@
     return [look, legend];
   }
   function paintMap() {
+    if (!map) return; // it is painted once it is drawn
     const [look, legend] = looksBy($("colour").value);
     const size = Math.max(4, Math.min(10, 1200 / Math.sqrt(n * 4)));
     points.data = { x, y, colour: look.map((one) => one[0]), marker: look.map((one) => one[1]),
@@ -117,6 +118,7 @@
     }));
   }
   function paintMarks() {
+    if (!map) return;
     const rings = (matches ?? []).slice(0, MARKS);
     const all = chosen < 0 ? rings : [...rings, chosen];
     marks.data = { x: all.map((i) => x[i]), y: all.map((i) => y[i]), size: all.map((i) => (i === chosen ? 18 : 11)) };
@@ -162,6 +164,7 @@
     for (const line of $("table").tBodies[0].rows) line.setAttribute("aria-selected", line.dataset.song === String(i));
   }
   function bringIntoView(i) {
+    if (!map) return;
     for (const [range, at] of [[map.x_range, x[i]], [map.y_range, y[i]]]) {
       const half = (range.end - range.start) / 2;
       if (at < range.start || at > range.end) range.setv({ start: at - half, end: at + half });
@@ -288,6 +291,7 @@
     columns.tags = order.map(tagsOf);
     paintMap();
     paintMarks();
+    if (chosen >= 0) bringIntoView(chosen);
     points.selected.properties.indices.change.connect(() => {
       const hit = points.selected.indices;
       if (hit.length) choose(hit[hit.length - 1]);

@@ -208,6 +208,19 @@ def test_float64_takes_over_where_float32_fails(isa):
         np.testing.assert_allclose((found @ others.T)[plays.toarray() > 0], 1, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("n_factors", "n_plays"), [(50, 40), (120, 110)])  # several at a time, and alone
+def test_equal_songs_of_large_confidence_are_not_what_rounding_left(isa, n_factors, n_plays):
+    rng = np.random.default_rng(20)
+    others = np.repeat((rng.standard_normal((150, n_factors)) * 0.1).astype(np.float32), 2, axis=0)
+    dense = np.zeros((20, 300), np.float32)
+    for row in dense:
+        row[rng.choice(300, n_plays, replace=False)] = 10 ** rng.uniform(5, 9, n_plays)
+    found, sums = half_sweep(csr_array(dense), others, regularization=1)
+    assert sums[3] > 0
+    wanted = als_solve(dense, others, 1)
+    np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())
+
+
 def test_overflow_is_an_error_and_never_nan(isa):
     plays = csr_array(np.full((1, 9), 3e38, np.float32))
     found, sums = half_sweep(plays, np.ones((9, 2), np.float32))

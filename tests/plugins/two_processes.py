@@ -9,6 +9,7 @@ from dcbmr_torch.mlp import MLP
 from planted import planted_order
 
 from dcbmr import FitRun
+from dcbmr.testing.regressors.together import PipePeers
 
 MODELS = {"cnn": CNN, "mlp": MLP}
 
@@ -34,23 +35,6 @@ IN_BATCH = """
     def dcbmr_losses():
         return [LossSpec("in_batch", InBatch, "its own factors among those of the batch")]
 """
-
-
-class PipePeers:
-    """Two processes, connected by a pipe."""
-
-    size, host = 2, "127.0.0.1"
-
-    def __init__(self, rank, pipe):
-        self.rank, self._pipe = rank, pipe
-
-    def gather(self, array):
-        self._pipe.send(array)
-        both = [array, self._pipe.recv()]
-        return both if self.rank == 0 else both[::-1]
-
-    def sum(self, array):
-        return np.add(*self.gather(array))
 
 
 def data(regressor):

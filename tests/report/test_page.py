@@ -200,6 +200,26 @@ def test_windows_of_units_are_heard(opened):
     assert opened.errors == []
 
 
+def test_a_song_is_chosen_before_the_map_is_drawn(browser, file):
+    source = """
+    new MutationObserver((_, observer) => {
+      const link = document.querySelector('#table .link');
+      if (!link) return;
+      observer.disconnect();
+      window.drawnBefore = 'ready' in document.documentElement.dataset;
+      link.click();
+    }).observe(document, { childList: true, subtree: true });
+    """
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    browser.errors.clear()
+    browser.open(file)
+    browser.wait("'ready' in document.documentElement.dataset")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert browser.js("window.drawnBefore") is False
+    assert browser.errors == []
+    assert text(browser, "#song h3") == titles(browser)[0].strip()
+
+
 def test_a_click_on_the_map_chooses_the_song(opened):
     at = opened.js("""(() => {
       const figure = Bokeh.documents.map((one) => one.get_model_by_name('map')).find(Boolean);

@@ -124,7 +124,22 @@ def windows_of(songs, rows):
     ),
     ('"ridge regression")', '"ridge regression", shape="frames", kind="mel", has_activations=True)'),
 ]
-BASES = {"ridge": [], "users": USERS, "frames": FRAMES}
+# One that several processes fit: each sums its part of the songs.
+PEERS = [
+    (
+        "        gram = centred.T @ centred +",
+        """        peers = run and run.peers
+        total = peers.sum if peers else np.asarray
+        mine = np.array_split(np.arange(len(vectors)), peers.size)[peers.rank] if peers else slice(None)
+        gram = total(centred[mine].T @ centred[mine]) +""",
+    ),
+    (
+        "solve(gram, centred.T @ (factors[:, step] - self.base_[step]))",
+        "solve(gram, total(centred[mine].T @ (factors[mine, step] - self.base_[step])))",
+    ),
+    ('"ridge regression")', '"ridge regression", has_peers=True)'),
+]
+BASES = {"ridge": [], "users": USERS, "frames": FRAMES, "peers": PEERS}
 
 
 @pytest.fixture
@@ -161,7 +176,26 @@ VECTORS = "vectors = dense(songs)\n        factors"
 PREDICTED = "return ((vectors - self.mean_) @ self.weights_ + self.base_).astype(np.float32)"
 PREDICT = "vectors = dense(songs)\n        return"
 SPEC = '"ridge regression")'
+TOTAL = "total = peers.sum if peers else np.asarray"
 BROKEN = [
+    (
+        "processes_learn_together",
+        "peers",
+        [(TOTAL, "total = np.asarray")],
+        "never called run.peers",
+    ),
+    (
+        "processes_learn_together",
+        "peers",
+        [(TOTAL, "total = (lambda x: (peers.sum(x), x)[1]) if peers else np.asarray")],
+        "bring together by run.peers",
+    ),
+    (
+        "processes_learn_together",
+        "peers",
+        [("        return self\n", "        return self if not peers or peers.rank == 0 else 1 / 0\n")],
+        "ZeroDivisionError",
+    ),
     # check, base, changes, what it says, other checks that fail with it
     (
         "constructor_takes_annotated_keywords",
