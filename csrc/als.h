@@ -75,12 +75,12 @@ class FixedFactors {
 
   std::int64_t n_rows_, n_factors_;
   double regularization_, unobserved_weight_;
-  std::vector<double> eigenvalues_;  // (padded(n_factors),), zeros first
-  std::vector<double>
-      squares_;     // (2, padded(n_factors)): 1 and w0 e over w0 e + lambda, zeros first
-  Buffer start_;    // (n_factors, padded(n_factors)): Q sqrt(w0 e + lambda), zeros first
-  Buffer back_;     // (n_factors, padded(n_factors)): the basis^T, zeros last
-  Buffer rotated_;  // (n_rows, padded(n_factors)): Y in the basis, zeros first
+  // Rows of padded(n_factors), zeros first.
+  std::vector<double> eigenvalues_;  // (1 row)
+  std::vector<double> squares_;      // (2 rows): 1 and w0 e, over w0 e + lambda
+  Buffer start_;                     // (n_factors rows): Q sqrt(w0 e + lambda)
+  Buffer back_;                      // (n_factors rows): the basis^T, zeros last
+  Buffer rotated_;                   // (n_rows rows): Y in the basis
 };
 
 }  // namespace dcbmr

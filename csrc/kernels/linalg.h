@@ -15,7 +15,7 @@
 // Matrices are kept in panels: panel p holds columns p W .. p W + W - 1 of every row, W being the
 // width of a vector of the instruction set, so that every inner loop reads memory in order. Only
 // the upper triangle (and what shares a panel with it) is computed; the factor is U with
-// M = U^T U. Rows of factors in the eigenbasis, and every vector beside them, are padded in front:
+// M = U^T U. Rows of factors in that basis, and every vector beside them, are padded in front:
 // the upper triangle is widest in its first rows, where padding spares the most.
 #pragma once
 
