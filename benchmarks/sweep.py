@@ -79,10 +79,9 @@ def main():
             if some.shape[0] == 0:
                 continue
             out = np.zeros((some.shape[0], f), np.float32)
+            mine = PlayRows(some)
             seconds = fastest(
-                lambda some=some, out=out, fixed=fixed: half_sweep(
-                    PlayRows(some), fixed, problem, out, objective=False
-                )
+                lambda mine=mine, out=out, fixed=fixed: half_sweep(mine, fixed, problem, out, objective=False)
             )
             read = 4 * -(-f // 16) * 16 * some.nnz
             total += (operations(some, f), read, seconds, operations(some, f) / rate)

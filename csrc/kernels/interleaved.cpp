@@ -40,6 +40,7 @@ class Rows {
     for (Index u = 0; u < W; ++u) {
       const Plays& plays = plays_[u];
       const Index inside = larger(smaller(n, plays.n - first), 0), stride = plays.stride;
+      // row_of(), with all that is the same for every play outside of the loop.
       const float* const factors = plays.factors + unused();
       const std::int32_t* const indices = plays.indices + first;
       for (Index i = 0; i < inside; ++i) {

@@ -158,9 +158,9 @@ def _solve_block(
     """Return the rows of a block, (n_rows, n_factors), and the sums over each 16 of them."""
     problem, start, objective = task
     problem = replace(problem, n_threads=resolve_n_threads(None))
-    factors, *eigen = fixed
+    factors, eigenvalues, eigenvectors = fixed
     out = (
         np.zeros((block.surplus.shape[0], factors.shape[1]), np.float32) if start is None else np.array(start)
     )
-    others = fixed_factors(factors, problem, (eigen[0], eigen[1]))
+    others = fixed_factors(factors, problem, (eigenvalues, eigenvectors))
     return out, solve(PlayRows(block.surplus), others, problem, out, objective=objective)

@@ -178,6 +178,7 @@ PREDICT = "vectors = dense(songs)\n        return"
 SPEC = '"ridge regression")'
 TOTAL = "total = peers.sum if peers else np.asarray"
 BROKEN = [
+    # check, base, changes, what it says, other checks that fail with it
     (
         "processes_learn_together",
         "peers",
@@ -196,7 +197,6 @@ BROKEN = [
         [("        return self\n", "        return self if not peers or peers.rank == 0 else 1 / 0\n")],
         "ZeroDivisionError",
     ),
-    # check, base, changes, what it says, other checks that fail with it
     (
         "constructor_takes_annotated_keywords",
         "ridge",
