@@ -83,11 +83,12 @@ class Run:
 def ours(solver):
     def fit(plays, songs, regularization, n_sweeps, n_threads, run):
         users = np.zeros((plays.shape[0], songs.shape[1]), np.float32)
-        songs, by_song = songs.copy(), csr_array(plays.T.tocsr())
+        songs = songs.copy()
+        sides = SideHere(plays), SideHere(csr_array(plays.T.tocsr()))
         problem = Problem(regularization, 1.0, 0.0, 3 if solver == "cg" else 0, n_threads)
         for _ in range(n_sweeps):
             started = time.perf_counter()
-            als.sweep(SideHere(plays), SideHere(by_song), users, songs, problem, lambda share: None)
+            als.sweep(*sides, users, songs, problem, lambda share: None)
             run.add(time.perf_counter() - started, users, songs)
 
     return fit

@@ -17,16 +17,17 @@ class Rows {
   Rows(const Plays* plays, float* scratch)
       : plays_(plays), nothing_(scratch), scale_(scratch + plays[0].stride) {
     std::memset(scratch, 0, sizeof(float) * static_cast<std::size_t>(plays[0].stride));
-    for (Index c = 0; plays_[0].scale && c < width(); c += W) {
-      Lanes block[W];
-#pragma GCC unroll 16
-      for (Index u = 0; u < W; ++u) block[u] = load(plays[u].scale + unused() + c);
-      transpose(block);
-#pragma GCC unroll 16
-      for (Index k = 0; k < W; ++k) store(scale_ + (c + k) * W, block[k]);
+    if (!plays_[0].scale) return;
+    const float* scales[W];
+    for (Index u = 0; u < W; ++u) scales[u] = plays[u].scale + unused();
+    for (Index c = 0; c < width(); c += 4) {
+      Lanes block[4];
+      load_columns(scales, c, block);
+#pragma GCC unroll 4
+      for (Index k = 0; k < 4; ++k) store(scale_ + (c + k) * W, block[k]);
     }
   }
-  Index width() const { return covered(plays_[0]); }
+  Index width() const { return (plays_[0].n_factors + 3) / 4 * 4; }
   Index unused() const { return plays_[0].stride - width(); }  // columns of padding before those
   Index longest() const {
     Index n = 0;
@@ -64,14 +65,27 @@ class Rows {
     }
   }
 
-  // Columns c .. c + W - 1 of a play of each row.
-  void columns(const float* const* at, Index c, Lanes (&block)[W]) const {
+  // Calls take(c, column c) for columns begin .. end - 1 of a play of each row, a multiple of 4.
+  template <class Take>
+  void columns(const float* const* at, Index begin, Index end, Take take) const {
+    const float* const scale = plays_[0].scale ? scale_ : nullptr;
+    const auto scaled = [=](Index c, Lanes column) {
+      take(c, scale ? column * load(scale + c * W) : column);
+    };
+    Index c = begin;
+    for (; (end - c) % W; c += 4) {  // what does not fill a vector
+      Lanes block[4];
+      load_columns(at, c, block);
+#pragma GCC unroll 4
+      for (Index k = 0; k < 4; ++k) scaled(c + k, block[k]);
+    }
+    for (; c < end; c += W) {
+      Lanes block[W];
 #pragma GCC unroll 16
-    for (Index u = 0; u < W; ++u) block[u] = load(at[u] + c);
-    transpose(block);
-    if (plays_[0].scale) {
+      for (Index u = 0; u < W; ++u) block[u] = load(at[u] + c);
+      transpose(block);
 #pragma GCC unroll 16
-      for (Index k = 0; k < W; ++k) block[k] *= load(scale_ + (c + k) * W);
+      for (Index k = 0; k < W; ++k) scaled(c + k, block[k]);
     }
   }
 
@@ -91,9 +105,10 @@ class Rows {
 
 // Z^T (S^-1 + Z Z^T)^-1 S^-1 c. The products are summed over kDepth factors at a time, which stay
 // in the first cache beside the systems.
+template <int height>
 IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* scratch) {
-  const Index n_strips = strips(rows.longest()), n = n_strips * kStrip, width = rows.width();
-  const Index padding = width - plays[0].n_factors;
+  const Index n_strips = strips<height>(rows.longest()), n = n_strips * height;
+  const Index width = rows.width(), padding = width - plays[0].n_factors;
   float* const diagonal = scratch;
   float* const x = diagonal + kHeight * W;
   float* const inverse = x + kHeight * W;
@@ -113,21 +128,18 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
     for (Index i = 0; i < n; ++i) {
       if (first + depth < width)
         for (Index u = 0; u < W; ++u) __builtin_prefetch(at[i * W + u] + first + depth);
-      for (Index c = 0; c < depth; c += W) {
-        Lanes block[W];
-        rows.columns(at + i * W, first + c, block);
-        float* const to = packed + number_at(i, c, depth);
-#pragma GCC unroll 16
-        for (Index k = 0; k < W; ++k) store(to + k * kColumn, block[k]);
-      }
+      float* const to = packed + number_at<height>(i, 0, depth);
+      rows.columns(at + i * W, first, first + depth, [&](Index c, Lanes column) {
+        store(to + (c - first) * kColumn<height>, column);
+      });
     }
     if (first == 0)
-      add_products<Into::set, false>(n_strips, depth - padding, packed + padding * kColumn, depth,
-                                     system, nullptr, x);
+      add_products<height, Into::set, false>(
+          n_strips, depth - padding, packed + padding * kColumn<height>, depth, system, nullptr, x);
     else
-      add_products<Into::add, false>(n_strips, depth, packed, depth, system, nullptr, x);
+      add_products<height, Into::add, false>(n_strips, depth, packed, depth, system, nullptr, x);
   }
-  const IntLanes sound = solve_strips(n_strips, system, diagonal, x, inverse);
+  const IntLanes sound = solve_strips<height>(n_strips, system, diagonal, x, inverse);
   for (Index first = 0; first < n; first += W) {  // weights of the plays, row by row
     Lanes block[W];
 #pragma GCC unroll 16
@@ -136,35 +148,38 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
 #pragma GCC unroll 16
     for (Index u = 0; u < W; ++u) store(packed + u * kHeight + first, block[u]);
   }
+  const Index vectors = covered(plays[0]);
   for (Index u = 0; u < W; ++u) {
-    float* const row = w + u * plays[u].stride + rows.unused();
-    std::memset(row, 0, sizeof(float) * static_cast<std::size_t>(width));
+    float* const row = w + (u + 1) * plays[u].stride - vectors;
+    std::memset(row, 0, sizeof(float) * static_cast<std::size_t>(vectors));
     for (Index first = 0; first < plays[u].n; first += kScored) {
       const Group group(plays[u], first);
       Few weights;
       std::memcpy(&weights, packed + u * kHeight + first, sizeof weights);
-      group.add(width, group.inside ? weights : Few{}, row);
+      group.add(vectors, group.inside ? weights : Few{}, row);
     }
     if (plays[u].scale)
-      for (Index c = 0; c < width; c += W) store(row + c, load(row + c) * scale_of(plays[u], c));
+      for (Index c = 0; c < vectors; c += W) store(row + c, load(row + c) * scale_of(plays[u], c));
   }
   return sound;
 }
 
 // (I + P^T P)^-1 P^T g, the products summed over kDepth plays at a time.
+template <int height>
 IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float* scratch) {
-  const Index n_factors = plays[0].n_factors, n_strips = strips(n_factors), n = rows.longest();
+  const Index n_factors = plays[0].n_factors, n_strips = strips<height>(n_factors);
+  const Index n = rows.longest();
   const Index width = rows.width(), padding = width - n_factors;
   float* const x = scratch;
   float* const inverse = x + kHeight * W;
   float* const diagonal = inverse + kHeight * W;
   float* const packed = diagonal + kHeight * W;
   float* const system = packed + kHeight * kDepth * W;
-  std::fill_n(diagonal, n_strips * kColumn, 1.0F);
-  std::fill_n(packed + (n_strips - 1) * kDepth * kColumn, kDepth * kColumn, 0.0F);
-  Index place[kHeight];  // of a column: its row in the strips
+  std::fill_n(diagonal, n_strips * kColumn<height>, 1.0F);
+  std::fill_n(packed + (n_strips - 1) * kDepth * kColumn<height>, kDepth * kColumn<height>, 0.0F);
+  Index place[kHeight];  // of a column: its row in the strips; of padding, one behind all others
   for (Index c = 0; c < width; ++c)
-    place[c] = number_at(c < padding ? kHeight - 4 : c - padding, 0, kDepth);
+    place[c] = number_at<height>(c < padding ? n_strips * height : c - padding, 0, kDepth);
   for (Index first = 0; first < n; first += kDepth) {
     const float* at[kDepth * W];
     float root[kDepth * W], target[kDepth * W];
@@ -177,38 +192,42 @@ IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float*
     }
     for (Index i = 0; i < depth; ++i) {
       const Lanes factor = load(root + i * W);
-      float* const to = packed + i * kColumn;
-      for (Index c = 0; c < width; c += W) {
-        Lanes block[W];
-        rows.columns(at + i * W, c, block);
-#pragma GCC unroll 16
-        for (Index k = 0; k < W; ++k) store(to + place[c + k], block[k] * factor);
-      }
+      float* const to = packed + i * kColumn<height>;
+      rows.columns(at + i * W, 0, width,
+                   [&](Index c, Lanes column) { store(to + place[c], column * factor); });
     }
     if (first == 0)
-      add_products<Into::set, true>(n_strips, depth, packed, kDepth, system, target, x);
+      add_products<height, Into::set, true>(n_strips, depth, packed, kDepth, system, target, x);
     else
-      add_products<Into::add, true>(n_strips, depth, packed, kDepth, system, target, x);
+      add_products<height, Into::add, true>(n_strips, depth, packed, kDepth, system, target, x);
   }
-  const IntLanes sound = solve_strips(n_strips, system, diagonal, x, inverse);
-  for (Index c = 0; c < width; c += W) {
+  const IntLanes sound = solve_strips<height>(n_strips, system, diagonal, x, inverse);
+  for (Index c = -covered(plays[0]); c < 0; c += W) {  // up to the end of the rows
     Lanes block[W];
 #pragma GCC unroll 16
     for (Index k = 0; k < W; ++k)
-      block[k] = c + k < padding ? Lanes{} : load(x + (c + k - padding) * W);
+      block[k] = c + k < -n_factors ? Lanes{} : load(x + (n_factors + c + k) * W);
     transpose(block);
 #pragma GCC unroll 16
-    for (Index u = 0; u < W; ++u) store(w + u * plays[0].stride + rows.unused() + c, block[u]);
+    for (Index u = 0; u < W; ++u) store(w + (u + 1) * plays[0].stride + c, block[u]);
   }
   return sound;
+}
+
+template <int height>
+IntLanes solve_rows(const Plays* plays, const Rows& rows, float* w, float* scratch) {
+  return rows.longest() <= plays[0].n_factors ? solve_by_plays<height>(plays, rows, w, scratch)
+                                              : solve_by_factors<height>(plays, rows, w, scratch);
 }
 
 unsigned solve_interleaved(const Plays* plays, float* w, float* scratch) {
   const Rows rows(plays, scratch);
   scratch += plays[0].stride * (W + 1);
-  const IntLanes sound = rows.longest() <= plays[0].n_factors
-                             ? solve_by_plays(plays, rows, w, scratch)
-                             : solve_by_factors(plays, rows, w, scratch);
+  // Tall strips load less for each product; others may have less padding.
+  const Index n = smaller(rows.longest(), plays[0].n_factors);
+  const bool tall = strips<kTallStrip>(n) * kTallStrip <= strips<kStrip>(n) * kStrip;
+  const IntLanes sound = tall ? solve_rows<kTallStrip>(plays, rows, w, scratch)
+                              : solve_rows<kStrip>(plays, rows, w, scratch);
   return bits_above(sound ? Lanes{} : splat(1), Lanes{});
 }
 

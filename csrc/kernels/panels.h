@@ -13,8 +13,9 @@ namespace dcbmr::DCBMR_ISA {
 
 constexpr Index W = kLanes;  // floats in a vector
 constexpr Index kRows =
-    W < 16 ? 4 : 8;          // rows of a register tile; kRows x 3 vectors stay in registers
-constexpr Index kGroup = 3;  // panels that a register tile spans
+    W < 16 ? 4 : 8;  // rows of a register tile; kRows x 3 vectors stay in registers
+constexpr Index kFewRows = W < 16 ? 4 : 2;  // of one at the top, where padding leaves few
+constexpr Index kGroup = 3;                 // panels that a register tile spans
 
 inline Index panels(Index n) { return (n + W - 1) / W; }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
@@ -54,20 +55,30 @@ inline void tile(Index n, const float* a, const float* b, Index b_stride, float*
     }
 }
 
-// The same for n_rows, a multiple of kRows and at most W, and up to kGroup panels.
+// The same for up to kGroup panels.
+template <int rows, Into into>
+inline void tile(Index n_panels, Index n, const float* a, const float* b, Index b_stride, float* c,
+                 Index c_stride) {
+  if (n_panels == 3)
+    tile<rows, 3, into>(n, a, b, b_stride, c, c_stride);
+  else if (n_panels == 2)
+    tile<rows, 2, into>(n, a, b, b_stride, c, c_stride);
+  else
+    tile<rows, 1, into>(n, a, b, b_stride, c, c_stride);
+}
+
+// And for n_rows, a multiple of kFewRows and at most W.
 template <Into into>
 inline void tiles(Index n_rows, Index n_panels, Index n, const float* a, const float* b,
                   Index b_stride, float* c, Index c_stride) {
   // A tile of few panels waits for its own sums unless it has more rows.
   if constexpr (W == 8)
     if (n_panels == 1 && n_rows == W) return tile<W, 1, into>(n, a, b, b_stride, c, c_stride);
-  for (Index r = 0; r < n_rows; r += kRows)
-    if (n_panels == 3)
-      tile<kRows, 3, into>(n, a + r, b, b_stride, c + r * W, c_stride);
-    else if (n_panels == 2)
-      tile<kRows, 2, into>(n, a + r, b, b_stride, c + r * W, c_stride);
-    else
-      tile<kRows, 1, into>(n, a + r, b, b_stride, c + r * W, c_stride);
+  Index r = 0;
+  for (; r < n_rows % kRows; r += kFewRows)
+    tile<kFewRows, into>(n_panels, n, a + r, b, b_stride, c + r * W, c_stride);
+  for (; r < n_rows; r += kRows)
+    tile<kRows, into>(n_panels, n, a + r, b, b_stride, c + r * W, c_stride);
 }
 
 // system (m x m) = or += packed^T packed; panels of `packed` are packed_rows rows high, n of them
@@ -78,7 +89,7 @@ inline void product(const float* packed, Index packed_rows, Index n, Index m, fl
   Index first = 0;
   for (Index end = (n_panels - 1) % kGroup + 1; end <= n_panels; end += kGroup) {
     for (Index p = 0; p < end; ++p) {  // the rows of panel p
-      const Index skip = p == 0 ? pad / kRows * kRows : 0, start = larger(first, p);
+      const Index skip = p == 0 ? pad / kFewRows * kFewRows : 0, start = larger(first, p);
       tiles<into>(W - skip, end - start, n, packed + p * packed_rows * W + skip,
                   packed + start * packed_rows * W, packed_rows * W,
                   system + start * height * W + (p * W + skip) * W, height * W);
@@ -158,7 +169,8 @@ __attribute__((noinline)) inline void factorize_right(const float* unit, const f
 inline bool solve(Index m, float* system, float* x, float* inverse) {
   const Index n_panels = panels(m), height = n_panels * W, pad = height - m;
   for (Index p = 0; p < n_panels; ++p)
-    for (Index r = 0; r < pad / kRows * kRows; ++r) store(system + p * height * W + r * W, Lanes{});
+    for (Index r = 0; r < pad / kFewRows * kFewRows; ++r)
+      store(system + p * height * W + r * W, Lanes{});
   alignas(64) float unit[W * W];
   Lanes faults = {};
   for (Index j = 0; j < n_panels; ++j) {

@@ -147,6 +147,16 @@ inline Lanes unpacked(Lanes a, Lanes b, std::integer_sequence<int, j...>) {
   return shuffle<(j / 4 * 4 + half * 2 + j % 4 / 2 + j % 2 * kLanes)...>(a, b);
 }
 
+// Of each four lanes of four rows: transposed where they are.
+inline void transpose_fours(Lanes& a, Lanes& b, Lanes& c, Lanes& d) {
+  const Lanes even[] = {unpacked<0>(a, c, kEachLane), unpacked<1>(a, c, kEachLane)};
+  const Lanes odd[] = {unpacked<0>(b, d, kEachLane), unpacked<1>(b, d, kEachLane)};
+  a = unpacked<0>(even[0], odd[0], kEachLane);
+  b = unpacked<1>(even[0], odd[0], kEachLane);
+  c = unpacked<0>(even[1], odd[1], kEachLane);
+  d = unpacked<1>(even[1], odd[1], kEachLane);
+}
+
 // Blocks of 4 x 4 change places, then each is transposed where it is.
 template <int step = kLanes / 2>
 inline void transpose(Lanes (&rows)[kLanes]) {
@@ -157,17 +167,32 @@ inline void transpose(Lanes (&rows)[kLanes]) {
     transpose<step / 2>(rows);
   } else {
 #pragma GCC unroll 4
-    for (int i = 0; i < kLanes; i += 4) {
-      const Lanes even[] = {unpacked<0>(rows[i], rows[i + 2], kEachLane),
-                            unpacked<1>(rows[i], rows[i + 2], kEachLane)};
-      const Lanes odd[] = {unpacked<0>(rows[i + 1], rows[i + 3], kEachLane),
-                           unpacked<1>(rows[i + 1], rows[i + 3], kEachLane)};
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k)
-        rows[i + k] = k % 2 ? unpacked<1>(even[k / 2], odd[k / 2], kEachLane)
-                            : unpacked<0>(even[k / 2], odd[k / 2], kEachLane);
-    }
+    for (int i = 0; i < kLanes; i += 4)
+      transpose_fours(rows[i], rows[i + 1], rows[i + 2], rows[i + 3]);
   }
+}
+
+// Four floats from each of kLanes / 4 places, which are 4 pointers apart.
+inline Lanes load_fours(const float* const* from, Index at) {
+#if defined(__AVX512F__)
+  __m512 lanes = _mm512_castps128_ps512(_mm_loadu_ps(from[0] + at));
+  lanes = _mm512_insertf32x4(lanes, _mm_loadu_ps(from[4] + at), 1);
+  lanes = _mm512_insertf32x4(lanes, _mm_loadu_ps(from[8] + at), 2);
+  return (Lanes)_mm512_insertf32x4(lanes, _mm_loadu_ps(from[12] + at), 3);
+#elif defined(__AVX2__)
+  const __m256 lanes = _mm256_castps128_ps256(_mm_loadu_ps(from[0] + at));
+  return (Lanes)_mm256_insertf128_ps(lanes, _mm_loadu_ps(from[4] + at), 1);
+#else
+  return load(from[0] + at);
+#endif
+}
+
+// Columns c .. c + 3 of kLanes rows, one row in each lane. The loads do the half of transpose()
+// that brings fours together.
+inline void load_columns(const float* const* rows, Index c, Lanes (&columns)[4]) {
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) columns[k] = load_fours(rows + k, c);
+  transpose_fours(columns[0], columns[1], columns[2], columns[3]);
 }
 
 template <int n, class Vector, int... j>
