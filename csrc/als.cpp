@@ -16,7 +16,7 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kGrain = 16;         // rows handed out at a time
-constexpr Index kWindow = 2048;      // rows that are sorted by length: their plays lie together
+constexpr Index kWindow = 8192;      // rows that are sorted by length: their plays lie together
 constexpr Index kHugeRow = 16384;    // plays from which all threads share one row
 constexpr Index kMinChunk = 8192;    // plays of a huge row that are one thread's share, and
 constexpr Index kMaxChunks = 64;     // how many shares there are at the most
