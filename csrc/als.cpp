@@ -313,6 +313,9 @@ class HalfSweep {
       linalg_.multiply_rows(start, block.n_rows, stride_, n_factors_, others_.start_.data(),
                             stride_, solved);
     }
+    for (Index i = 0; i < block.n_rows; ++i)  // what it is written to, at last
+      for (Index c = 0; c < n_factors_; c += 16)
+        __builtin_prefetch(out_ + rows[i] * n_factors_ + c, 1);
     const Index together = block.interleaved ? interleaved_.lanes : 1;
     for (Index i = 0; i < block.n_rows; i += together)
       if (block.interleaved)
