@@ -402,7 +402,8 @@ def test_lists_after_the_driver_was_killed(tmp_path):
     assert not parts_there.exists()
 
 
-LONG = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"epochs": 8}}
+# Long enough to be heard of, and killed, before it is over.
+LONG = {"regressor": "cnn", "params": work.NETWORKS["cnn"] | {"epochs": 24}}
 
 
 def opened(world):
@@ -426,13 +427,13 @@ def kill_in_epoch(engine, n):
 def test_a_network_after_a_worker_was_killed(engine, small_world, tmp_path):
     factors, store = opened(small_world)
     alone = dcbmr.train(factors, store, **LONG)
-    kill, epochs = kill_in_epoch(engine, 3)
+    kill, epochs = kill_in_epoch(engine, 2)
     with pytest.warns(UserWarning, match="was lost: the fit goes on from the last checkpoint"):
         together = dcbmr.train(
             factors, store, **LONG, engine=engine, checkpoint=tmp_path / "state", progress=kill
         )
-    assert [row["epoch"] for row in together.regressor.history] == list(range(8))
-    assert len(epochs) < 8 + 8, "it did not begin anew"
+    assert [row["epoch"] for row in together.regressor.history] == list(range(24))
+    assert len(epochs) < 24 + 24, "it did not begin anew"
     songs = store.song_ids
     np.testing.assert_allclose(
         together.predict_store(store, songs), alone.predict_store(store, songs), atol=1e-4
