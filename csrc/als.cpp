@@ -313,7 +313,8 @@ class HalfSweep {
       linalg_.multiply_rows(start, block.n_rows, stride_, n_factors_, others_.start_.data(),
                             stride_, solved);
     }
-    for (Index i = 0; i < block.n_rows; ++i)  // what it is written to, at last
+    // What the block is written to: stores that miss are waited for at the lock of the next block.
+    for (Index i = 0; i < block.n_rows; ++i)
       for (Index c = 0; c < n_factors_; c += 16)
         __builtin_prefetch(out_ + rows[i] * n_factors_ + c, 1);
     const Index together = block.interleaved ? interleaved_.lanes : 1;
