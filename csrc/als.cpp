@@ -24,13 +24,13 @@ constexpr Index kGramianParts = 32;  // partial sums of a Gram matrix
 
 // What a thread needs for its rows.
 struct Workspace {
-  explicit Workspace(Index n_factors)
-      : system(system_floats(n_factors)),
-        scratch(scratch_floats(n_factors)),
-        interleaved(Buffer::unset(interleaved_floats(n_factors, interleaved_kernel().lanes))),
-        scale(kGrain * padded(n_factors)),
-        solved(kGrain * padded(n_factors)),
-        rotated(kGrain * padded(n_factors)) {}
+  explicit Workspace(Index stride)
+      : system(system_floats(stride)),
+        scratch(scratch_floats(stride)),
+        interleaved(Buffer::unset(interleaved_floats(stride, interleaved_kernel().lanes))),
+        scale(kGrain * stride),
+        solved(kGrain * stride),
+        rotated(kGrain * stride) {}
   Buffer system, scratch, interleaved;
   Buffer scale;            // (kGrain, stride), where each row has another
   Buffer solved, rotated;  // (kGrain, stride): a block's rows in the others' basis, and out of it
@@ -38,27 +38,30 @@ struct Workspace {
 
 class Workspaces {
  public:
-  Workspaces(int n_threads, Index n_factors)
-      : n_factors_(n_factors), spaces_(static_cast<std::size_t>(n_threads)) {}
+  Workspaces(int n_threads, Index stride)
+      : stride_(stride), spaces_(static_cast<std::size_t>(n_threads)) {}
   Workspace& operator[](int thread) {
     auto& space = spaces_[static_cast<std::size_t>(thread)];
-    if (!space) space = std::make_unique<Workspace>(n_factors_);  // by its own thread
+    if (!space) space = std::make_unique<Workspace>(stride_);  // by its own thread
     return *space;
   }
 
  private:
-  Index n_factors_;
+  Index stride_;
   std::vector<std::unique_ptr<Workspace>> spaces_;
 };
 
-// (n, padded(n)) of a square matrix of columns times `scales`, its padding first; or of its
-// transpose, the padding last.
-Buffer padded_rows(const double* matrix, Index n, const std::vector<double>& scales,
+// What rows of n_factors are padded to.
+Index stride_of(Index n_factors) { return padded(n_factors, linalg_kernel().lanes); }
+
+// (n, stride) of a square matrix of columns times `scales`, its padding first; or of its transpose,
+// the padding last.
+Buffer padded_rows(const double* matrix, Index n, Index stride, const std::vector<double>& scales,
                    bool transposed) {
-  Buffer rows(n * padded(n));
+  Buffer rows(n * stride);
   for (Index r = 0; r < n; ++r)
     for (Index c = 0; c < n; ++c)
-      rows.data()[transposed ? c * padded(n) + r : r * padded(n) + padded(n) - n + c] =
+      rows.data()[transposed ? c * stride + r : r * stride + stride - n + c] =
           static_cast<float>(matrix[r * n + c] * scales[static_cast<std::size_t>(c)]);
   return rows;
 }
@@ -120,13 +123,13 @@ class HalfSweep {
         end_(end),
         out_(out),
         n_factors_(others.n_factors_),
-        stride_(padded(n_factors_)),
+        stride_(stride_of(n_factors_)),
         pad_(stride_ - n_factors_),
         linalg_(linalg_kernel()),
         cg_(cg_kernel()),
         interleaved_(interleaved_kernel()),
         sums_(static_cast<std::size_t>(end - begin)),
-        spaces_(options.n_threads, n_factors_) {
+        spaces_(options.n_threads, stride_) {
     for (Index first = begin; first < end; first += kWindow)
       put_in_order(first, std::min(first + kWindow, end));
   }
@@ -343,7 +346,7 @@ class HalfSweep {
     const Plays plays = plays_of(row, space.scale.data());
     const Index chunk = std::max(kMinChunk, (plays.n + kMaxChunks - 1) / kMaxChunks);
     const Index n_chunks = (plays.n + chunk - 1) / chunk;
-    const Index system_size = system_floats(n_factors_);
+    const Index system_size = system_floats(stride_);
     const auto part = [&](Index begin, Index end) {
       Plays some = plays;
       some.indices += begin;
@@ -398,7 +401,7 @@ void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int 
   const Index part_rows = std::max<Index>(4096, (n_rows + kGramianParts - 1) / kGramianParts);
   const Index n_parts = std::max<Index>(1, (n_rows + part_rows - 1) / part_rows);
   std::vector<double> parts(static_cast<std::size_t>(n_parts * size));
-  Workspaces spaces(n_threads, n_factors);
+  Workspaces spaces(n_threads, stride_of(n_factors));
   parallel_for(n_rows, part_rows, n_threads, [&](Index begin, Index end, int thread) {
     Workspace& space = spaces[thread];
     // float32 within 4096 rows, float64 beyond
@@ -419,10 +422,10 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
       n_factors_(n_factors),
       regularization_(regularization),
       unobserved_weight_(unobserved_weight),
-      eigenvalues_(static_cast<std::size_t>(padded(n_factors))),
+      eigenvalues_(static_cast<std::size_t>(stride_of(n_factors))),
       squares_(2 * eigenvalues_.size()),
-      rotated_(Buffer::unset(n_rows * padded(n_factors))) {
-  const Index stride = padded(n_factors);
+      rotated_(Buffer::unset(n_rows * stride_of(n_factors))) {
+  const Index stride = stride_of(n_factors);
   std::vector<double> scales(static_cast<std::size_t>(n_factors)), inverse(scales);
   for (std::size_t c = 0; c < scales.size(); ++c) {
     const std::size_t at = static_cast<std::size_t>(stride - n_factors) + c;
@@ -433,9 +436,9 @@ FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
     scales[c] = std::sqrt(squares_[at]);
     inverse[c] = 1 / scales[c];
   }
-  start_ = padded_rows(eigenvectors, n_factors, inverse, false);
-  back_ = padded_rows(eigenvectors, n_factors, scales, true);
-  const Buffer basis = padded_rows(eigenvectors, n_factors, scales, false);
+  start_ = padded_rows(eigenvectors, n_factors, stride, inverse, false);
+  back_ = padded_rows(eigenvectors, n_factors, stride, scales, true);
+  const Buffer basis = padded_rows(eigenvectors, n_factors, stride, scales, false);
   const LinalgKernel& linalg = linalg_kernel();
   parallel_for(n_rows, 256, n_threads, [&](Index begin, Index end, int) {
     linalg.multiply_rows(factors + begin * n_factors, end - begin, n_factors, n_factors,

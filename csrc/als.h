@@ -75,7 +75,7 @@ class FixedFactors {
 
   std::int64_t n_rows_, n_factors_;
   double regularization_, unobserved_weight_;
-  // Rows of padded(n_factors), zeros first.
+  // Rows of n_factors padded to whole vectors, zeros first.
   std::vector<double> eigenvalues_;  // (1 row)
   std::vector<double> squares_;      // (2 rows): 1 and w0 e, over w0 e + lambda
   Buffer start_;                     // (n_factors rows): Q sqrt(w0 e + lambda)

@@ -11,7 +11,7 @@ enum class Pass { residual, image, length };
 // Over all plays: to += (c - s e) y for the residual, s e y for an image; returns sum s e^2.
 template <Pass pass>
 inline float add_scored(const Plays& plays, const float* x, float* to) {
-  const Index width = covered(plays);
+  const Index width = plays.stride;
   const float more = 1 - plays.unobserved_weight;
   Few squares = {};
   for (Index first = 0; first < plays.n; first += kScored) {
@@ -31,8 +31,7 @@ inline float add_scored(const Plays& plays, const float* x, float* to) {
 }
 
 bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
-  const Index width = covered(plays);
-  x += plays.stride - width;
+  const Index width = plays.stride;
   float* residual = scratch;
   float* direction = residual + width;
   float* scaled = direction + width;  // scale times direction
@@ -87,8 +86,7 @@ bool solve_cg(const Plays& plays, int n_steps, float* x, float* scratch) {
 }
 
 void add_errors(const Plays& plays, const float* x, double* sums) {
-  const Index width = covered(plays);
-  x += plays.stride - width;
+  const Index width = plays.stride;
   Doubles observed = {}, squares = {};
   for (Index first = 0; first < plays.n; first += kScored) {
     for (Index i = kScored; i < 2 * kScored; ++i) prefetch(plays, first + i);

@@ -148,18 +148,18 @@ IntLanes solve_by_plays(const Plays* plays, const Rows& rows, float* w, float* s
 #pragma GCC unroll 16
     for (Index u = 0; u < W; ++u) store(packed + u * kHeight + first, block[u]);
   }
-  const Index vectors = covered(plays[0]);
+  const Index stride = plays[0].stride;
   for (Index u = 0; u < W; ++u) {
-    float* const row = w + (u + 1) * plays[u].stride - vectors;
-    std::memset(row, 0, sizeof(float) * static_cast<std::size_t>(vectors));
+    float* const row = w + u * stride;
+    std::memset(row, 0, sizeof(float) * static_cast<std::size_t>(stride));
     for (Index first = 0; first < plays[u].n; first += kScored) {
       const Group group(plays[u], first);
       Few weights;
       std::memcpy(&weights, packed + u * kHeight + first, sizeof weights);
-      group.add(vectors, group.inside ? weights : Few{}, row);
+      group.add(stride, group.inside ? weights : Few{}, row);
     }
     if (plays[u].scale)
-      for (Index c = 0; c < vectors; c += W) store(row + c, load(row + c) * scale_of(plays[u], c));
+      for (Index c = 0; c < stride; c += W) store(row + c, load(row + c) * scale_of(plays[u], c));
   }
   return sound;
 }
@@ -202,7 +202,7 @@ IntLanes solve_by_factors(const Plays* plays, const Rows& rows, float* w, float*
       add_products<height, Into::add, true>(n_strips, depth, packed, kDepth, system, target, x);
   }
   const IntLanes sound = solve_strips<height>(n_strips, system, diagonal, x, inverse);
-  for (Index c = -covered(plays[0]); c < 0; c += W) {  // up to the end of the rows
+  for (Index c = -plays[0].stride; c < 0; c += W) {  // up to the end of the rows
     Lanes block[W];
 #pragma GCC unroll 16
     for (Index k = 0; k < W; ++k)

@@ -100,8 +100,7 @@ void add_weighted(Index n, const float* weights, const float* panel, float* to) 
 }
 
 void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
-  const Index width = covered(plays);
-  rhs += plays.stride - width;
+  const Index width = plays.stride;
   std::memset(rhs, 0, sizeof(float) * static_cast<std::size_t>(width));
   for (Index first = 0; first < plays.n; first += kPackedRows) {
     const Index n = smaller(kPackedRows, plays.n - first);
@@ -131,13 +130,12 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
 }
 
 bool solve_system(Index n_factors, float* system, float* rhs, float* scratch) {
-  rhs += padded(n_factors) - panels(n_factors) * W;
   return solve(n_factors, system, rhs, scratch);
 }
 
 bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   const Index n_panels = panels(plays.n), height = n_panels * W, pad = height - plays.n;
-  const Index width = covered(plays);
+  const Index width = plays.stride;
   float* target = scratch;                 // g, then (I + P P^T)^-1 g
   float* root = target + plays.stride;     // sqrt(s)
   float* inverse = root + plays.stride;    //
@@ -163,7 +161,6 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
   const Index skip = width - plays.n_factors;  // columns of padding
   product<Into::set>(packed + skip * W, width, plays.n_factors, plays.n, system);
   if (!solve(plays.n, system, target, inverse)) return false;
-  w += plays.stride - width;
   std::memset(w, 0, sizeof(float) * static_cast<std::size_t>(width));
   for (Index i = 0; i < height; ++i) root[i] *= target[i];
   for (Index first = 0; first < plays.n; first += kScored) {
@@ -178,6 +175,6 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 
 }  // namespace
 
-const LinalgKernel linalg_kernel{add_gramian, multiply_rows, sum_plays, solve_system, solve_dual};
+const LinalgKernel linalg_kernel{W, add_gramian, multiply_rows, sum_plays, solve_system, solve_dual};
 
 }  // namespace dcbmr::DCBMR_ISA

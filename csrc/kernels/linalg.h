@@ -25,9 +25,10 @@
 
 namespace dcbmr {
 
-// Rows of factors are padded to a multiple of this many columns, whatever the instruction set.
-constexpr std::int64_t kPad = 16;
-constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+// Rows of factors are padded to whole vectors: what is more would be read for nothing.
+constexpr std::int64_t padded(std::int64_t n, std::int64_t lanes) {
+  return (n + lanes - 1) / lanes * lanes;
+}
 
 // Rows that are packed at a time: three panels of them stay in the first-level cache.
 constexpr std::int64_t kPackedRows = 64;
@@ -35,7 +36,7 @@ constexpr std::int64_t kPackedRows = 64;
 // What one row has played.
 struct Plays {
   const float* factors;         // (n_others, stride): the other side in the basis, zeros first
-  std::int64_t stride;          // padded(n_factors)
+  std::int64_t stride;          // padded(n_factors, lanes)
   std::int64_t n_factors;       //
   const float* scale;           // (stride,): what z is of them where lambda is another; else null
   float unobserved_weight;      // w0: weight of an unplayed pair, 1 in the paper
@@ -45,21 +46,21 @@ struct Plays {
   std::int64_t n_ahead;  // indices there are from here on: of this row and those that follow
 };
 
-// Floats of scratch (aligned to 64 bytes) that a thread needs for rows of n_factors.
-constexpr std::int64_t system_floats(std::int64_t n_factors) {
-  return padded(n_factors) * padded(n_factors);
-}
-constexpr std::int64_t scratch_floats(std::int64_t n_factors) {
-  return padded(n_factors) * (padded(n_factors) + kPackedRows + 4);
+// Floats of scratch (aligned to 64 bytes) that a thread needs for rows of `stride`.
+constexpr std::int64_t system_floats(std::int64_t stride) { return stride * stride; }
+constexpr std::int64_t scratch_floats(std::int64_t stride) {
+  return stride * (stride + kPackedRows + 4);
 }
 
 struct LinalgKernel {
+  std::int64_t lanes;  // floats in a vector
+
   // gram (n_factors, n_factors) += rows^T rows
   void (*add_gramian)(const float* rows, std::int64_t n_rows, std::int64_t n_factors, float* system,
                       float* scratch, double* gram);
 
   // out (n_rows, out_stride) = in (n_rows, n) matrix (n, out_stride); the rows of `in` lie
-  // in_stride apart, out_stride is a multiple of kPad.
+  // in_stride apart, out_stride is a multiple of lanes.
   void (*multiply_rows)(const float* in, std::int64_t n_rows, std::int64_t in_stride,
                         std::int64_t n, const float* matrix, std::int64_t out_stride, float* out);
 
@@ -84,9 +85,9 @@ constexpr bool is_interleaved(std::int64_t n_plays, std::int64_t n_factors) {
 }
 // Floats of scratch for `lanes` of them: no factors, scales, three columns, 32 columns of strips, a
 // triangle.
-constexpr std::int64_t interleaved_floats(std::int64_t n_factors, std::int64_t lanes) {
+constexpr std::int64_t interleaved_floats(std::int64_t stride, std::int64_t lanes) {
   constexpr std::int64_t height = kInterleaved + 16;
-  return padded(n_factors) + lanes * (padded(n_factors) + height * (3 + 32) + height * height / 2);
+  return stride + lanes * (stride + height * (3 + 32) + height * height / 2);
 }
 
 struct InterleavedKernel {
@@ -106,7 +107,7 @@ struct CgKernel {
   // sums[0] += sum c (1 - e)^2, sums[1] += sum e^2 over the plays, e = x . factors
   void (*add_errors)(const Plays& plays, const float* x, double* sums);
 
-  // sums[i] += sum weights[i] x^2, two rows of n weights; n is a multiple of kPad
+  // sums[i] += sum weights[i] x^2, two rows of n weights; n is a multiple of the lanes
   void (*add_squares)(std::int64_t n, const double* weights, const float* x, double* sums);
 };
 DCBMR_KERNEL(CgKernel, cg_kernel)

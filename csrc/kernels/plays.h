@@ -58,22 +58,19 @@ inline Few lane_sums(const Lanes (&v)[n]) {
   }
 }
 
-// Columns of a row that vectors of this instruction set cover; they end where the row ends.
-inline Index covered(const Plays& plays) { return panels(plays.n_factors) * W; }
-
 inline const float* row_of(const Plays& plays, Index i) {
-  return plays.factors + plays.indices[i] * plays.stride + (plays.stride - covered(plays));
+  return plays.factors + plays.indices[i] * plays.stride;
 }
 
-// What columns c .. c + W - 1 of those are scaled by.
+// What columns c .. c + W - 1 of a row are scaled by.
 inline Lanes scale_of(const Plays& plays, Index c) {
-  return plays.scale ? load(plays.scale + (plays.stride - covered(plays)) + c) : splat(1);
+  return plays.scale ? load(plays.scale + c) : splat(1);
 }
 
 // Runs on into the rows that follow, which are solved next.
 inline void prefetch(const Plays& plays, Index i) {
   if (i >= plays.n_ahead) return;
-  const float* row = plays.factors + plays.indices[i] * plays.stride;
+  const float* const row = row_of(plays, i);
   for (Index c = 0; c < plays.stride; c += 16) __builtin_prefetch(row + c);
 }
 
