@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM end a command in one line, whenever they come; the processes are real."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -34,6 +36,15 @@ def wait_for(path):
     deadline = time.monotonic() + 60
     while not (path.exists() and path.stat().st_size):  # what holds a lock has written its process into it
         assert time.monotonic() < deadline, path
+        time.sleep(0.01)
+
+
+def wait_for_reader(fifo):
+    """A line is taken out of it: what the command imports before it reads is imported."""
+    os.write(fifo, b"\n")
+    deadline = time.monotonic() + 60
+    while any(fcntl.ioctl(fifo, termios.FIONREAD, bytes(4))):  # bytes that nobody has read
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -128,21 +139,21 @@ with sole_writer(Path("f")):
     assert not (tmp_path / ".f.lock").exists()
 
 
-@pytest.mark.usefixtures("fifo")
 @pytest.mark.parametrize("number", STATUS)
-def test_before_anything_is_kept_nothing_is_promised(tmp_path, number):
+def test_before_anything_is_kept_nothing_is_promised(tmp_path, fifo, number):
     process = start(*RESUMABLE, "new/f", cwd=tmp_path)
     wait_for(tmp_path / "new" / ".f.lock")
+    wait_for_reader(fifo)
     process.send_signal(number)
     assert process.communicate(timeout=60)[1] == f"{SAID[number]} before anything was kept\n"
     assert process.returncode == STATUS[number]
     assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]
 
 
-@pytest.mark.usefixtures("fifo")
-def test_a_command_that_cannot_resume_promises_nothing(tmp_path):
+def test_a_command_that_cannot_resume_promises_nothing(tmp_path, fifo):
     process = start(*PLAIN, "f", cwd=tmp_path)
     wait_for(tmp_path / ".f.lock")
+    wait_for_reader(fifo)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[1] == "interrupted\n"
 
