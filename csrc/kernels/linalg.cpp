@@ -175,6 +175,7 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 
 }  // namespace
 
-const LinalgKernel linalg_kernel{W, add_gramian, multiply_rows, sum_plays, solve_system, solve_dual};
+const LinalgKernel linalg_kernel{W,         add_gramian,  multiply_rows,
+                                 sum_plays, solve_system, solve_dual};
 
 }  // namespace dcbmr::DCBMR_ISA

@@ -34,28 +34,30 @@ inline double total(Doubles doubles) {
   return sum;
 }
 
-// The first halves of a and b, or their second, lane by lane in turn.
-template <int half, int... j>
-inline Lanes interleave(Lanes a, Lanes b, std::integer_sequence<int, j...>) {
-  return shuffle<(half * kLanes / 2 + j / 2 + j % 2 * kLanes)...>(a, b);
-}
-inline Lanes paired_sums(Lanes a, Lanes b) {
-  return interleave<0>(a, b, kEachLane) + interleave<1>(a, b, kEachLane);
+// Of each two blocks of `step` lanes the first of a, then of b; or the second.
+template <int step, int half, int... j>
+inline Lanes blocks(Lanes a, Lanes b, std::integer_sequence<int, j...>) {
+  return shuffle<(j / step / 2 * 2 * step + half * step + j % step + j / step % 2 * kLanes)...>(a,
+                                                                                                b);
 }
 
-// The sum over the lanes of each: after a round a vector holds the sums of twice as many, in turn.
-template <Index n>
-inline Few lane_sums(const Lanes (&v)[n]) {
-  if constexpr (n > 1) {
-    Lanes sums[n / 2];
-#pragma GCC unroll 4
-    for (Index i = 0; i < n / 2; ++i) sums[i] = paired_sums(v[i], v[i + n / 2]);
-    return lane_sums(sums);
-  } else {
-    Few halves[W / kScored];
-    std::memcpy(halves, &v[0], sizeof halves);
-    return W == kScored ? halves[0] : halves[0] + halves[W / kScored - 1];
+// Of each four lanes: the sum of a's, of b's, of c's, of d's.
+inline Lanes sums_of_fours(Lanes a, Lanes b, Lanes c, Lanes d) {
+  const Lanes ab = unpacked<0>(a, b, kEachLane) + unpacked<1>(a, b, kEachLane);
+  const Lanes cd = unpacked<0>(c, d, kEachLane) + unpacked<1>(c, d, kEachLane);
+  return blocks<2, 0>(ab, cd, kEachLane) + blocks<2, 1>(ab, cd, kEachLane);
+}
+
+// The sum over the lanes of each.
+inline Few lane_sums(const Lanes (&v)[kScored]) {
+  Lanes sums = sums_of_fours(v[0], v[1], v[2], v[3]);
+  if constexpr (kScored == 8) {
+    const Lanes more = sums_of_fours(v[4], v[5], v[6], v[7]);
+    sums = blocks<4, 0>(sums, more, kEachLane) + blocks<4, 1>(sums, more, kEachLane);
   }
+  Few halves[W / kScored];
+  std::memcpy(halves, &sums, sizeof halves);
+  return W == kScored ? halves[0] : halves[0] + halves[W / kScored - 1];
 }
 
 inline const float* row_of(const Plays& plays, Index i) {
