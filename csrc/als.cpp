@@ -24,10 +24,10 @@ constexpr Index kGramianParts = 32;  // partial sums of a Gram matrix
 
 // What a thread needs for its rows.
 struct Workspace {
-  explicit Workspace(Index stride)
+  Workspace(Index stride, Index lanes)
       : system(system_floats(stride)),
         scratch(scratch_floats(stride)),
-        interleaved(Buffer::unset(interleaved_floats(stride, interleaved_kernel().lanes))),
+        interleaved(Buffer::unset(interleaved_floats(stride, lanes))),
         scale(kGrain * stride),
         solved(kGrain * stride),
         rotated(kGrain * stride) {}
@@ -38,21 +38,18 @@ struct Workspace {
 
 class Workspaces {
  public:
-  Workspaces(int n_threads, Index stride)
-      : stride_(stride), spaces_(static_cast<std::size_t>(n_threads)) {}
+  Workspaces(int n_threads, Index stride, Index lanes)
+      : stride_(stride), lanes_(lanes), spaces_(static_cast<std::size_t>(n_threads)) {}
   Workspace& operator[](int thread) {
     auto& space = spaces_[static_cast<std::size_t>(thread)];
-    if (!space) space = std::make_unique<Workspace>(stride_);  // by its own thread
+    if (!space) space = std::make_unique<Workspace>(stride_, lanes_);  // by its own thread
     return *space;
   }
 
  private:
-  Index stride_;
+  Index stride_, lanes_;
   std::vector<std::unique_ptr<Workspace>> spaces_;
 };
-
-// What rows of n_factors are padded to.
-Index stride_of(Index n_factors) { return padded(n_factors, linalg_kernel().lanes); }
 
 // (n, stride) of a square matrix of columns times `scales`, its padding first; or of its transpose,
 // the padding last.
@@ -123,13 +120,13 @@ class HalfSweep {
         end_(end),
         out_(out),
         n_factors_(others.n_factors_),
-        stride_(stride_of(n_factors_)),
+        stride_(others.stride_),
         pad_(stride_ - n_factors_),
-        linalg_(linalg_kernel()),
-        cg_(cg_kernel()),
-        interleaved_(interleaved_kernel()),
+        linalg_(linalg_kernel(others.isa_)),
+        cg_(cg_kernel(others.isa_)),
+        interleaved_(interleaved_kernel(others.isa_)),
         sums_(static_cast<std::size_t>(end - begin)),
-        spaces_(options.n_threads, stride_) {
+        spaces_(options.n_threads, stride_, linalg_.lanes) {
     for (Index first = begin; first < end; first += kWindow)
       put_in_order(first, std::min(first + kWindow, end));
   }
@@ -401,7 +398,7 @@ void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int 
   const Index part_rows = std::max<Index>(4096, (n_rows + kGramianParts - 1) / kGramianParts);
   const Index n_parts = std::max<Index>(1, (n_rows + part_rows - 1) / part_rows);
   std::vector<double> parts(static_cast<std::size_t>(n_parts * size));
-  Workspaces spaces(n_threads, stride_of(n_factors));
+  Workspaces spaces(n_threads, padded(n_factors, linalg.lanes), linalg.lanes);
   parallel_for(n_rows, part_rows, n_threads, [&](Index begin, Index end, int thread) {
     Workspace& space = spaces[thread];
     // float32 within 4096 rows, float64 beyond
@@ -418,31 +415,32 @@ void gramian(const float* rows, Index n_rows, Index n_factors, double* out, int 
 FixedFactors::FixedFactors(const float* factors, Index n_rows, Index n_factors,
                            const double* eigenvalues, const double* eigenvectors,
                            double regularization, double unobserved_weight, int n_threads)
-    : n_rows_(n_rows),
+    : isa_(isa()),
+      n_rows_(n_rows),
       n_factors_(n_factors),
+      stride_(padded(n_factors, linalg_kernel(isa_).lanes)),
       regularization_(regularization),
       unobserved_weight_(unobserved_weight),
-      eigenvalues_(static_cast<std::size_t>(stride_of(n_factors))),
+      eigenvalues_(static_cast<std::size_t>(stride_)),
       squares_(2 * eigenvalues_.size()),
-      rotated_(Buffer::unset(n_rows * stride_of(n_factors))) {
-  const Index stride = stride_of(n_factors);
+      rotated_(Buffer::unset(n_rows * stride_)) {
   std::vector<double> scales(static_cast<std::size_t>(n_factors)), inverse(scales);
   for (std::size_t c = 0; c < scales.size(); ++c) {
-    const std::size_t at = static_cast<std::size_t>(stride - n_factors) + c;
+    const std::size_t at = static_cast<std::size_t>(stride_ - n_factors) + c;
     eigenvalues_[at] = std::max(eigenvalues[c], 0.0);
     squares_[at] = 1 / (unobserved_weight * eigenvalues_[at] + regularization);
-    squares_[at + static_cast<std::size_t>(stride)] =
+    squares_[at + static_cast<std::size_t>(stride_)] =
         unobserved_weight * eigenvalues_[at] * squares_[at];
     scales[c] = std::sqrt(squares_[at]);
     inverse[c] = 1 / scales[c];
   }
-  start_ = padded_rows(eigenvectors, n_factors, stride, inverse, false);
-  back_ = padded_rows(eigenvectors, n_factors, stride, scales, true);
-  const Buffer basis = padded_rows(eigenvectors, n_factors, stride, scales, false);
-  const LinalgKernel& linalg = linalg_kernel();
+  start_ = padded_rows(eigenvectors, n_factors, stride_, inverse, false);
+  back_ = padded_rows(eigenvectors, n_factors, stride_, scales, true);
+  const Buffer basis = padded_rows(eigenvectors, n_factors, stride_, scales, false);
+  const LinalgKernel& linalg = linalg_kernel(isa_);
   parallel_for(n_rows, 256, n_threads, [&](Index begin, Index end, int) {
     linalg.multiply_rows(factors + begin * n_factors, end - begin, n_factors, n_factors,
-                         basis.data(), stride, rotated_.data() + begin * stride);
+                         basis.data(), stride_, rotated_.data() + begin * stride_);
   });
 }
 

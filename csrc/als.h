@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "isa.h"
 
 namespace dcbmr {
 
@@ -48,7 +49,7 @@ struct RowSums {
 };
 
 // One side's factors, in the basis where a row without plays has the system I; immutable, so any
-// number of threads may solve against them.
+// number of threads may solve against them, with the instruction set in force when they were made.
 class FixedFactors {
  public:
   // All matrices are row-major and copied.
@@ -73,9 +74,10 @@ class FixedFactors {
  private:
   friend class HalfSweep;
 
-  std::int64_t n_rows_, n_factors_;
+  Isa isa_;
+  std::int64_t n_rows_, n_factors_, stride_;
   double regularization_, unobserved_weight_;
-  // Rows of n_factors padded to whole vectors, zeros first.
+  // Rows of n_factors padded to stride, whole vectors of the set, zeros first.
   std::vector<double> eigenvalues_;  // (1 row)
   std::vector<double> squares_;      // (2 rows): 1 and w0 e, over w0 e + lambda
   Buffer start_;                     // (n_factors rows): Q sqrt(w0 e + lambda)

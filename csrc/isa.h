@@ -10,7 +10,7 @@
 //
 // A kernel's header declares a struct of its sizes and functions, say RfftKernel, and
 // DCBMR_KERNEL(RfftKernel, rfft_kernel): a constant of that name for each set, which the kernel's
-// source defines. Everybody else asks rfft_kernel() for the one of the set in force.
+// source defines. Everybody else asks rfft_kernel() for the one of the set in force, or of another.
 #pragma once
 
 namespace dcbmr {
@@ -33,25 +33,25 @@ Isa isa_from_name(const char* name);  // throws std::invalid_argument
   extern const Kernel name;        \
   }
 #elif defined(__x86_64__)
-#define DCBMR_KERNEL(Kernel, name)                                                                 \
-  namespace portable {                                                                             \
-  extern const Kernel name;                                                                        \
-  }                                                                                                \
-  namespace avx2 {                                                                                 \
-  extern const Kernel name;                                                                        \
-  }                                                                                                \
-  namespace avx512 {                                                                               \
-  extern const Kernel name;                                                                        \
-  }                                                                                                \
-  inline const Kernel& name() {                                                                    \
-    return isa() == Isa::avx512 ? avx512::name : isa() == Isa::avx2 ? avx2::name : portable::name; \
+#define DCBMR_KERNEL(Kernel, name)                                                             \
+  namespace portable {                                                                         \
+  extern const Kernel name;                                                                    \
+  }                                                                                            \
+  namespace avx2 {                                                                             \
+  extern const Kernel name;                                                                    \
+  }                                                                                            \
+  namespace avx512 {                                                                           \
+  extern const Kernel name;                                                                    \
+  }                                                                                            \
+  inline const Kernel& name(Isa set = isa()) {                                                 \
+    return set == Isa::avx512 ? avx512::name : set == Isa::avx2 ? avx2::name : portable::name; \
   }
 #else
 #define DCBMR_KERNEL(Kernel, name) \
   namespace portable {             \
   extern const Kernel name;        \
   }                                \
-  inline const Kernel& name() { return portable::name; }
+  inline const Kernel& name(Isa = isa()) { return portable::name; }
 #endif
 
 }  // namespace dcbmr

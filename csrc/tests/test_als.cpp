@@ -174,7 +174,20 @@ void failures_are_solved_in_double() {
   CHECK(std::isfinite(row[0]) && std::isfinite(row[1]));
 }
 
+// Of the set that the fixed factors were made with, whatever is set since.
+void a_set_is_kept() {
+  const Problem problem(70, 90, 21, 60);
+  const dcbmr::FixedFactors others = fixed(problem);
+  std::vector<float> before(70 * 21), after(before);
+  solve(problem, others, 0, 2, before);
+  const dcbmr::Isa set = dcbmr::isa();
+  dcbmr::set_isa(dcbmr::Isa::portable);
+  solve(problem, others, 0, 2, after);
+  dcbmr::set_isa(set);
+  CHECK(after == before);
+}
+
 }  // namespace
 
 TESTS(rows_solve_the_normal_equations, rows_do_not_depend_on_their_neighbours, huge_row_is_shared,
-      failures_are_solved_in_double)
+      failures_are_solved_in_double, a_set_is_kept)
