@@ -82,21 +82,28 @@ void multiply_rows(const float* in, Index n_rows, Index in_stride, Index n, cons
   }
 }
 
-// to (n_panels W) += sum over i < n of weights[i] rows[i], of as many panels of rows.
+// The panels of P from column c on, as many as are asked for and n_panels at the most, of n plays;
+// rhs += what they add to P^T g, whose sums are in registers beside.
 template <int n_panels>
-void add_weighted(Index n, const float* weights, const float* panel, float* to) {
-  Lanes even[n_panels] = {}, odd[n_panels] = {};
-  for (Index i = 0; i + 1 < n; i += 2)
-#pragma GCC unroll 3
+inline void pack(Index wanted, const Plays& plays, Index first, Index n, const float* root,
+                 const float* target, Index c, float* panel, float* rhs) {
+  if constexpr (n_panels > 1)
+    if (wanted < n_panels)
+      return pack<n_panels - 1>(wanted, plays, first, n, root, target, c, panel, rhs);
+  Lanes sums[n_panels] = {};
+  for (Index i = 0; i < n; ++i) {
+    if (c == 0) prefetch(plays, first + i + 16);
+    const float* const row = row_of(plays, first + i) + c;
+#pragma GCC unroll 8
     for (int p = 0; p < n_panels; ++p) {
-      even[p] += weights[i] * load(panel + (p * kPackedRows + i) * W);
-      odd[p] += weights[i + 1] * load(panel + (p * kPackedRows + i + 1) * W);
+      Lanes value = root[i] * load(row + p * W);
+      if (plays.scale) value *= load(plays.scale + c + p * W);
+      store(panel + (p * kPackedRows + i) * W, value);
+      sums[p] += target[i] * value;
     }
-#pragma GCC unroll 3
-  for (int p = 0; p < n_panels; ++p) {
-    if (n % 2) even[p] += weights[n - 1] * load(panel + (p * kPackedRows + n - 1) * W);
-    store(to + p * W, load(to + p * W) + (even[p] + odd[p]));
   }
+#pragma GCC unroll 8
+  for (int p = 0; p < n_panels; ++p) store(rhs + c + p * W, load(rhs + c + p * W) + sums[p]);
 }
 
 void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
@@ -106,31 +113,13 @@ void sum_plays(const Plays& plays, float* system, float* rhs, float* scratch) {
     const Index n = smaller(kPackedRows, plays.n - first);
     float root[kPackedRows], target[kPackedRows];
     fill_weights(plays, first, n, root, target);
-    for (Index i = 0; i < n; ++i) {
-      prefetch(plays, first + i + 16);
-      const float* const row = row_of(plays, first + i);
-      float* const to = scratch + i * W;
-      for (Index c = 0; c < width; c += W) store(to + c * kPackedRows, root[i] * load(row + c));
-    }
-    if (plays.scale)
-      for (Index c = 0; c < width; c += W)
-        for (Index i = 0; i < n; ++i) {
-          float* const to = scratch + c * kPackedRows + i * W;
-          store(to, scale_of(plays, c) * load(to));
-        }
-    Index c = 0;
-    for (; c + 3 * W <= width; c += 3 * W)
-      add_weighted<3>(n, target, scratch + c * kPackedRows, rhs + c);
-    for (; c < width; c += W) add_weighted<1>(n, target, scratch + c * kPackedRows, rhs + c);
+    for (Index c = 0; c < width; c += 8 * W)
+      pack<8>((width - c) / W, plays, first, n, root, target, c, scratch + c * kPackedRows, rhs);
     if (first == 0)
       product<Into::set>(scratch, kPackedRows, n, plays.n_factors, system);
     else
       product<Into::add>(scratch, kPackedRows, n, plays.n_factors, system);
   }
-}
-
-bool solve_system(Index n_factors, float* system, float* rhs, float* scratch) {
-  return solve(n_factors, system, rhs, scratch);
 }
 
 bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
@@ -175,7 +164,6 @@ bool solve_dual(const Plays& plays, float* system, float* w, float* scratch) {
 
 }  // namespace
 
-const LinalgKernel linalg_kernel{W,         add_gramian,  multiply_rows,
-                                 sum_plays, solve_system, solve_dual};
+const LinalgKernel linalg_kernel{W, add_gramian, multiply_rows, sum_plays, solve, solve_dual};
 
 }  // namespace dcbmr::DCBMR_ISA
